@@ -1,0 +1,162 @@
+"""Paper symbols beside code names, and the ``Bound`` record every theorem returns.
+
+Paper: Kratsios et al. 2025, *Sharp Generalization Bounds for Foundation Models with Asymmetric
+Randomized Low-Rank Adapters*, arXiv 2506.14530.
+
+| symbol     | meaning                                                        | code name        |
+|------------|----------------------------------------------------------------|------------------|
+| L          | number of weight layers                                        | `depth`          |
+| d_0..d_L   | widths, d_0 of the input, d_L of the output                    | `widths`         |
+| r          | LoRA rank                                                      | `rank`           |
+| A_t        | factor that reads the input, (r, d_{t-1})                      | `a`              |
+| B_t        | factor that writes the output, (d_t, r)                        | `b`              |
+| s          | LoRA scale: the layer computes W x + s B A x                   | `scale`          |
+| q          | number of trainable parameters                                 | `n_params`       |
+| N          | size of the training sample                                    | `n_samples`, `n_train` |
+| delta      | failure probability                                            | `delta`          |
+| R, Rhat    | true risk, empirical (training) risk                           | `risk`, `empirical_risk` |
+| G          | generalization gap, uniform over the class unless said otherwise | `gap`          |
+| L_ell      | Lipschitz constant of the loss in the prediction, 2-norm       | `loss_lipschitz` |
+| rho        | a-priori bound on the input norm                               | `input_radius`   |
+
+Modes: `freeze_a` (A random and frozen, B trained), `freeze_b` (B random and frozen, A trained),
+`train_both`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mode = Literal["freeze_a", "freeze_b", "train_both"]
+MODES: tuple[Mode, ...] = ("freeze_a", "freeze_b", "train_both")
+
+Number = float | NDArray[np.float64]
+Scope = Literal["single run", "expectation", "uniform"]
+
+
+def n_params(mode: Mode, rank: int, d_in: int, d_out: int) -> int:
+    """Trainable parameters of one adapted ``d_out x d_in`` layer.
+
+    ``freeze_a``: r d_out; ``freeze_b``: r d_in; ``train_both``: r (d_out + d_in).
+    Source: Kratsios et al. 2025, eq. 7 (``freeze_a``); the others by counting.
+    """
+    return rank * {"freeze_a": d_out, "freeze_b": d_in, "train_both": d_out + d_in}[mode]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a theorem says, with everything needed to judge it.
+
+    ``value`` is never clipped: a bound above the ``trivial`` value (what is true without any theorem)
+    says so through ``vacuous``. ``value``, ``n_samples`` and the entries of ``terms`` are floats, or arrays
+    of one shape where a curve was asked for.
+
+    Attributes:
+        value: the number bounded from above, or from below when ``direction`` is "lower".
+        kind: "gap" (R - Rhat) or "risk" (R).
+        delta: failure probability; None for a bound that holds in expectation.
+        n_samples: N, the number of independent examples it rests on.
+        terms: the named parts of ``value``.
+        combine: how the parts make the value.
+        theorem: author, year, numbered statement; or "ours".
+        predictor: of which predictor it speaks (as stored, decoded, randomized, every one of a class).
+        scope: "single run" (one predictor), "uniform" (all of the class at once), "expectation".
+        assumptions: what must be true of the data and the procedure.
+        trivial: the value that is true without any theorem (1 for a loss in [0, 1]).
+    """
+
+    value: Number
+    kind: Literal["gap", "risk"]
+    delta: float | None
+    n_samples: Number
+    terms: Mapping[str, Number]
+    combine: str
+    theorem: str
+    predictor: str
+    scope: Scope
+    assumptions: tuple[str, ...]
+    trivial: float = 1.0
+    direction: Literal["upper", "lower"] = "upper"
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def vacuous(self) -> bool | NDArray[np.bool_]:
+        """Whether the bound says nothing: an upper bound >= ``trivial``, a lower bound <= 0."""
+        says_nothing = (
+            np.asarray(self.value) >= self.trivial
+            if self.direction == "upper"
+            else np.asarray(self.value) <= 0.0
+        )
+        return bool(says_nothing) if says_nothing.ndim == 0 else says_nothing
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for JSON; ``from_dict`` is its inverse."""
+        return {
+            "value": _plain(self.value),
+            "kind": self.kind,
+            "delta": self.delta,
+            "n_samples": _plain(self.n_samples),
+            "terms": {name: _plain(term) for name, term in self.terms.items()},
+            "combine": self.combine,
+            "theorem": self.theorem,
+            "predictor": self.predictor,
+            "scope": self.scope,
+            "assumptions": list(self.assumptions),
+            "trivial": self.trivial,
+            "direction": self.direction,
+            "inputs": {name: _plain(value) for name, value in self.inputs.items()},
+            "vacuous": _plain(self.vacuous),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Bound:
+        """Rebuild a ``Bound`` from ``to_dict``; ``vacuous`` is recomputed, not believed."""
+        fields = {name: value for name, value in record.items() if name != "vacuous"}
+        fields["value"] = _number(fields["value"])
+        fields["n_samples"] = _number(fields["n_samples"])
+        fields["terms"] = {name: _number(term) for name, term in fields["terms"].items()}
+        fields["assumptions"] = tuple(fields["assumptions"])
+        return cls(**fields)
+
+    def __str__(self) -> str:
+        relation = "<=" if self.direction == "upper" else ">="
+        quantity = "R - Rhat" if self.kind == "gap" else "R"
+        level = "in expectation" if self.delta is None else f"with probability >= 1 - {self.delta:g}"
+        empty = np.any(self.vacuous)
+        lines = [
+            f"{quantity} {relation} {_show(self.value)}  {level}"
+            + (f"  [vacuous: {relation} {self.trivial:g} needs no theorem]" if empty else ""),
+            f"  theorem     {self.theorem}",
+            f"  speaks of   {self.predictor} ({self.scope})",
+            f"  from        {self.combine}; "
+            + ", ".join(f"{name} = {_show(term)}" for name, term in self.terms.items()),
+            f"  samples     {_show(self.n_samples)}",
+            *(f"  assumes     {assumption}" for assumption in self.assumptions),
+        ]
+        return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _number(value: Any) -> Number:
+    return np.asarray(value, dtype=np.float64) if isinstance(value, list) else value
+
+
+def _show(value: Number) -> str:
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return f"{float(array):.6g}"
+    return f"[{array.flat[0]:.6g} .. {array.flat[-1]:.6g}] ({array.size} values)"
