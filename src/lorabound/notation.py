@@ -34,6 +34,8 @@ from numpy.typing import NDArray
 
 Mode = Literal["freeze_a", "freeze_b", "train_both"]
 MODES: tuple[Mode, ...] = ("freeze_a", "freeze_b", "train_both")
+Law = Literal["kaiming_uniform", "gaussian"]
+LAWS: tuple[Law, ...] = ("kaiming_uniform", "gaussian")
 
 Number = float | NDArray[np.float64]
 Scope = Literal["single run", "expectation", "uniform"]

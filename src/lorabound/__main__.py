@@ -1,0 +1,5 @@
+"""``python -m lorabound``."""
+
+from lorabound.cli import main
+
+main()

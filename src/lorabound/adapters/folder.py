@@ -1,0 +1,211 @@
+"""Adapters on disk: PEFT folders that PEFT reads unchanged, plus one file of ours that keeps the frozen factor frozen.
+
+    adapter_config.json         PEFT's configuration
+    adapter_model.safetensors   A and B of every layer, under PEFT's names
+    lorabound.json              mode, seed and law of the random factor, SHA-256 of the frozen factors
+
+PEFT has no field for a frozen factor: a folder reloaded by PEFT for training trains both. Reloaded here, it
+does not. Only safetensors are read; a pickle is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+from safetensors.torch import load_file  # reads bfloat16, which NumPy has not
+
+from lorabound.adapters.adapter import Adapter, Factors
+from lorabound.errors import AdapterError
+from lorabound.notation import Law, Mode
+
+CONFIG, WEIGHTS, OURS = "adapter_config.json", "adapter_model.safetensors", "lorabound.json"
+_KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
+
+# PEFT options that change what the adapted layer computes, and the values under which they do not.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "fan_in_fan_out": (False, None),
+    "bias": ("none", None),
+    "lora_bias": (False, None),
+    "modules_to_save": (None, []),
+    "target_parameters": (None, []),
+    "trainable_token_indices": (None, [], {}),
+    "layer_replication": (None, []),
+    "use_qalora": (False, None),
+    "alora_invocation_tokens": (None, []),
+}
+
+
+class _Provenance(BaseModel):
+    """The content of ``lorabound.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = 1
+    mode: Mode
+    seed: int | None
+    law: Law | None
+    frozen_sha256: str | None
+
+
+def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: str | None = None) -> Path:
+    """Write a PEFT folder under a temporary name, then rename it: it is there whole or not at all.
+
+    An adapter folder that stands there already is replaced; any other folder is left alone.
+
+    Args:
+        base_model: recorded as PEFT's ``base_model_name_or_path``.
+    Raises:
+        AdapterError: the folder exists and is not an adapter.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / CONFIG).is_file():
+        raise AdapterError(f"{folder} exists and is not an adapter folder: choose another name")
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        tensors = {}
+        for name, factors in adapter.layers.items():
+            tensors[f"base_model.model.{name}.lora_A.weight"] = np.ascontiguousarray(factors.a)
+            tensors[f"base_model.model.{name}.lora_B.weight"] = np.ascontiguousarray(factors.b)
+        save_file(tensors, draft / WEIGHTS, metadata={"format": "pt"})
+        (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model), indent=2) + "\n")
+        provenance = _Provenance(
+            mode=adapter.mode, seed=adapter.seed, law=adapter.law, frozen_sha256=adapter.frozen_sha256()
+        )
+        (draft / OURS).write_text(provenance.model_dump_json(indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> Adapter:
+    """Read a PEFT folder, ours or anybody's.
+
+    Args:
+        mode: what further training may touch, for a folder that does not say so itself; one of ours does.
+    Raises:
+        AdapterError: no such folder, a pickle, a damaged file, a PEFT option that changes what the layer
+            computes (DoRA, biases, trained heads, ...), or a frozen factor that is not the one recorded.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AdapterError(f"no adapter folder at {folder}")
+    if not (folder / WEIGHTS).is_file():
+        pickles = sorted(path.name for ext in ("*.bin", "*.pt", "*.pth", "*.pkl") for path in folder.glob(ext))
+        if pickles:
+            raise AdapterError(
+                f"{folder / pickles[0]} is a pickle, which can run code when it is read: "
+                f"save the adapter as {WEIGHTS} (PEFT does by default)"
+            )
+        raise AdapterError(f"{folder} holds no {WEIGHTS}: it is not a PEFT adapter folder")
+    config = _read_json(folder / CONFIG)
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}, only LORA is supported")
+    for option, harmless in _UNSUPPORTED.items():
+        if config.get(option) not in harmless:
+            raise AdapterError(f"{folder / CONFIG}: {option} = {config[option]!r} is not supported")
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise AdapterError(f"{folder / WEIGHTS} cannot be read ({error}): the file is damaged or unfinished") from None
+    layers = _pair_factors(tensors, config, folder / WEIGHTS)
+    if not (folder / OURS).is_file():
+        return Adapter(layers, mode)
+    try:
+        provenance = _Provenance.model_validate(_read_json(folder / OURS))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise AdapterError(f"{folder / OURS}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    adapter = Adapter(layers, provenance.mode, provenance.seed, provenance.law)
+    if adapter.frozen_sha256() != provenance.frozen_sha256:
+        raise AdapterError(
+            f"{folder}: the frozen factor is not the one recorded in {OURS}: "
+            "something trained or changed it after it was saved"
+        )
+    return adapter
+
+
+def _pair_factors(tensors: dict[str, Any], config: dict[str, Any], path: Path) -> dict[str, Factors]:
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for key, tensor in tensors.items():
+        match = _KEY.match(key)
+        if match is None or tensor.ndim != 2:
+            raise AdapterError(f"{path}: tensor {key} {tuple(tensor.shape)} is not a LoRA factor of a linear layer")
+        found.setdefault(match["module"], {})[match["factor"]] = tensor.float().numpy()
+    if not found:
+        raise AdapterError(f"{path} holds no LoRA factors")
+    layers = {}
+    for module, pair in found.items():
+        if len(pair) != 2 or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise AdapterError(f"{path}: {module} needs lora_A (r, d_in) and lora_B (d_out, r) of one rank r")
+        if not all(np.isfinite(factor).all() for factor in pair.values()):
+            raise AdapterError(f"{path}: {module} holds values that are not finite: the training run diverged")
+        layers[module] = Factors(pair["A"], pair["B"], _scale(config, module, pair["A"].shape[0], path))
+    return layers
+
+
+def _scale(config: dict[str, Any], module: str, rank: int, path: Path) -> float:
+    """PEFT's scale of one module: alpha / r, or alpha / sqrt(r) with rsLoRA."""
+    try:
+        alpha = float(_pattern(config.get("alpha_pattern"), module, config["lora_alpha"]))
+    except (KeyError, TypeError, ValueError):
+        raise AdapterError(f"{path.with_name(CONFIG)}: lora_alpha is missing or not a number") from None
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def _pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
+    """PEFT's rule for rank_pattern and alpha_pattern: the first key that matches the end of the name."""
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return default
+
+
+def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
+    ranks = {name: f.rank for name, f in adapter.layers.items()}
+    alphas = {name: _tidy(f.scale * f.rank) for name, f in adapter.layers.items()}
+    rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_model,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_rslora": False,
+        "use_dora": False,
+        "fan_in_fan_out": False,
+        "modules_to_save": None,
+        "target_modules": sorted(adapter.layers),
+        "rank_pattern": {re.escape(name): r for name, r in ranks.items() if r != rank},
+        "alpha_pattern": {re.escape(name): x for name, x in alphas.items() if x != alpha},
+    }
+
+
+def _tidy(alpha: float) -> float:
+    return int(alpha) if alpha == int(alpha) else alpha
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{path} cannot be read ({error})") from None
+    if not isinstance(record, dict):
+        raise AdapterError(f"{path}: expected a JSON object")
+    return record

@@ -1,0 +1,145 @@
+"""K adapters on one frozen model: their rows share the batch axis, their factors are batched matrices.
+
+A batch holds K groups of rows, one group an adapter, in the order of the stack. Everything in the model
+that works on each row alone (embeddings, attention, norms, pooling) needs to know nothing of this. Each
+adapted layer computes the frozen product once for all rows and adds the K low-rank products:
+
+    y[k] = W x[k] + bias + s_k B_k A_k x[k],   x (K, rows, d_in), A (K, r_max, d_in), B (K, d_out, r_max).
+
+A rank below r_max is padded with zeros in both factors. Zero is where the padding stays: its gradient is a
+product with the other factor's zeros. A frozen factor is a buffer, not a parameter, so no optimizer can
+reach it; adapters are kept in the order freeze_a, train_both, freeze_b, which makes the trained `B`s the
+first ones of the stack and the trained `A`s the last ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lorabound.adapters.adapter import Adapter, Factors
+from lorabound.errors import AdapterError
+from lorabound.notation import Mode
+
+_ORDER: dict[Mode, int] = {"freeze_a": 0, "train_both": 1, "freeze_b": 2}
+
+
+def stack_order(modes: Sequence[Mode]) -> list[int]:
+    """The order in which adapters of these modes stand in a stack: a stable sort by mode."""
+    return sorted(range(len(modes)), key=lambda k: _ORDER[modes[k]])
+
+
+class StackedLinear(nn.Module):
+    """A frozen ``nn.Linear`` that carries K adapters (see the top of this file)."""
+
+    def __init__(self, base: nn.Linear, factors: Sequence[Factors], modes: Sequence[Mode]) -> None:
+        super().__init__()
+        self.base = base
+        rank = max(f.rank for f in factors)
+        a = torch.stack([_padded(f.a, (rank, base.in_features)) for f in factors]).to(base.weight.device)
+        b = torch.stack([_padded(f.b, (base.out_features, rank)) for f in factors]).to(base.weight.device)
+        self.ranks = [f.rank for f in factors]
+        self.scales = [f.scale for f in factors]
+        scale = torch.tensor(self.scales, dtype=torch.float32, device=base.weight.device)
+        self.register_buffer("scale", scale.view(-1, 1, 1))
+        n_freeze_a = sum(mode == "freeze_a" for mode in modes)
+        n_trained_b = len(modes) - sum(mode == "freeze_b" for mode in modes)
+        self.register_buffer("frozen_a", a[:n_freeze_a].clone())
+        self.trained_a = nn.Parameter(a[n_freeze_a:].clone())
+        self.trained_b = nn.Parameter(b[:n_trained_b].clone())
+        self.register_buffer("frozen_b", b[n_trained_b:].clone())
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """All K factors: A (K, r_max, d_in) and B (K, d_out, r_max)."""
+        return torch.cat([self.frozen_a, self.trained_a]), torch.cat([self.trained_b, self.frozen_b])  # type: ignore[list-item]
+
+    def _trained(self) -> list[tuple[nn.Parameter, slice]]:
+        """The stacked trained factors and the adapters they belong to."""
+        n = len(self.ranks)
+        return [(self.trained_a, slice(n - len(self.trained_a), n)), (self.trained_b, slice(len(self.trained_b)))]
+
+    def gradient_squares(self) -> Tensor:
+        """Squared 2-norm of each adapter's gradient in this layer, (K,)."""
+        squares = torch.zeros(len(self.ranks), device=self.trained_a.device)
+        for parameter, adapters in self._trained():
+            if parameter.grad is not None:
+                squares[adapters] += parameter.grad.square().sum((1, 2))
+        return squares
+
+    def scale_gradients(self, factors: Tensor) -> None:
+        """Multiply adapter k's gradient in this layer by ``factors[k]``."""
+        for parameter, adapters in self._trained():
+            if parameter.grad is not None:
+                parameter.grad *= factors[adapters].view(-1, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.factors()
+        grouped = x.reshape(len(a), -1, x.shape[-1])
+        delta = torch.bmm(torch.bmm(grouped, a.mT) * self.scale, b.mT)  # type: ignore[operator]
+        frozen: Tensor = self.base(x)
+        return frozen + delta.view(frozen.shape)
+
+
+class Stack:
+    """K adapters attached to a model; use as a context manager, the model is restored at the end.
+
+    Raises:
+        AdapterError: adapters that name different layers, or layers the model does not have.
+    """
+
+    def __init__(self, model: nn.Module, adapters: Sequence[Adapter]) -> None:
+        modes = [adapter.mode for adapter in adapters]
+        if stack_order(modes) != list(range(len(modes))):
+            raise AdapterError("adapters of a stack must be sorted by stack_order(modes)")
+        self.model = model
+        self.adapters = list(adapters)
+        self.layers: dict[str, StackedLinear] = {}
+        shapes = adapters[0].shapes
+        modules = dict(model.named_modules())
+        for adapter in adapters:
+            if adapter.shapes != shapes:
+                raise AdapterError("adapters of one stack must adapt the same layers")
+        for name, (d_out, d_in) in shapes.items():
+            base = modules.get(name)
+            if not isinstance(base, nn.Linear) or (base.out_features, base.in_features) != (d_out, d_in):
+                raise AdapterError(f"the adapter needs a linear layer {name} of {d_out} x {d_in}, the model has none")
+            self.layers[name] = StackedLinear(base, [a.layers[name] for a in adapters], modes)
+
+    def __enter__(self) -> Stack:
+        for name, layer in self.layers.items():
+            self.model.set_submodule(name, layer)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, layer in self.layers.items():
+            self.model.set_submodule(name, layer.base)
+
+    def __len__(self) -> int:
+        return len(self.adapters)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The stacked trained factors; empty ones (no adapter trains them) are left out."""
+        return [p for layer in self.layers.values() for p in layer.parameters() if p.requires_grad and p.numel()]
+
+    def extract(self, k: int) -> Adapter:
+        """Adapter k as it now stands, as plain arrays."""
+        source = self.adapters[k]
+        layers = {}
+        for name, layer in self.layers.items():
+            rank = layer.ranks[k]
+            a, b = layer.factors()
+            layers[name] = Factors(_array(a[k, :rank]), _array(b[k, :, :rank]), layer.scales[k])
+        return Adapter(layers, source.mode, source.seed, source.law)
+
+
+def _padded(factor: np.ndarray, shape: tuple[int, int]) -> Tensor:
+    padded = torch.zeros(shape)
+    padded[: factor.shape[0], : factor.shape[1]] = torch.from_numpy(factor)
+    return padded
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float32).contiguous().numpy().copy()

@@ -1,0 +1,151 @@
+"""The command line: thin commands that import heavy rooms only when they run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from lorabound import __version__
+from lorabound.errors import LoraboundError
+
+if TYPE_CHECKING:
+    from lorabound.sweep.execute import Observer
+
+app = typer.Typer(
+    help="How far the true risk of a LoRA fine-tune can be from its training risk, and what would change it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+PAGE = "report.html"
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes one sentence and exit status 2."""
+    try:
+        app()
+    except LoraboundError as error:
+        err.print(f"lorabound: {error}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path | None, typer.Argument(help="YAML file; flags overrule it.", show_default=False)] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory of the sweep; run again to go on.")] = None,
+    data: Annotated[str | None, typer.Option(help="'words', or a CSV, TSV, JSONL or Parquet file.")] = None,
+    test_data: Annotated[str | None, typer.Option(help="File with the test set; else the end of --data.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of texts. [text]")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels. [label]")] = None,
+    data_seed: Annotated[int | None, typer.Option(help="Seed of the shuffle of the data. [0]")] = None,
+    n_test: Annotated[int | None, typer.Option(help="Size of the test set. [2000]")] = None,
+    model: Annotated[str | None, typer.Option(help="Packaged model, folder or hub name of an encoder.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This is a {} word.]")] = None,
+    logit_scale: Annotated[float | None, typer.Option(help="Factor of the cosine. [20]")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens a text is cut to. [32]")] = None,
+    ranks: Annotated[str | None, typer.Option(help="Ranks, as 1,2,4.")] = None,
+    modes: Annotated[str | None, typer.Option(help="Of freeze_a,freeze_b,train_both.")] = None,
+    n_train: Annotated[str | None, typer.Option(help="Training set sizes, as 500,2000.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,7,9).")] = None,
+    targets: Annotated[str | None, typer.Option(help="Linear layers to adapt. [query,key,value]")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, as 4,5, or all.")] = None,
+    law: Annotated[str | None, typer.Option(help="Law of the random factor: kaiming_uniform, gaussian.")] = None,
+    alpha_over_r: Annotated[float | None, typer.Option(help="LoRA scale s = alpha / r. [2]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set. [6]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step. [32]")] = None,
+    lr: Annotated[float | None, typer.Option(help="AdamW's step size. [0.002]")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant or cosine. [constant]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay. [0]")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm of an adapter. [none]")] = None,
+) -> None:
+    """Train a grid of adapters and show how the gap grows: rank x mode x training size x seed."""
+    flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir")}
+    from lorabound.errors import InputError
+    from lorabound.sweep import read_config
+
+    if out_dir is None:
+        raise InputError("say where the sweep is kept: --out DIR")
+    settings = read_config(config, flags)
+    from lorabound.report import print_summary, summarize, write_page
+    from lorabound.sweep.execute import run_sweep
+
+    try:
+        with _progress() as observe:
+            store = run_sweep(settings, out_dir, observe)
+    except KeyboardInterrupt:
+        given = f"{config} " if config else ""
+        err.print(
+            f"Stopped. What was finished is kept in {out_dir}; the same command goes on: "
+            f"lorabound sweep {given}--out {out_dir} ...",
+            highlight=False, markup=False,
+        )  # fmt: skip
+        raise typer.Exit(130) from None
+    summary = summarize(store)
+    print_summary(summary, out)
+    out.print(f"Page: {write_page(summary, out_dir / PAGE)}", highlight=False, markup=False)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Directory of a sweep.")],
+    page: Annotated[Path | None, typer.Option("--page", help=f"Where to write the page. [DIR/{PAGE}]")] = None,
+) -> None:
+    """Print the table of a sweep and write its page: one HTML file that works offline."""
+    from lorabound.report import print_summary, summarize, write_page
+    from lorabound.sweep import Store
+
+    summary = summarize(Store.open(folder))
+    print_summary(summary, out)
+    out.print(f"Page: {write_page(summary, page or folder / PAGE)}", highlight=False, markup=False)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Directory of a sweep.")],
+    file: Annotated[Path, typer.Argument(help="File to write, .csv or .parquet.")],
+) -> None:
+    """Write the runs of a sweep as a table, one row a run."""
+    from lorabound.report import export_runs
+    from lorabound.sweep import Store
+
+    count = export_runs(Store.open(folder), file)
+    out.print(f"{count} runs -> {file}", highlight=False, markup=False)
+
+
+@contextmanager
+def _progress() -> Iterator[Observer]:
+    """A bar with the time left, on standard error."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from lorabound.sweep.execute import Progress as SweepProgress
+
+    columns = (
+        BarColumn(bar_width=24), TextColumn("{task.fields[runs]}"), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*columns, console=err, transient=True, speed_estimate_period=120) as bar:
+        task = bar.add_task("", total=None, runs="")
+
+        def observe(at: SweepProgress) -> None:
+            runs = f"{at.runs_done}/{at.runs_total} runs" if at.runs_total > 1 else ""
+            total = at.work_total if at.runs_total > 1 else None
+            bar.update(task, completed=at.work_done, total=total, description=at.now, runs=runs)
+
+        yield observe

@@ -1,0 +1,67 @@
+"""Labelled texts: what a task is before it is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from lorabound.errors import DataError
+
+_READERS = {
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".tsv": lambda path: pl.read_csv(path, infer_schema=False, separator="\t"),
+    ".jsonl": pl.read_ndjson,
+    ".ndjson": pl.read_ndjson,
+    ".parquet": pl.read_parquet,
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts and their labels, row by row, and the name they go by."""
+
+    name: str
+    texts: list[str]
+    labels: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def read_table(path: str | Path, text_column: str = "text", label_column: str = "label") -> Table:
+    """Read a CSV, TSV, JSONL or Parquet file with a column of texts and a column of labels.
+
+    Raises:
+        DataError: no such file, an unknown format, an unreadable or empty file, a missing column, or a row
+            without text or label (the message names the row, counted from 1 without the header).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no data file {path}")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(_READERS)}")
+    try:
+        frame = reader(path)
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{path} is empty") from None
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {str(error).strip().splitlines()[0]}") from None
+    for column in (text_column, label_column):
+        if column not in frame.columns:
+            raise DataError(
+                f"{path} has no column {column!r}, only {', '.join(frame.columns)}: "
+                "name the columns with --text-column and --label-column"
+            )
+    if frame.is_empty():
+        raise DataError(f"{path} has a header but no rows")
+    columns = []
+    for column in (text_column, label_column):
+        values = frame[column].cast(pl.String, strict=False).str.strip_chars()
+        missing = (values.is_null() | (values == "")).arg_true()
+        if len(missing):
+            raise DataError(f"{path}: {len(missing)} rows have no {column} (the first is row {missing[0] + 1})")
+        columns.append(values.to_list())
+    return Table(str(path), *columns)

@@ -1,0 +1,58 @@
+"""Losses of K adapters on a set of examples, example by example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from lorabound.engine.batches import length_batches
+from lorabound.models import PromptClassifier, TokenizedTexts
+
+_ROWS_PER_PASS = 2048
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of one predictor on n examples.
+
+    Attributes:
+        errors: (n,) bool, 0-1 loss.
+        log_losses: (n,) float32, cross-entropy -ln p_y in nats.
+    """
+
+    errors: NDArray[np.bool_]
+    log_losses: NDArray[np.float32]
+
+    @property
+    def error(self) -> float:
+        """Mean 0-1 loss."""
+        return float(self.errors.mean())
+
+    @property
+    def risk(self) -> float:
+        """Mean of 1 - p_y: the error of the classifier that draws its answer from p, a loss in [0, 1]."""
+        return float(-np.expm1(-self.log_losses.astype(np.float64)).mean())
+
+    @property
+    def cross_entropy(self) -> float:
+        """Mean of -ln p_y, in nats; not bounded."""
+        return float(self.log_losses.astype(np.float64).mean())
+
+
+@torch.no_grad()
+def evaluate(
+    classifier: PromptClassifier, inputs: TokenizedTexts, labels: NDArray[np.int64], n_adapters: int = 1
+) -> list[Losses]:
+    """Losses on ``inputs`` of each of the K adapters now attached (one, the zero-shot model, without any)."""
+    errors = np.zeros((n_adapters, len(inputs)), dtype=np.bool_)
+    log_losses = np.zeros((n_adapters, len(inputs)), dtype=np.float32)
+    for index in length_batches(inputs.lengths, max(1, _ROWS_PER_PASS // n_adapters)):
+        logits = classifier.logits(inputs, np.tile(index, n_adapters)).view(n_adapters, len(index), -1)
+        target = torch.from_numpy(labels[index]).to(logits.device).expand(n_adapters, -1)
+        errors[:, index] = (logits.argmax(-1) != target).cpu().numpy()
+        log_losses[:, index] = F.cross_entropy(logits.mT, target, reduction="none").cpu().numpy()
+    return [Losses(errors[k], log_losses[k]) for k in range(n_adapters)]

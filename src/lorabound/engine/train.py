@@ -1,0 +1,124 @@
+"""Train K adapters of one training set together: one page, read from top to bottom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from lorabound.adapters import Adapter, Stack, stack_order
+from lorabound.engine.batches import epoch_batches
+from lorabound.engine.evaluate import Losses, evaluate
+from lorabound.models import PromptClassifier, TokenizedTexts
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenized inputs and their class indices, (n,)."""
+
+    inputs: TokenizedTexts
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every adapter of a sweep is trained.
+
+    Attributes:
+        epochs: passes over the training set.
+        batch_size: examples of one adapter in one step.
+        lr: AdamW's step size, the peak of the schedule.
+        schedule: "cosine" falls from lr to 0 over all steps, "constant" stays.
+        weight_decay: AdamW's, decoupled.
+        clip_norm: an adapter's gradient is scaled down to this 2-norm; inf leaves it alone.
+    """
+
+    epochs: int = 6
+    batch_size: int = 32
+    lr: float = 2e-3
+    schedule: Literal["cosine", "constant"] = "constant"
+    weight_decay: float = 0.0
+    clip_norm: float = math.inf
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained adapter and its losses; ``diverged`` when a training loss or a gradient was not finite."""
+
+    adapter: Adapter
+    train: Losses
+    test: Losses
+    diverged: bool = field(default=False)
+
+
+def train(
+    classifier: PromptClassifier,
+    train_set: Examples,
+    test_set: Examples,
+    adapters: Sequence[Adapter],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Trained]:
+    """Train K adapters on the same examples, each in the order its seed gives, then measure them.
+
+    K runs trained together end as K runs trained one by one, up to rounding: nothing in the model, the loss
+    or the optimizer joins the rows of two adapters. A run whose loss is not finite is marked and left
+    behind; the others never see it.
+
+    Args:
+        adapters: all of the same layers; ranks, modes and seeds may differ.
+        seeds: of the order of the examples, one an adapter.
+        on_step: called after every step with (steps done, steps in all).
+    Returns:
+        One result an adapter, in the order they were given.
+    """
+    order = stack_order([adapter.mode for adapter in adapters])
+    adapters, seeds = [adapters[k] for k in order], [seeds[k] for k in order]
+    n_adapters, n_train = len(adapters), len(train_set.labels)
+    total = recipe.epochs * math.ceil(n_train / recipe.batch_size)
+    diverged = torch.zeros(n_adapters, dtype=torch.bool)
+    done = 0
+    with Stack(classifier.module, adapters) as stack:
+        optimizer = torch.optim.AdamW(stack.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        for epoch in range(recipe.epochs):
+            for index in epoch_batches(train_set.inputs.lengths, recipe.batch_size, seeds, epoch):
+                logits = classifier.logits(train_set.inputs, index.reshape(-1))
+                labels = torch.from_numpy(train_set.labels[index]).to(logits.device)
+                losses = F.cross_entropy(logits.view(*labels.shape, -1).mT, labels, reduction="none").mean(1)
+                optimizer.zero_grad()
+                losses.sum().backward()
+                norms = clip_gradients(stack, recipe.clip_norm)
+                diverged |= ~(torch.isfinite(losses) & torch.isfinite(norms)).cpu()
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.lr * _schedule(recipe.schedule, done / total)
+                optimizer.step()
+                done += 1
+                on_step(done, total)
+        train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters)
+        test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters)
+        return [
+            Trained(stack.extract(k), train_losses[k], test_losses[k], bool(diverged[k]))
+            for k in np.argsort(order)
+        ]
+
+
+def clip_gradients(stack: Stack, max_norm: float) -> torch.Tensor:
+    """Scale each adapter's gradient down to ``max_norm``, on its own; returns the K norms before that."""
+    squares = sum(layer.gradient_squares() for layer in stack.layers.values())
+    norms: torch.Tensor = squares.sqrt()  # type: ignore[union-attr]
+    if math.isfinite(max_norm):
+        factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+        for layer in stack.layers.values():
+            layer.scale_gradients(factors)
+    return norms
+
+
+def _schedule(name: str, progress: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * progress)) if name == "cosine" else 1.0

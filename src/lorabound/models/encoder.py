@@ -1,0 +1,130 @@
+"""A frozen sentence encoder whose classifier is made of prompts: nothing is trained but the adapters.
+
+    logits(x) = tau * cos( e(x), e("This is a {class} word.") ),   as CLIP does with images.
+
+The prompt embeddings are computed once, by the pre-trained encoder, and stay fixed while adapters train.
+Without an adapter this is the zero-shot classifier: rank 0 of every table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lorabound.errors import InputError, ModelError
+from lorabound.models.locate import locate_model, model_sha256
+from lorabound.models.text import TokenizedTexts
+
+
+class PromptClassifier:
+    """A frozen encoder with frozen class prompts.
+
+    Attributes:
+        module: the encoder; adapters attach to its linear layers. In eval mode, gradients off.
+        prototypes: (classes, width) unit embeddings of the prompts.
+        sha256: hash over the files that decide the encoder's output.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        classes: Sequence[str],
+        prompt: str = "This is a {} word.",
+        logit_scale: float = 20.0,
+        max_length: int = 32,
+        device: str | None = None,
+    ) -> None:
+        """Load the encoder and embed the prompts.
+
+        Args:
+            model: packaged model, local folder or hub name (see :func:`lorabound.models.locate_model`).
+            prompt: a template with one ``{}`` for the class name.
+            logit_scale: tau > 0.
+            max_length: tokens a text is cut to, special tokens included.
+            device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        Raises:
+            ModelError: the model cannot be found or loaded.
+            InputError: a prompt without ``{}``.
+        """
+        if prompt.count("{}") != 1:
+            raise InputError(f"the prompt needs exactly one {{}} for the class name, got {prompt!r}")
+        folder = locate_model(model)
+        self.sha256 = model_sha256(folder)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.logit_scale = logit_scale
+        self.module, self._tokenizer = _load(folder, self.device)
+        self._pool = _pooling(folder)
+        limit = getattr(self.module.config, "max_position_embeddings", max_length)
+        self._max_length = min(max_length, int(limit))
+        prompts = self.tokenize([prompt.format(name) for name in classes])
+        with torch.no_grad():
+            self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
+
+    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Token ids of the texts, cut to ``max_length``."""
+        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)["input_ids"]
+        return TokenizedTexts(encoded, pad_id=self._tokenizer.pad_token_id or 0)
+
+    def logits(self, inputs: TokenizedTexts, index: NDArray[np.int64]) -> Tensor:
+        """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
+        return self.logit_scale * self._embed(*inputs.batch(index)) @ self.prototypes.T
+
+    def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        hidden = self.module(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        if self._pool == "cls":
+            return F.normalize(hidden[:, 0], dim=-1)
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return F.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
+
+
+def _load(folder: Path, device: torch.device) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
+    try:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            module = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{folder} cannot be loaded by transformers: {reason}") from error
+    return module.to(device).eval().requires_grad_(False), tokenizer
+
+
+def _pooling(folder: Path) -> str:
+    """ "cls" or "mean", as sentence-transformers records it; "mean" where nothing is recorded."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error})") from None
+    chosen = {name for name, value in record.items() if name.startswith("pooling_mode_") and value is True}
+    if chosen == {"pooling_mode_cls_token"}:
+        return "cls"
+    if chosen in ({"pooling_mode_mean_tokens"}, set()):
+        return "mean"
+    raise ModelError(f"{path}: pooling {', '.join(sorted(chosen))} is not supported, only mean or cls")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading without transformers' progress bars and notes; its settings are put back."""
+    logging = transformers.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

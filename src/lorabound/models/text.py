@@ -1,0 +1,30 @@
+"""Tokenized texts, batched by padding on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class TokenizedTexts:
+    """Token ids of n texts; ``lengths`` (n,) tells the engine which rows may share a batch cheaply."""
+
+    def __init__(self, token_ids: Sequence[Sequence[int]], pad_id: int = 0) -> None:
+        self.lengths: NDArray[np.int64] = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+        self._padded = torch.full((len(token_ids), int(self.lengths.max(initial=1))), pad_id, dtype=torch.long)
+        for row, ids in enumerate(token_ids):
+            self._padded[row, : len(ids)] = torch.tensor(ids)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask of the rows ``index``: (rows, longest) each, int64."""
+        lengths = torch.from_numpy(self.lengths[index])
+        width = int(lengths.max())
+        mask = (torch.arange(width) < lengths[:, None]).long()
+        return self._padded[torch.from_numpy(index), :width], mask

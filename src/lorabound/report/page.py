@@ -1,0 +1,84 @@
+"""One self-contained HTML page: charts, exponents, table, configuration; it works offline."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import altair as alt
+import vl_convert
+import yaml
+from jinja2 import Environment
+from markupsafe import Markup
+
+from lorabound import __version__
+from lorabound.errors import StoreError
+from lorabound.report.charts import gap_against_rank, gap_against_size
+from lorabound.report.summary import BITS, DELTA, LOSSES, Summary
+from lorabound.report.words import WORST_CASE, comparison_sentence, exponent_text, notes
+
+_INTERVALS = (
+    "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn through "
+    "the middle of the points; a direction, not a bound. Gaps that are not positive have no place on logarithmic axes."
+)
+
+
+def write_page(summary: Summary, path: str | Path) -> Path:
+    """Write the report to ``path``, under a temporary name first.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    charts = [
+        {"title": title, "caption": _INTERVALS.format(slope=slope), "spec": spec}
+        for title, slope, spec in (
+            ("Gap against rank", "sqrt(r)", gap_against_rank(summary)),
+            ("Gap against the amount of data", "1/sqrt(N)", gap_against_size(summary)),
+        )
+        if spec is not None
+    ]
+    about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
+    about |= {name: value for name, value in summary.about.items() if name not in ("config", "classes", "format")}
+    vega_lite = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
+    template = Environment(autoescape=True).from_string(
+        (files("lorabound.report") / "page.html.j2").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        summary=summary,
+        done=sum(row.status == "done" for row in summary.rows),
+        charts=charts,
+        exponents=_exponent_rows(summary),
+        comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
+        losses=LOSSES,
+        notes=notes(summary),
+        level=f"{1 - DELTA:.0%}",
+        bits=BITS,
+        configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
+        bundle=Markup(vl_convert.javascript_bundle(vl_version=vega_lite)),  # the libraries, not user text
+    )
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+def _exponent_rows(summary: Summary) -> list[list[str]]:
+    lines: dict[tuple[str, str, int], list[str]] = {}
+    for growth in summary.growth:
+        lines.setdefault((growth.axis, growth.mode, growth.fixed), []).append(exponent_text(growth))
+    return [
+        [
+            mode,
+            "rank" if axis == "rank" else "N",
+            f"N = {fixed}" if axis == "rank" else f"rank {fixed}",
+            *texts,
+            f"{WORST_CASE[axis]:+.1f}",
+        ]
+        for (axis, mode, fixed), texts in lines.items()
+    ]

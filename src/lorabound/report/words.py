@@ -1,0 +1,66 @@
+"""The sentences of a report, said once for terminal and page."""
+
+from __future__ import annotations
+
+import math
+
+from lorabound.report.summary import BITS, DELTA, Comparison, Growth, Summary
+
+# The worst case over all training algorithms and distributions (Kratsios et al. 2025, Theorem 1).
+WORST_CASE = {"rank": 0.5, "n_train": -0.5}
+
+
+def exponent_text(growth: Growth) -> str:
+    """ "0.41 [0.30, 0.52]", or why there is none."""
+    exponent = growth.exponent
+    if math.isnan(exponent.value):
+        return f"none ({exponent.note})"
+    if math.isnan(exponent.low):
+        return f"{exponent.value:.2f} ({exponent.note})"
+    return f"{exponent.value:.2f} [{exponent.low:.2f}, {exponent.high:.2f}]"
+
+
+def exponent_sentence(growth: Growth) -> str:
+    """One line: how the gap grows along one axis, beside the worst case."""
+    symbol, other = ("r", "N") if growth.axis == "rank" else ("N", "rank")
+    return (
+        f"{growth.mode}, {other} = {growth.fixed}: gap in {growth.loss.title} grows like {symbol}^beta, "
+        f"beta = {exponent_text(growth)}; worst case {WORST_CASE[growth.axis]:+.1f}"
+    )
+
+
+def comparison_sentence(comparison: Comparison) -> str:
+    """One line: freeze A and double the rank, at equal trainable parameters."""
+    frozen, both = comparison.n_params
+    budget = f"{both:,} parameters" if frozen == both else f"{frozen:,} against {both:,} parameters"
+    gap, test = comparison.gap, comparison.test
+    return (
+        f"freeze_a r={2 * comparison.rank} minus train_both r={comparison.rank} ({budget}, N = {comparison.n_train}): "
+        f"gap {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
+        f"test error {test.mean:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
+    )
+
+
+def notes(summary: Summary) -> list[str]:
+    """What a reader must know to read the numbers rightly."""
+    n_test = summary.config.n_test
+    seeds = len({row.seed for row in summary.rows if row.rank})
+    lines = [
+        f"Gap = test minus training error. Intervals: spread over {seeds} draws (frozen factor and order of examples) and "
+        f"sampling of {n_test} test examples, for this training sample.",
+        f"True error <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its own, for one "
+        "of its adapters picked at random (Langford 2005).",
+        f"E gap <=: on average over draws of sample and factor, not for one run, at {BITS} bits a parameter (Zhu et al. 2024, "
+        "Lemma 4.5); * vacuous, above 1.",
+    ]
+    if summary.about["n_duplicates"]:
+        lines.append(
+            f"{summary.about['n_duplicates']} duplicate rows were removed before splitting "
+            f"({summary.about['n_conflicts']} of them with another label than the row that stayed)."
+        )
+    n_diverged = sum(row.status == "diverged" for row in summary.rows)
+    if n_diverged:
+        lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
+    if summary.n_missing:
+        lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
+    return lines

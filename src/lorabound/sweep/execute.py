@@ -1,0 +1,212 @@
+"""Run what is missing of a sweep, in this process; safe to kill at any point and to start again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorabound.adapters import new_adapter, save_adapter, select_linears
+from lorabound.data import Split, load_table, split
+from lorabound.engine import ENGINE_VERSION, Examples, Losses, Recipe, evaluate, train
+from lorabound.errors import StoreError
+from lorabound.models import PromptClassifier
+from lorabound.sweep.config import AXES, SweepConfig
+from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
+from lorabound.sweep.store import Row, Store, only_writer
+
+ADAPTERS = "adapters"
+# Adapters trained together. Wider stacks lose more work when the process is killed, and gain little beyond this.
+STACK_WIDTH = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a sweep tells its observer: work in example passes, runs written, and what goes on now."""
+
+    work_done: float
+    work_total: float
+    runs_done: int
+    runs_total: int
+    now: str
+
+
+Observer = Callable[[Progress], None]
+
+
+def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda progress: None) -> Store:
+    """Train and measure every run of the grid that ``out`` does not hold yet.
+
+    Runs are written one stack at a time in one transaction, after their adapters are in place.
+
+    Raises:
+        DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; nothing is written.
+        StoreError: ``out`` was made by another configuration, or cannot be written.
+    """
+    observe(Progress(0, 1, 0, 1, "reading the data"))
+    test_table = (
+        load_table(config.test_data, config.text_column, config.label_column) if config.test_data else None
+    )
+    table = load_table(config.data, config.text_column, config.label_column)
+    data = split(table, max(config.n_train), config.n_test, config.data_seed, test_table)
+    observe(Progress(0, 1, 0, 1, "loading the model"))
+    classifier = PromptClassifier(
+        config.model, data.classes, config.prompt, config.logit_scale, config.max_length
+    )
+    shapes = select_linears(classifier.module, config.targets, config.layers)
+    for mode in config.modes:
+        new_adapter(shapes, max(config.ranks), mode, 0, config.law, config.alpha_over_r)  # refuses a rank too large
+
+    with only_writer(out):
+        about = _about(config, data, classifier)
+        store = Store.open_or_create(out, about)
+        _extend(store, config, about)
+        fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
+        sweep = _Sweep(config, Path(out), store, data, classifier, shapes, fixed)
+        sweep.go(observe)
+    return store
+
+
+@dataclass
+class _Sweep:
+    config: SweepConfig
+    out: Path
+    store: Store
+    data: Split
+    classifier: PromptClassifier
+    shapes: dict[str, tuple[int, int]]
+    fixed: dict[str, Any]
+
+    def go(self, observe: Observer) -> None:
+        runs = runs_of(self.config)
+        have = self.store.keys()
+        missing = {run for run in runs if run_key(run, self.fixed) not in have}
+        self._test = Examples(self.classifier.tokenize(self.data.test_texts), self.data.test_labels)
+        stacks = [
+            pending
+            for stack in stacks_of(runs, STACK_WIDTH)
+            if (pending := [run for run in stack if run in missing])
+        ]
+        zero_shots = [run for run in runs if run in missing and run.rank == 0]
+        total = sum(self._work(run) for run in missing)
+        work, n_done = 0.0, len(runs) - len(missing)
+
+        def report(part: float, now: str) -> None:
+            observe(Progress(work + part, total, n_done, len(runs), now))
+
+        report(0.0, "measuring the zero-shot model")
+        if zero_shots:
+            self.store.add(self._zero_shot(zero_shots))
+            work += sum(map(self._work, zero_shots))
+            n_done += len(zero_shots)
+        for stack in stacks:
+            ranks = sorted({run.rank for run in stack})
+            label = f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
+            here = sum(map(self._work, stack))
+            report(0.0, label)
+            self._train(stack, lambda done, of, here=here, label=label: report(0.9 * here * done / of, label))  # type: ignore[misc]
+            work += here
+            n_done += len(stack)
+            report(0.0, label)
+
+    def _work(self, run: Run) -> float:
+        """Cost of a run in forward passes of one example; a training step costs about two."""
+        training = 2 * self.config.epochs * run.n_train if run.rank else 0
+        return training + run.n_train + self.config.n_test
+
+    def _train_set(self, n_train: int) -> Examples:
+        return Examples(self.classifier.tokenize(self.data.train_texts[:n_train]), self.data.train_labels[:n_train])
+
+    def _zero_shot(self, runs: list[Run]) -> list[Row]:
+        """The model without adapters; the test set is measured once for all training sizes."""
+        test = evaluate(self.classifier, self._test.inputs, self._test.labels)[0]
+        rows = []
+        for run in runs:
+            start = time.perf_counter()
+            train_set = self._train_set(run.n_train)
+            fitted = evaluate(self.classifier, train_set.inputs, train_set.labels)[0]
+            rows.append(self._row(run, 0, fitted, test, time.perf_counter() - start))
+        return rows
+
+    def _train(self, stack: list[Run], on_step: Callable[[int, int], None]) -> None:
+        config = self.config
+        start = time.perf_counter()
+        recipe = Recipe(
+            config.epochs, config.batch_size, config.lr, config.schedule, config.weight_decay, config.clip_norm
+        )
+        adapters = [
+            new_adapter(self.shapes, run.rank, run.mode, run.seed, config.law, config.alpha_over_r)  # type: ignore[arg-type]
+            for run in stack
+        ]
+        seeds = [run.seed for run in stack]
+        trained = train(
+            self.classifier, self._train_set(stack[0].n_train), self._test, adapters, seeds, recipe, on_step
+        )
+        seconds = (time.perf_counter() - start) / len(stack)
+        rows = []
+        for run, result in zip(stack, trained, strict=True):
+            if result.diverged:
+                rows.append(self._row(run, result.adapter.n_params, None, None, seconds))
+                continue
+            try:
+                save_adapter(result.adapter, self.out / ADAPTERS / run.name, config.model)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write the adapter {run.name} to {self.out / ADAPTERS}: {error.strerror or error}; the runs "
+                    "already stored are safe, make room and run the same command again to go on"
+                ) from None
+            rows.append(self._row(run, result.adapter.n_params, result.train, result.test, seconds))
+        self.store.add(rows)
+
+    def _row(self, run: Run, n_params: int, train: Losses | None, test: Losses | None, seconds: float) -> Row:
+        measured = (
+            (train.error, test.error, train.risk, test.risk, train.cross_entropy, test.cross_entropy)
+            if train and test
+            else (None,) * 6
+        )
+        return Row(
+            run_key(run, self.fixed), run.rank, run.mode, run.n_train, run.seed, n_params, *measured,
+            seconds, "done" if test else "diverged",
+            test.errors if test else None, test.log_losses if test else None,
+        )  # fmt: skip
+
+
+def _about(config: SweepConfig, data: Split, classifier: PromptClassifier) -> dict[str, Any]:
+    return {
+        "config": config.model_dump(mode="json"),
+        "data_sha256": data.sha256,
+        "model_sha256": classifier.sha256,
+        "engine": ENGINE_VERSION,
+        "classes": data.classes,
+        "n_pool": len(data.train_texts),
+        "n_duplicates": data.n_duplicates,
+        "n_conflicts": data.n_conflicts,
+    }
+
+
+def _extend(store: Store, config: SweepConfig, about: dict[str, Any]) -> None:
+    """Check that a store belongs to this sweep, and record the union of both grids.
+
+    Raises:
+        StoreError: another configuration, other data, another model or engine made it.
+    """
+    stored = store.about
+    before = store.config
+    for name, value in before.settings.items():
+        if config.settings[name] != value:
+            raise StoreError(
+                f"{store.folder} was made with {name} = {value!r}, now it is {config.settings[name]!r}: "
+                "choose another --out, or the old value to go on"
+            )
+    for name, what in {
+        "data_sha256": f"other data than {config.data} now holds",
+        "model_sha256": f"other weights than {config.model} now has",
+        "engine": "another version of the engine",
+    }.items():
+        if stored[name] != about[name]:
+            raise StoreError(f"{store.folder} was made with {what}: choose another --out")
+    union = {axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES}
+    if any(union[axis] != getattr(before, axis) for axis in AXES):
+        store.set_config(config.model_copy(update=union))

@@ -1,0 +1,61 @@
+"""From a configuration to runs: their keys, and which of them train together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Literal
+
+from lorabound.notation import Mode
+from lorabound.sweep.config import SweepConfig
+
+ZERO_SHOT = "zero_shot"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the grid and one seed; rank 0, mode "zero_shot" is the model without an adapter."""
+
+    rank: int
+    mode: Mode | Literal["zero_shot"]
+    n_train: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}-r{self.rank}-n{self.n_train}-seed{self.seed}"
+
+
+def runs_of(config: SweepConfig) -> list[Run]:
+    """All runs of the grid, smallest training set first, the zero-shot row of each size before the others."""
+    runs = []
+    for n_train in sorted(config.n_train):
+        runs.append(Run(0, ZERO_SHOT, n_train, 0))
+        runs += [
+            Run(rank, mode, n_train, seed)
+            for mode, rank, seed in product(config.modes, sorted(config.ranks), config.seeds)
+        ]
+    return runs
+
+
+def stacks_of(runs: list[Run], width: int) -> list[list[Run]]:
+    """Runs that train together: one training size, at most ``width``, neighbours in rank.
+
+    Close ranks in a stack leave little of it to padding.
+    """
+    stacks = []
+    for n_train in sorted({run.n_train for run in runs}):
+        here = sorted((run for run in runs if run.n_train == n_train and run.rank), key=lambda run: run.rank)
+        count = -(-len(here) // width)
+        for part in range(count):
+            stacks.append(here[part * len(here) // count : (part + 1) * len(here) // count])
+    return stacks
+
+
+def run_key(run: Run, fixed: Mapping[str, Any]) -> str:
+    """SHA-256 over the run and everything fixed for the sweep that decides its result."""
+    record = json.dumps({"run": asdict(run), **fixed}, sort_keys=True)
+    return hashlib.sha256(record.encode()).hexdigest()

@@ -1,0 +1,214 @@
+"""The sweep's memory: one SQLite file, one row a run, written whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabound.errors import StoreError
+from lorabound.sweep.config import SweepConfig, parse_config
+
+FILE = "sweep.sqlite"
+FORMAT = 1
+
+_SCHEMA = """
+create table about (name text primary key, value text not null);
+create table runs (
+    key text primary key,
+    rank integer not null, mode text not null, n_train integer not null, seed integer not null,
+    n_params integer not null,
+    train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
+    seconds real not null, status text not null,
+    test_errors blob, test_log_losses blob
+);
+"""
+
+# The public columns of a run, in the order of `lorabound export`.
+COLUMNS = (
+    "rank", "mode", "n_train", "seed", "n_params", "train_error", "test_error", "train_risk", "test_risk",
+    "train_ce", "test_ce", "seconds", "status",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run as it is stored.
+
+    ``status`` is "done" or "diverged"; a diverged run has no measurements. ``test_errors`` (n_test,) bool and
+    ``test_log_losses`` (n_test,) float32 are the losses of the test examples, in the split's order.
+    """
+
+    key: str
+    rank: int
+    mode: str
+    n_train: int
+    seed: int
+    n_params: int
+    train_error: float | None
+    test_error: float | None
+    train_risk: float | None
+    test_risk: float | None
+    train_ce: float | None
+    test_ce: float | None
+    seconds: float
+    status: str
+    test_errors: NDArray[np.bool_] | None = None
+    test_log_losses: NDArray[np.float32] | None = None
+
+
+class Store:
+    """The runs of one sweep directory.
+
+    ``about`` holds what is fixed for the whole sweep: configuration, fingerprints of data and model, classes,
+    what the split removed.
+    """
+
+    def __init__(self, folder: str | Path, connection: sqlite3.Connection) -> None:
+        self.folder = Path(folder)
+        self._connection = connection
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Store:
+        """Open an existing store.
+
+        Raises:
+            StoreError: nothing there, or not a readable store.
+        """
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
+        try:
+            connection = sqlite3.connect(path)
+            intact = connection.execute("pragma quick_check").fetchone()[0] == "ok"
+            version = connection.execute("select value from about where name = 'format'").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} is not a readable sweep store ({error}): move it away and run again") from None
+        if not intact:
+            raise StoreError(f"{path} is damaged: move it away and run again; adapters beside it are untouched")
+        if version is None or int(version[0]) != FORMAT:
+            raise StoreError(f"{path} was written in another format: read it with the version that wrote it")
+        return cls(folder, connection)
+
+    @classmethod
+    def open_or_create(cls, folder: str | Path, about: dict[str, Any]) -> Store:
+        """Open a store, or make one for a sweep described by ``about`` (JSON values).
+
+        Raises:
+            StoreError: the directory cannot be written, or its store is not readable.
+        """
+        path = Path(folder) / FILE
+        if path.exists():
+            return cls.open(folder)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path)
+            with connection:
+                connection.execute("begin")
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.executemany(
+                    "insert into about values (?, ?)",
+                    [(name, json.dumps(value)) for name, value in {"format": FORMAT, **about}.items()],
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot write {path}: {error}") from None
+        return cls(folder, connection)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        rows = self._connection.execute("select name, value from about").fetchall()
+        return {name: json.loads(value) for name, value in rows}
+
+    @property
+    def config(self) -> SweepConfig:
+        """The configuration, with the axes of the grid as last extended."""
+        return parse_config(self.about["config"], str(self.folder / FILE))
+
+    def set_config(self, config: SweepConfig) -> None:
+        """Record an extended grid."""
+        with self._writing():
+            self._connection.execute(
+                "update about set value = ? where name = 'config'", (json.dumps(config.model_dump(mode="json")),)
+            )
+
+    def keys(self) -> set[str]:
+        """Keys of the runs that are there."""
+        return {key for (key,) in self._connection.execute("select key from runs")}
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Write runs in one transaction: all of them or none.
+
+        Raises:
+            StoreError: the disk is full or the file cannot be written; what was there stays readable.
+        """
+        with self._writing():
+            self._connection.executemany(
+                f"insert or replace into runs values ({', '.join('?' * 16)})", [_pack(row) for row in rows]
+            )
+
+    def rows(self) -> list[Row]:
+        """All runs, ordered by training size, mode, rank and seed."""
+        found = self._connection.execute("select * from runs order by n_train, mode, rank, seed").fetchall()
+        return [_unpack(record) for record in found]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"cannot write {self.folder / FILE}: {error}; the runs already there are safe, "
+                "make room and run the same command again to go on"
+            ) from None
+
+
+@contextmanager
+def only_writer(folder: str | Path) -> Iterator[None]:
+    """Hold the directory's lock, so that two sweeps never write to it at once.
+
+    Raises:
+        StoreError: another process holds it, or the directory cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("w")
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(f"another sweep is writing to {folder}: wait for it or choose another --out") from None
+        yield
+
+
+def _pack(row: Row) -> tuple[Any, ...]:
+    errors = None if row.test_errors is None else np.packbits(row.test_errors).tobytes()
+    losses = None if row.test_log_losses is None else row.test_log_losses.astype("<f4").tobytes()
+    return (
+        row.key, row.rank, row.mode, row.n_train, row.seed, row.n_params, row.train_error, row.test_error,
+        row.train_risk, row.test_risk, row.train_ce, row.test_ce, row.seconds, row.status, errors, losses,
+    )  # fmt: skip
+
+
+def _unpack(record: tuple[Any, ...]) -> Row:
+    *plain, errors, losses = record
+    if losses is None:
+        return Row(*plain)
+    log_losses = np.frombuffer(losses, dtype="<f4")
+    bits = np.unpackbits(np.frombuffer(errors, dtype=np.uint8), count=len(log_losses)).astype(np.bool_)
+    return Row(*plain, bits, log_losses)

