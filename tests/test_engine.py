@@ -12,7 +12,13 @@ from lorabound.engine import Examples, Recipe, evaluate, train
 from lorabound.engine.batches import epoch_batches, length_batches
 from lorabound.engine.train import clip_gradients
 
-SPECS = [("freeze_a", 1, 0), ("train_both", 3, 1), ("freeze_b", 2, 0), ("freeze_a", 4, 2), ("train_both", 1, 0)]
+SPECS = [
+    ("freeze_a", 1, 0),
+    ("train_both", 3, 1),
+    ("freeze_b", 2, 0),
+    ("freeze_a", 4, 2),
+    ("train_both", 1, 0),
+]
 
 
 def task(tiny, n, seed=0):
@@ -110,7 +116,9 @@ def test_nan_marks_the_run_and_leaves_its_neighbours_bitwise_alone(tiny):
 
 
 def test_a_huge_step_size_ends_marked_not_raised(tiny):
-    (result,) = train(tiny, task(tiny, 40), task(tiny, 10), make(tiny, [("train_both", 2, 0)]), [0], Recipe(20, 8, 1e30))
+    (result,) = train(
+        tiny, task(tiny, 40), task(tiny, 10), make(tiny, [("train_both", 2, 0)]), [0], Recipe(20, 8, 1e30)
+    )
     assert result.diverged
 
 

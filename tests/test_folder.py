@@ -8,7 +8,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel
 
-from lorabound.adapters import Adapter, Factors, Stack, load_adapter, new_adapter, save_adapter, select_linears
+from lorabound.adapters import (
+    Adapter,
+    Factors,
+    Stack,
+    load_adapter,
+    new_adapter,
+    save_adapter,
+    select_linears,
+)
 from lorabound.errors import AdapterError
 from lorabound.models import locate_model
 

@@ -93,7 +93,9 @@ def test_padding_of_short_ranks_stays_zero(tiny):
 
 
 def test_rank_too_large_names_the_layer(tiny):
-    with pytest.raises(InputError, match=r"rank 17 does not fit layer layer.0.query \(16 x 16\): choose a rank from 1 to 16"):
+    with pytest.raises(
+        InputError, match=r"rank 17 does not fit layer layer.0.query \(16 x 16\): choose a rank from 1 to 16"
+    ):
         adapters(tiny, [("freeze_a", 17)])
 
 

@@ -13,7 +13,9 @@ def test_selects_by_last_words_and_layer(tiny):
 
 
 def test_part_of_a_word_is_no_match(tiny):
-    with pytest.raises(ModelError, match="no linear layer of the model is called 'quer': choose among key, out, query, value"):
+    with pytest.raises(
+        ModelError, match="no linear layer of the model is called 'quer': choose among key, out, query, value"
+    ):
         select_linears(tiny.module, ["quer"])
 
 

@@ -40,7 +40,9 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         out.print(__version__, highlight=False)
         raise typer.Exit
@@ -131,10 +133,22 @@ def export(
 
 @contextmanager
 def _progress() -> Iterator[Observer]:
-    """A bar with the time left, on standard error."""
+    """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from lorabound.sweep.execute import Progress as SweepProgress
+
+    if not err.is_terminal:
+        seen = -1
+
+        def tell(at: SweepProgress) -> None:
+            nonlocal seen
+            if at.runs_total > 1 and at.runs_done != seen:
+                seen = at.runs_done
+                err.print(f"{at.runs_done}/{at.runs_total} runs; {at.now}", highlight=False, markup=False)
+
+        yield tell
+        return
 
     columns = (
         BarColumn(bar_width=24), TextColumn("{task.fields[runs]}"), TimeElapsedColumn(),

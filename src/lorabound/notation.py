@@ -90,9 +90,7 @@ class Bound:
     def vacuous(self) -> bool | NDArray[np.bool_]:
         """Whether the bound says nothing: an upper bound >= ``trivial``, a lower bound <= 0."""
         says_nothing = (
-            np.asarray(self.value) >= self.trivial
-            if self.direction == "upper"
-            else np.asarray(self.value) <= 0.0
+            np.asarray(self.value) >= self.trivial if self.direction == "upper" else np.asarray(self.value) <= 0.0
         )
         return bool(says_nothing) if says_nothing.ndim == 0 else says_nothing
 

@@ -52,9 +52,7 @@ class Adapter:
     @property
     def n_params(self) -> int:
         """q: trainable parameters, by the mode of each layer (see :func:`lorabound.notation.n_params`)."""
-        return sum(
-            n_params(self.mode, f.rank, f.a.shape[1], f.b.shape[0]) for f in self.layers.values()
-        )
+        return sum(n_params(self.mode, f.rank, f.a.shape[1], f.b.shape[0]) for f in self.layers.values())
 
     @property
     def shapes(self) -> Shapes:
@@ -99,8 +97,7 @@ def new_adapter(shapes: Shapes, rank: int, mode: Mode, seed: int, law: Law, alph
     for name, (d_out, d_in) in shapes.items():
         if not 1 <= rank <= min(d_out, d_in):
             raise InputError(
-                f"rank {rank} does not fit layer {name} ({d_out} x {d_in}): "
-                f"choose a rank from 1 to {min(d_out, d_in)}"
+                f"rank {rank} does not fit layer {name} ({d_out} x {d_in}): choose a rank from 1 to {min(d_out, d_in)}"
             )
         if mode == "freeze_b":
             b = np.ascontiguousarray(random_factor(seed, name, rank, d_out, law).T)

@@ -59,7 +59,10 @@ class StackedLinear(nn.Module):
     def _trained(self) -> list[tuple[nn.Parameter, slice]]:
         """The stacked trained factors and the adapters they belong to."""
         n = len(self.ranks)
-        return [(self.trained_a, slice(n - len(self.trained_a), n)), (self.trained_b, slice(len(self.trained_b)))]
+        return [
+            (self.trained_a, slice(n - len(self.trained_a), n)),
+            (self.trained_b, slice(len(self.trained_b))),
+        ]
 
     def gradient_squares(self) -> Tensor:
         """Squared 2-norm of each adapter's gradient in this layer, (K,)."""

@@ -28,9 +28,7 @@ def select_linears(model: nn.Module, targets: Sequence[str], layers: Sequence[in
     selected: Shapes = {}
     for target in targets:
         if not any(_matches(name, target) for name in linears):
-            raise ModelError(
-                f"no linear layer of the model is called {target!r}: choose among {', '.join(endings)}"
-            )
+            raise ModelError(f"no linear layer of the model is called {target!r}: choose among {', '.join(endings)}")
     for name, module in linears.items():
         if any(_matches(name, target) for target in targets):
             selected[name] = (module.out_features, module.in_features)

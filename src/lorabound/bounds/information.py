@@ -11,9 +11,7 @@ from lorabound.errors import InputError
 from lorabound.notation import Bound
 
 
-def information_gap(
-    n_params: ArrayLike, n_samples: ArrayLike, bits: int = 16, sub_gaussian: float = 0.5
-) -> Bound:
+def information_gap(n_params: ArrayLike, n_samples: ArrayLike, bits: int = 16, sub_gaussian: float = 0.5) -> Bound:
     """|E gap| <= sqrt(2 sigma^2 ln 2 * b q / N).
 
     The trained parameters carry at most b q bits about the sample, and the mutual information between
@@ -32,13 +30,11 @@ def information_gap(
     """
     q, n = np.asarray(n_params, dtype=np.float64), np.asarray(n_samples, dtype=np.float64)
     if not np.all(q >= 0):
-        raise InputError(f"information_gap: n_params must be >= 0, got {n_params}")
+        raise InputError(f"information_gap: n_params must be >= 0, got {n_params!r}")
     if not np.all(n >= 1):
-        raise InputError(f"information_gap: n_samples must be >= 1, got {n_samples}")
+        raise InputError(f"information_gap: n_samples must be >= 1, got {n_samples!r}")
     if bits < 1 or not sub_gaussian > 0:
-        raise InputError(
-            f"information_gap: need bits >= 1 and sub_gaussian > 0, got {bits} and {sub_gaussian}"
-        )
+        raise InputError(f"information_gap: need bits >= 1 and sub_gaussian > 0, got {bits} and {sub_gaussian}")
     nats_per_sample = bits * q * math.log(2) / n
     value = np.sqrt(2 * sub_gaussian**2 * nats_per_sample)
     return Bound(

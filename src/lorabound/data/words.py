@@ -31,7 +31,9 @@ def words() -> Table:
     except ImportError:
         raise DataError("the task 'words' needs wordfreq: run  pip install 'lorabound[demo]'") from None
     lists = {
-        code: [w for w in top_n_list(code, _WORDS_PER_LANGUAGE, wordlist="large") if w.isalpha() and len(w) >= _SHORTEST]
+        code: [
+            w for w in top_n_list(code, _WORDS_PER_LANGUAGE, wordlist="large") if w.isalpha() and len(w) >= _SHORTEST
+        ]
         for code in LANGUAGES
     }
     languages_of = Counter(word for listed in lists.values() for word in set(listed))

@@ -64,7 +64,7 @@ def train(
     adapters: Sequence[Adapter],
     seeds: Sequence[int],
     recipe: Recipe,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Trained]:
     """Train K adapters on the same examples, each in the order its seed gives, then measure them.
 
@@ -93,7 +93,7 @@ def train(
                 labels = torch.from_numpy(train_set.labels[index]).to(logits.device)
                 losses = F.cross_entropy(logits.view(*labels.shape, -1).mT, labels, reduction="none").mean(1)
                 optimizer.zero_grad()
-                losses.sum().backward()
+                losses.sum().backward()  # type: ignore[no-untyped-call]
                 norms = clip_gradients(stack, recipe.clip_norm)
                 diverged |= ~(torch.isfinite(losses) & torch.isfinite(norms)).cpu()
                 for group in optimizer.param_groups:
@@ -104,8 +104,7 @@ def train(
         train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters)
         test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters)
         return [
-            Trained(stack.extract(k), train_losses[k], test_losses[k], bool(diverged[k]))
-            for k in np.argsort(order)
+            Trained(stack.extract(k), train_losses[k], test_losses[k], bool(diverged[k])) for k in np.argsort(order)
         ]
 
 

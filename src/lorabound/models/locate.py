@@ -19,7 +19,14 @@ PACKAGES = {
     )
 }
 # What decides a text encoder's output; the model hash covers exactly these files.
-_HASHED = ("*.safetensors", "config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "1_Pooling/config.json")
+_HASHED = (
+    "*.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "1_Pooling/config.json",
+)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -72,8 +79,7 @@ def _packaged(name: str) -> Path:
     found = _file_sha256(folder / "model.safetensors")
     if found != expected:
         raise ModelError(
-            f"{folder / 'model.safetensors'} has SHA-256 {found[:12]}..., expected {expected[:12]}...: "
-            f"reinstall {name}"
+            f"{folder / 'model.safetensors'} has SHA-256 {found[:12]}..., expected {expected[:12]}...: reinstall {name}"
         )
     return folder
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import altair as alt
 import polars as pl
 
-from lorabound.report.summary import LOSSES, Cell, Summary
+from lorabound.report.summary import LOSSES, Cell, Loss, Summary
 from lorabound.report.words import WORST_CASE
 from lorabound.sweep import ZERO_SHOT
 
 _COLOURS = {"freeze_a": "#1b6ca8", "freeze_b": "#5a9e4b", "train_both": "#d1622b"}
-_SIZE = {"width": 250, "height": 230}
 
 
 def gap_against_rank(summary: Summary) -> dict[str, Any] | None:
@@ -27,64 +25,66 @@ def gap_against_size(summary: Summary) -> dict[str, Any] | None:
 
 
 def _chart(summary: Summary, axis: str, panel: str, panel_title: str, line: str) -> dict[str, Any] | None:
-    cells = [cell for cell in summary.cells if cell.mode != ZERO_SHOT and cell.gaps["error"].mean > 0]
+    cells = [cell for cell in summary.cells if cell.mode != ZERO_SHOT]
     xs = sorted({getattr(cell, axis) for cell in cells})
     if len(xs) < 2:
         return None
     rows = []
-    for panel_value in sorted({getattr(cell, panel) for cell in cells}):
-        here = [cell for cell in cells if getattr(cell, panel) == panel_value]
-        for loss in LOSSES:
-            rows.append(
-                [_panel(here, axis, line, loss.column, f"gap in {loss.title}", f"{panel_title} = {panel_value}", xs)]
-            )
-    n_losses = len(LOSSES)
-    grid = [alt.hconcat(*(p for [p] in rows[i : i + n_losses])) for i in range(0, len(rows), n_losses)]
-    chart = alt.vconcat(*grid).configure_axis(gridColor="#eee", labelFontSize=11, titleFontSize=11)
+    for value in sorted({getattr(cell, panel) for cell in cells}):
+        here = [cell for cell in cells if getattr(cell, panel) == value]
+        panels = [_panel(here, axis, line, loss, f"{panel_title} = {value}", xs) for loss in LOSSES]
+        rows.append(alt.hconcat(*panels))
+    chart = alt.vconcat(*rows).configure_axis(gridColor="#eee", labelFontSize=11, titleFontSize=11)
     return dict(chart.configure_view(stroke="#ddd").to_dict())
 
 
-def _panel(
-    cells: list[Cell], axis: str, line: str, loss: str, title: str, subtitle: str, xs: list[int]
-) -> alt.LayerChart:
-    points = []
-    for cell in cells:
-        gap = cell.gaps[loss]
-        if gap.mean > 0:
-            low = max(gap.low, gap.mean / 10)  # a logarithmic axis has no zero; the table has the interval
-            points.append(
-                {"x": getattr(cell, axis), "line": str(getattr(cell, line)), "gap": gap.mean, "low": low,
-                 "high": gap.high, "seeds": cell.n_seeds, "parameters": cell.n_params}
-            )  # fmt: skip
-    frame = pl.DataFrame(points)
-    names = sorted(frame["line"].unique(), key=lambda name: (len(name), name)) if points else []
-    colour = alt.Color("line:N", title=line.replace("n_train", "N"), sort=names)
+def _panel(cells: list[Cell], axis: str, line: str, loss: Loss, title: str, xs: list[int]) -> alt.LayerChart:
+    points = _points(cells, axis, line, loss)
+    names = sorted({str(getattr(cell, line)) for cell in cells}, key=lambda name: (len(name), name))
+    colour = alt.Color("line:N", title=line, sort=names)
     if line == "mode":
         colour = colour.scale(domain=names, range=[_COLOURS[name] for name in names])
     else:
-        colour = colour.scale(scheme="viridis")
+        colour = colour.scale(domain=names, scheme="viridis")
     x_title = "rank r" if axis == "rank" else "training examples N"
     x = alt.X("x:Q", title=x_title, axis=alt.Axis(values=xs, format="d")).scale(
         type="log", domain=[xs[0] / 1.15, xs[-1] * 1.15], nice=False
     )
-    y = alt.Y("gap:Q", title=title).scale(type="log", nice=False)
-    base = alt.Chart(frame).encode(x=x, color=colour)
-    marks = base.mark_line(point=alt.OverlayMarkDef(size=45, filled=True)).encode(
-        y=y, tooltip=["line:N", "x:Q", alt.Tooltip("gap:Q", format=".4f"), "parameters:Q", "seeds:Q"]
+    y_title = f"gap in {loss.title}"
+    base = alt.Chart(points).encode(x=x, color=colour)
+    intervals = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(y=alt.Y("low:Q", title=y_title), y2="high:Q")
+    means = base.mark_line(point=alt.OverlayMarkDef(size=45, filled=True)).encode(
+        y=alt.Y("gap:Q", title=y_title).scale(type="log", nice=False),
+        tooltip=["line:N", "x:Q", alt.Tooltip("gap:Q", format=".4f"), "parameters:Q", "seeds:Q"],
     )
-    intervals = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
-    slope = WORST_CASE[axis]
-    layers = [_reference(points, xs, slope, x_title, title), intervals, marks] if points else [marks]
-    return alt.layer(*layers).properties(title=alt.Title(subtitle, fontSize=12, anchor="start"), **_SIZE)
+    reference = _reference(points, xs, WORST_CASE[axis]).encode(
+        x=alt.X("x:Q", title=x_title), y=alt.Y("gap:Q", title=y_title)
+    )
+    return alt.layer(reference, intervals, means).properties(
+        title=alt.Title(title, fontSize=12, anchor="start"), width=250, height=230
+    )
 
 
-def _reference(points: list[dict[str, Any]], xs: list[int], slope: float, x_title: str, title: str) -> alt.Chart:
+def _points(cells: list[Cell], axis: str, line: str, loss: Loss) -> pl.DataFrame:
+    """Cells whose gap has a place on a logarithmic axis; bars that would reach zero are cut at a tenth of the mean."""
+    points = [
+        (getattr(cell, axis), str(getattr(cell, line)), gap.mean, max(gap.low, gap.mean / 10), gap.high,
+         cell.n_seeds, cell.n_params)
+        for cell in cells
+        if (gap := cell.gaps[loss.column]).mean > 0
+    ]  # fmt: skip
+    schema = {
+        "x": pl.Int64, "line": pl.String, "gap": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+        "seeds": pl.Int64, "parameters": pl.Int64,
+    }  # fmt: skip
+    return pl.DataFrame(points, schema, orient="row")
+
+
+def _reference(points: pl.DataFrame, xs: list[int], slope: float) -> alt.Chart:
     """The theory's slope, dashed, through the geometric mean of the points: a direction, not a bound."""
-    at = math.exp(sum(math.log(p["x"]) for p in points) / len(points))
-    level = math.exp(sum(math.log(p["gap"]) for p in points) / len(points))
-    line = pl.DataFrame({"x": [xs[0], xs[-1]], "gap": [level * (x / at) ** slope for x in (xs[0], xs[-1])]})
-    return (
-        alt.Chart(line)
-        .mark_line(strokeDash=[5, 4], color="#777")
-        .encode(x=alt.X("x:Q", title=x_title), y=alt.Y("gap:Q", title=title))
-    )
+    ends = pl.DataFrame({"x": [float(xs[0]), float(xs[-1])]})
+    if not points.is_empty():
+        centre = points.select(pl.col("x", "gap").log().mean().exp())
+        x, gap = centre.row(0)
+        ends = ends.with_columns(gap=gap * (pl.col("x") / x).pow(slope))
+    return alt.Chart(ends).mark_line(strokeDash=[5, 4], color="#777")

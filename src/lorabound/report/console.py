@@ -12,8 +12,18 @@ from lorabound.report.words import comparison_sentence, exponent_sentence, notes
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Print the cells, the comparison at equal parameters, the growth exponents, and what they rest on."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    heads = ("mode", "rank", "params", "N", "train\nerror", "test\nerror", "gap, 95%\ninterval", "true\n<=", "E gap\n<=")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    heads = (
+        "mode",
+        "rank",
+        "params",
+        "N",
+        "train\nerror",
+        "test\nerror",
+        "gap, 95%\ninterval",
+        "true\n<=",
+        "E gap\n<=",
+    )
     for head in heads:
         table.add_column(head, justify="left" if head == "mode" else "right", no_wrap=True)
     for cell, following in zip(summary.cells, [*summary.cells[1:], None], strict=True):
@@ -35,7 +45,7 @@ def _row(cell: Cell) -> list[str]:
     return [
         cell.mode,
         str(cell.rank),
-        f"{cell.n_params:,}",
+        str(cell.n_params),
         str(cell.n_train),
         f"{cell.train['error']:.3f}",
         f"{cell.test['error']:.3f}",

@@ -23,16 +23,17 @@ def export_runs(store: Store, path: str | Path) -> int:
         {name: [getattr(row, name) for row in rows] for name in COLUMNS},
         schema={name: _TYPES.get(name, pl.Float64) for name in COLUMNS},
     )
-    write = {".csv": frame.write_csv, ".parquet": frame.write_parquet}.get(path.suffix.lower())
-    if write is None:
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".parquet"):
         raise InputError(f"cannot export to {path}: the file must end in .csv or .parquet")
     try:
-        write(path)
+        frame.write_csv(path) if ending == ".csv" else frame.write_parquet(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
     return len(rows)
 
 
 _TYPES: dict[str, type[pl.DataType]] = {
-    "rank": pl.Int64, "mode": pl.String, "n_train": pl.Int64, "seed": pl.Int64, "n_params": pl.Int64, "status": pl.String,
-}  # fmt: skip
+    **dict.fromkeys(("rank", "n_train", "seed", "n_params"), pl.Int64),
+    **dict.fromkeys(("mode", "status"), pl.String),
+}

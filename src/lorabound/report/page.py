@@ -19,8 +19,9 @@ from lorabound.report.summary import BITS, DELTA, LOSSES, Summary
 from lorabound.report.words import WORST_CASE, comparison_sentence, exponent_text, notes
 
 _INTERVALS = (
-    "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn through "
-    "the middle of the points; a direction, not a bound. Gaps that are not positive have no place on logarithmic axes."
+    "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn "
+    "through the middle of the points; a direction, not a bound. A bar that would reach zero is cut, and a gap that is "
+    "not positive is left out: the axes are logarithmic."
 )
 
 
@@ -55,7 +56,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         level=f"{1 - DELTA:.0%}",
         bits=BITS,
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        bundle=Markup(vl_convert.javascript_bundle(vl_version=vega_lite)),  # the libraries, not user text
+        bundle=Markup(vl_convert.javascript_bundle(vl_version=vega_lite)),  # type: ignore[call-arg]
     )
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")

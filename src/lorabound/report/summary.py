@@ -23,12 +23,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss the gap is measured in: its name in columns, its name for readers, and how to read it off a run."""
+    """A loss the gap is measured in: its name in columns and for readers, and its values on the test examples."""
 
     column: str
     title: str
     test: Callable[[Row], Array]
-    train: Callable[[Row], float]
+
+    def train(self, row: Row) -> float:
+        """Mean loss on the training set."""
+        return float(getattr(row, f"train_{self.column}"))
 
 
 def _log_losses(row: Row) -> Array:
@@ -36,10 +39,10 @@ def _log_losses(row: Row) -> Array:
 
 
 LOSSES = (
-    Loss("error", "0-1 error", lambda row: np.asarray(row.test_errors, dtype=np.float64), lambda row: row.train_error or 0.0),
-    Loss("risk", "1 - p(correct)", lambda row: -np.expm1(-_log_losses(row)), lambda row: row.train_risk or 0.0),
-    Loss("ce", "cross-entropy, nats", _log_losses, lambda row: row.train_ce or 0.0),
-)  # fmt: skip
+    Loss("error", "0-1 error", lambda row: np.asarray(row.test_errors, dtype=np.float64)),
+    Loss("risk", "1 - p(correct)", lambda row: -np.expm1(-_log_losses(row))),
+    Loss("ce", "cross-entropy, nats", _log_losses),
+)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,10 @@ class SweepConfig(BaseModel):
     modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = ["freeze_a", "train_both"]
     n_train: PositiveInts = [500]
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1), _list_of(int), BeforeValidator(_seeds)
+        list[Annotated[int, Field(ge=0, strict=True)]],
+        Field(min_length=1),
+        _list_of(int),
+        BeforeValidator(_seeds),
     ] = [0, 1, 2]
 
     targets: Annotated[list[str], Field(min_length=1), _list_of(str)] = ["query", "key", "value"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Progress:
 Observer = Callable[[Progress], None]
 
 
-def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda progress: None) -> Store:
+def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _: None) -> Store:
     """Train and measure every run of the grid that ``out`` does not hold yet.
 
     Runs are written one stack at a time in one transaction, after their adapters are in place.
@@ -46,15 +47,11 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda p
         StoreError: ``out`` was made by another configuration, or cannot be written.
     """
     observe(Progress(0, 1, 0, 1, "reading the data"))
-    test_table = (
-        load_table(config.test_data, config.text_column, config.label_column) if config.test_data else None
-    )
+    test_table = load_table(config.test_data, config.text_column, config.label_column) if config.test_data else None
     table = load_table(config.data, config.text_column, config.label_column)
     data = split(table, max(config.n_train), config.n_test, config.data_seed, test_table)
     observe(Progress(0, 1, 0, 1, "loading the model"))
-    classifier = PromptClassifier(
-        config.model, data.classes, config.prompt, config.logit_scale, config.max_length
-    )
+    classifier = PromptClassifier(config.model, data.classes, config.prompt, config.logit_scale, config.max_length)
     shapes = select_linears(classifier.module, config.targets, config.layers)
     for mode in config.modes:
         new_adapter(shapes, max(config.ranks), mode, 0, config.law, config.alpha_over_r)  # refuses a rank too large
@@ -63,6 +60,8 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda p
         about = _about(config, data, classifier)
         store = Store.open_or_create(out, about)
         _extend(store, config, about)
+        for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
+            shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
         sweep = _Sweep(config, Path(out), store, data, classifier, shapes, fixed)
         sweep.go(observe)
@@ -85,9 +84,7 @@ class _Sweep:
         missing = {run for run in runs if run_key(run, self.fixed) not in have}
         self._test = Examples(self.classifier.tokenize(self.data.test_texts), self.data.test_labels)
         stacks = [
-            pending
-            for stack in stacks_of(runs, STACK_WIDTH)
-            if (pending := [run for run in stack if run in missing])
+            pending for stack in stacks_of(runs, STACK_WIDTH) if (pending := [run for run in stack if run in missing])
         ]
         zero_shots = [run for run in runs if run in missing and run.rank == 0]
         total = sum(self._work(run) for run in missing)
@@ -127,14 +124,19 @@ class _Sweep:
             start = time.perf_counter()
             train_set = self._train_set(run.n_train)
             fitted = evaluate(self.classifier, train_set.inputs, train_set.labels)[0]
-            rows.append(self._row(run, 0, fitted, test, time.perf_counter() - start))
+            rows.append(self._row(run, 0, time.perf_counter() - start, (fitted, test)))
         return rows
 
     def _train(self, stack: list[Run], on_step: Callable[[int, int], None]) -> None:
         config = self.config
         start = time.perf_counter()
         recipe = Recipe(
-            config.epochs, config.batch_size, config.lr, config.schedule, config.weight_decay, config.clip_norm
+            config.epochs,
+            config.batch_size,
+            config.lr,
+            config.schedule,
+            config.weight_decay,
+            config.clip_norm,
         )
         adapters = [
             new_adapter(self.shapes, run.rank, run.mode, run.seed, config.law, config.alpha_over_r)  # type: ignore[arg-type]
@@ -148,29 +150,37 @@ class _Sweep:
         rows = []
         for run, result in zip(stack, trained, strict=True):
             if result.diverged:
-                rows.append(self._row(run, result.adapter.n_params, None, None, seconds))
+                rows.append(self._row(run, result.adapter.n_params, seconds, None))
                 continue
             try:
                 save_adapter(result.adapter, self.out / ADAPTERS / run.name, config.model)
             except OSError as error:
                 raise StoreError(
-                    f"cannot write the adapter {run.name} to {self.out / ADAPTERS}: {error.strerror or error}; the runs "
-                    "already stored are safe, make room and run the same command again to go on"
+                    f"cannot write the adapter {run.name} to {self.out / ADAPTERS}: {error.strerror or error}; "
+                    "the runs already stored are safe, make room and run the same command again to go on"
                 ) from None
-            rows.append(self._row(run, result.adapter.n_params, result.train, result.test, seconds))
+            rows.append(self._row(run, result.adapter.n_params, seconds, (result.train, result.test)))
         self.store.add(rows)
 
-    def _row(self, run: Run, n_params: int, train: Losses | None, test: Losses | None, seconds: float) -> Row:
-        measured = (
-            (train.error, test.error, train.risk, test.risk, train.cross_entropy, test.cross_entropy)
-            if train and test
-            else (None,) * 6
+    def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
+        """The row of a run: with the losses on training and test set, or without any when it diverged."""
+        status = "done" if losses else "diverged"
+        key = run_key(run, self.fixed)
+        row = Row(key, run.rank, run.mode, run.n_train, run.seed, n_params, seconds, status)
+        if losses is None:
+            return row
+        train, test = losses
+        return replace(
+            row,
+            train_error=train.error,
+            test_error=test.error,
+            train_risk=train.risk,
+            test_risk=test.risk,
+            train_ce=train.cross_entropy,
+            test_ce=test.cross_entropy,
+            test_errors=test.errors,
+            test_log_losses=test.log_losses,
         )
-        return Row(
-            run_key(run, self.fixed), run.rank, run.mode, run.n_train, run.seed, n_params, *measured,
-            seconds, "done" if test else "diverged",
-            test.errors if test else None, test.log_losses if test else None,
-        )  # fmt: skip
 
 
 def _about(config: SweepConfig, data: Split, classifier: PromptClassifier) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Literal
 
 from lorabound.notation import Mode
 from lorabound.sweep.config import SweepConfig
 
-ZERO_SHOT = "zero_shot"
+ZERO_SHOT: Literal["zero_shot"] = "zero_shot"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def stacks_of(runs: list[Run], width: int) -> list[list[Run]]:
     for n_train in sorted({run.n_train for run in runs}):
         here = sorted((run for run in runs if run.n_train == n_train and run.rank), key=lambda run: run.rank)
         count = -(-len(here) // width)
-        for part in range(count):
-            stacks.append(here[part * len(here) // count : (part + 1) * len(here) // count])
+        cuts = [part * len(here) // count for part in range(count + 1)]
+        stacks += [here[start:end] for start, end in pairwise(cuts)]
     return stacks
 
 

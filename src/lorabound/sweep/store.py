@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,8 @@ create table about (name text primary key, value text not null);
 create table runs (
     key text primary key,
     rank integer not null, mode text not null, n_train integer not null, seed integer not null,
-    n_params integer not null,
+    n_params integer not null, seconds real not null, status text not null,
     train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
-    seconds real not null, status text not null,
     test_errors blob, test_log_losses blob
 );
 """
@@ -53,14 +52,14 @@ class Row:
     n_train: int
     seed: int
     n_params: int
-    train_error: float | None
-    test_error: float | None
-    train_risk: float | None
-    test_risk: float | None
-    train_ce: float | None
-    test_ce: float | None
     seconds: float
     status: str
+    train_error: float | None = None
+    test_error: float | None = None
+    train_risk: float | None = None
+    test_risk: float | None = None
+    train_ce: float | None = None
+    test_ce: float | None = None
     test_errors: NDArray[np.bool_] | None = None
     test_log_losses: NDArray[np.float32] | None = None
 
@@ -75,6 +74,7 @@ class Store:
     def __init__(self, folder: str | Path, connection: sqlite3.Connection) -> None:
         self.folder = Path(folder)
         self._connection = connection
+        self._connection.row_factory = sqlite3.Row
 
     @classmethod
     def open(cls, folder: str | Path) -> Store:
@@ -137,7 +137,8 @@ class Store:
         """Record an extended grid."""
         with self._writing():
             self._connection.execute(
-                "update about set value = ? where name = 'config'", (json.dumps(config.model_dump(mode="json")),)
+                "update about set value = ? where name = 'config'",
+                (json.dumps(config.model_dump(mode="json")),),
             )
 
     def keys(self) -> set[str]:
@@ -151,9 +152,8 @@ class Store:
             StoreError: the disk is full or the file cannot be written; what was there stays readable.
         """
         with self._writing():
-            self._connection.executemany(
-                f"insert or replace into runs values ({', '.join('?' * 16)})", [_pack(row) for row in rows]
-            )
+            named = ", ".join(f":{field.name}" for field in fields(Row))
+            self._connection.executemany(f"insert or replace into runs values ({named})", [_pack(row) for row in rows])
 
     def rows(self) -> list[Row]:
         """All runs, ordered by training size, mode, rank and seed."""
@@ -196,19 +196,18 @@ def only_writer(folder: str | Path) -> Iterator[None]:
         yield
 
 
-def _pack(row: Row) -> tuple[Any, ...]:
-    errors = None if row.test_errors is None else np.packbits(row.test_errors).tobytes()
-    losses = None if row.test_log_losses is None else row.test_log_losses.astype("<f4").tobytes()
-    return (
-        row.key, row.rank, row.mode, row.n_train, row.seed, row.n_params, row.train_error, row.test_error,
-        row.train_risk, row.test_risk, row.train_ce, row.test_ce, row.seconds, row.status, errors, losses,
-    )  # fmt: skip
+def _pack(row: Row) -> dict[str, Any]:
+    record = {field.name: getattr(row, field.name) for field in fields(Row)}
+    if row.test_errors is not None and row.test_log_losses is not None:
+        record["test_errors"] = np.packbits(row.test_errors).tobytes()
+        record["test_log_losses"] = row.test_log_losses.astype("<f4").tobytes()
+    return record
 
 
-def _unpack(record: tuple[Any, ...]) -> Row:
-    *plain, errors, losses = record
-    if losses is None:
-        return Row(*plain)
-    log_losses = np.frombuffer(losses, dtype="<f4")
-    bits = np.unpackbits(np.frombuffer(errors, dtype=np.uint8), count=len(log_losses)).astype(np.bool_)
-    return Row(*plain, bits, log_losses)
+def _unpack(record: sqlite3.Row) -> Row:
+    values = dict(record)
+    if values["test_log_losses"] is not None:
+        log_losses = np.frombuffer(values["test_log_losses"], dtype="<f4")
+        bits = np.unpackbits(np.frombuffer(values["test_errors"], dtype=np.uint8), count=len(log_losses))
+        values |= {"test_log_losses": log_losses, "test_errors": bits.astype(np.bool_)}
+    return Row(**values)

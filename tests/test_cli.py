@@ -1,0 +1,80 @@
+"""The command line: fast to start, one sentence and status 2 for bad input."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorabound.cli import main
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("code", [
+    "import lorabound",
+    "import lorabound.bounds",
+    "import lorabound.stats",
+    "import lorabound.sweep",
+    "import lorabound.report",
+    "import lorabound.data",
+    "import sys; sys.argv = ['lorabound', '--help']\ntry:\n    from lorabound.cli import main; main()\nexcept SystemExit: pass",
+])  # fmt: skip
+def test_torch_stays_out(code):
+    heavy = python(f"{code}\nimport sys; print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])")
+    assert heavy.endswith("[]")
+
+
+def run(capsys, monkeypatch, *arguments):
+    """Status, standard output and standard error of one command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["lorabound", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    captured = capsys.readouterr()
+    return exit_.value.code or 0, captured.out, captured.err
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["sweep"], "say where the sweep is kept: --out DIR"),
+    (["sweep", "none.yaml", "--out", "o"], "no configuration at none.yaml"),
+    (["sweep", "--out", "o", "--ranks", "0"], "ranks = 0: input should be greater than or equal to 1"),
+    (["sweep", "--out", "o", "--ranks", "one"], "expected int values separated by commas"),
+    (["sweep", "--out", "o", "--modes", "freeze_all"], "modes = 'freeze_all'"),
+    (["sweep", "--out", "o", "--data", "none.csv"], "no data file none.csv"),
+    (["sweep", "--out", "o", "--model", "none", "--n-train", "20", "--n-test", "20"], "no model 'none'"),
+    (["sweep", "--out", "o", "--n-train", "300000"], "too few for 300000 training rows beside 2000 test rows"),
+    (["sweep", "--out", "o", "--targets", "qurey"], "no linear layer of the model is called 'qurey'"),
+    (["sweep", "--out", "o", "--layers", "9"], "no layer 9 holds query, key, value: the model has layers 0 to 5"),
+    (["sweep", "--out", "o", "--ranks", "500"], "rank 500 does not fit layer encoder.layer.0.attention.self.query (384 x 384)"),
+    (["report", "nowhere"], "nowhere holds no sweep"),
+    (["export", "nowhere", "x.csv"], "nowhere holds no sweep"),
+])  # fmt: skip
+def test_bad_input_is_one_sentence(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, output, errors = run(capsys, monkeypatch, *arguments)
+    assert status == 2
+    assert message in errors
+    assert errors.startswith("lorabound: ")
+    assert errors.count("\n") == 1
+    assert "Traceback" not in errors + output
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_version(capsys, monkeypatch):
+    status, output, _ = run(capsys, monkeypatch, "--version")
+    assert status == 0
+    assert output.strip() == python("from importlib.metadata import version; print(version('lorabound'))")
+
+
+def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
+    from lorabound.sweep import execute
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "run_sweep", interrupted)
+    status, _, errors = run(capsys, monkeypatch, "sweep", "--out", tmp_path / "o")
+    assert status == 130
+    assert "the same command goes on" in errors

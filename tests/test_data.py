@@ -1,0 +1,116 @@
+"""Tables and splits: every format, every fault in one sentence, nested and disjoint sets."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lorabound.data import Table, read_table, split, words
+from lorabound.errors import DataError
+
+FRAME = pl.DataFrame({"text": ["one, two", 'a "quoted" one', "ünï"], "label": ["x", "y", "x"]})
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "ndjson", "parquet", "CSV"])
+def test_formats_agree(tmp_path, ending):
+    path = tmp_path / f"data.{ending}"
+    kind = ending.lower()
+    if kind == "parquet":
+        FRAME.write_parquet(path)
+    elif kind in ("jsonl", "ndjson"):
+        FRAME.write_ndjson(path)
+    else:
+        FRAME.write_csv(path, separator="\t" if kind == "tsv" else ",")
+    table = read_table(path)
+    assert (table.texts, table.labels) == (FRAME["text"].to_list(), FRAME["label"].to_list())
+
+
+def test_numeric_labels_and_other_column_names(tmp_path):
+    path = tmp_path / "data.parquet"
+    pl.DataFrame({"sentence": ["a", "b"], "y": [0, 1]}).write_parquet(path)
+    assert read_table(path, "sentence", "y").labels == ["0", "1"]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("missing.csv", None, "no data file .*missing.csv"),
+    ("empty.csv", "", "empty.csv is empty"),
+    ("header.csv", "text,label\n", "has a header but no rows"),
+    ("columns.csv", "word,lang\na,b\n", "has no column 'text', only word, lang: name the columns with --text-column"),
+    ("hole.csv", "text,label\na,b\nc,\n,d\n", "1 rows have no text .the first is row 3"),
+    ("ragged.csv", "text,label\na,b\nc,d,e\n", "ragged.csv cannot be read"),
+    ("data.xlsx", "x", "unknown format '.xlsx', use .csv"),
+    ("broken.parquet", "not parquet", "broken.parquet cannot be read"),
+    ("broken.jsonl", "{nonsense", "broken.jsonl cannot be read"),
+    ("binary.csv", b"\xff\xfe\x00text", "binary.csv"),
+])  # fmt: skip
+def test_bad_files(tmp_path, name, content, message):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_table(path)
+    assert "\n" not in str(caught.value)
+
+
+def table(n, name="t", classes=3):
+    return Table(name, [f"text {i}" for i in range(n)], [f"class {i % classes}" for i in range(n)])
+
+
+def test_training_sets_are_nested_and_the_test_set_stays():
+    small, large = split(table(100), 10, 30), split(table(100), 60, 30)
+    assert small.sha256 == large.sha256
+    assert small.train_texts[:10] == large.train_texts[:10]
+    assert not set(large.train_texts) & set(large.test_texts)
+    assert len(large.test_texts) == 30
+    assert split(table(100), 10, 30, seed=1).sha256 != small.sha256
+
+
+def test_the_shuffle_is_the_documented_one():
+    order = np.argsort(np.random.Philox(key=5).random_raw(20), kind="stable")
+    made = split(table(20), 5, 5, seed=5)
+    assert made.train_texts + made.test_texts == [f"text {i}" for i in order]
+
+
+def test_labels_follow_their_texts():
+    made = split(table(50), 10, 10)
+    for texts, labels in ((made.train_texts, made.train_labels), (made.test_texts, made.test_labels)):
+        for text, label in zip(texts, labels, strict=True):
+            assert made.classes[label] == f"class {int(text.split()[1]) % 3}"
+
+
+def test_duplicates_go_once_and_are_counted():
+    base = table(60)
+    doubled = Table("t", base.texts + ["  TEXT 7", "text  8"], base.labels + ["class 1", "class 0"])
+    made = split(doubled, 10, 20)
+    seen = [" ".join(t.casefold().split()) for t in made.train_texts + made.test_texts]
+    assert len(seen) == len(set(seen)) == 60
+    assert (made.n_duplicates, made.n_conflicts) == (2, 1)  # row 7 is class 1, row 8 is class 2
+
+
+def test_a_test_file_keeps_its_rows_and_the_pool_loses_them():
+    test = Table("test", ["text 3", "Text 5", "new"], ["class 0", "class 2", "class 0"])
+    made = split(table(30), 20, 3, test=test)
+    assert sorted(made.test_texts) == ["Text 5", "new", "text 3"]
+    assert not {"text 3", "text 5"} & set(made.train_texts)
+    assert (len(made.train_texts), made.n_duplicates) == (28, 2)
+
+
+def test_too_few_rows_and_one_class():
+    with pytest.raises(DataError, match="t has 50 rows: too few for 40 training rows beside 20 test rows"):
+        split(table(50), 40, 20)
+    with pytest.raises(DataError, match="t has 50 rows, fewer than the 60 of n_test"):
+        split(table(50), 10, 60)
+    with pytest.raises(DataError, match="one class only .'class 0'."):
+        split(table(50, classes=1), 10, 10)
+
+
+def test_words():
+    """The counts of wordfreq 3.1.1's word lists; the words of a language stand in no other language's list."""
+    table = words()
+    assert len(table) == 203_490
+    assert len(set(table.texts)) == len(table)
+    assert sorted(set(table.labels)) == [
+        "Dutch", "English", "Finnish", "French", "German", "Italian", "Polish", "Portuguese", "Spanish", "Swedish",
+    ]  # fmt: skip
+    assert dict(zip(table.texts, table.labels, strict=True))["kirja"] == "Finnish"

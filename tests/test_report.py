@@ -1,0 +1,167 @@
+"""What users read: cells, comparisons and exponents from known runs; the page in a real browser."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from lorabound.bounds import holdout_bounded, information_gap
+from lorabound.errors import InputError
+from lorabound.report import export_runs, print_summary, summarize, write_page
+from lorabound.sweep import COLUMNS, Row, Store, SweepConfig
+
+N_TEST = 400
+
+
+def build(folder, ranks=(1, 2, 4), sizes=(100, 400), seeds=(0, 1, 2), data="words", **about):
+    """A sweep whose 0-1 gap is exactly 0.02 sqrt(r) on average, plus a spread of +-0.01 across seeds."""
+    config = SweepConfig(ranks=list(ranks), n_train=list(sizes), seeds=list(seeds), n_test=N_TEST, data=data)
+    about = {
+        "config": config.model_dump(mode="json"), "n_duplicates": 0, "n_conflicts": 0, "classes": ["a", "b"],
+        "data_sha256": "d", "model_sha256": "m", "engine": 1, "n_pool": 10_000, **about,
+    }  # fmt: skip
+    store = Store.open_or_create(folder, about)
+    rows = []
+    for n in sizes:
+        rows.append(_row("zero_shot", 0, n, 0, 0, 0.0))
+        for mode in ("freeze_a", "train_both"):
+            for rank in ranks:
+                for seed in seeds:
+                    q = 100 * rank * (2 if mode == "train_both" else 1)
+                    gap = (
+                        0.02 * rank**0.5 * (100 / n) ** 0.5 * (2 if mode == "train_both" else 1)
+                        + 0.01 * (seed - 1) * n**-0.5
+                    )
+                    rows.append(_row(mode, rank, n, seed, q, gap))
+    store.add(rows)
+    return store
+
+
+def _row(mode, rank, n, seed, q, gap):
+    errors = np.arange(N_TEST) < 0.4 * N_TEST
+    log_losses = np.where(errors, 1.0, 0.1).astype(np.float32)
+    risk, ce = float((1 - np.exp(-log_losses)).mean()), float(log_losses.mean())
+    return Row(
+        f"{mode}{rank}-{n}-{seed}", rank, mode, n, seed, q, 1.0, "done", 0.4 - gap, 0.4, risk - gap, risk, ce - gap, ce,
+        errors, log_losses,
+    )  # fmt: skip
+
+
+def test_cells(tmp_path):
+    summary = summarize(build(tmp_path))
+    assert [(c.n_train, c.mode, c.rank) for c in summary.cells][:5] == [
+        (100, "zero_shot", 0), (100, "freeze_a", 1), (100, "freeze_a", 2), (100, "freeze_a", 4), (100, "train_both", 1),
+    ]  # fmt: skip
+    cell = next(c for c in summary.cells if (c.mode, c.rank, c.n_train) == ("freeze_a", 4, 100))
+    for loss in ("error", "risk", "ce"):
+        assert cell.gaps[loss].mean == pytest.approx(0.04, abs=1e-6)
+        assert cell.gaps[loss].se_draw == pytest.approx(0.001 / np.sqrt(3), rel=1e-6)
+    assert cell.train["error"] == pytest.approx(0.36)
+    assert cell.holdout.value == holdout_bounded(0.4, N_TEST, 0.05).value
+    assert cell.information.value == information_gap(400, 100, 32).value
+    assert summary.cells[0].information.value == 0
+    assert summary.n_missing == 0
+
+
+def test_growth_finds_the_exponents_that_were_built_in(tmp_path):
+    summary = summarize(build(tmp_path))
+    assert len(summary.growth) == 3 * (2 * 2 + 2 * 3)  # losses x (modes x sizes + modes x ranks)
+    for growth in summary.growth:
+        expected = 0.5 if growth.axis == "rank" else -0.5
+        assert growth.exponent.value == pytest.approx(expected, abs=1e-4), growth
+
+
+def test_comparison_is_freeze_a_at_twice_the_rank(tmp_path):
+    summary = summarize(build(tmp_path))
+    assert [(c.rank, c.n_train) for c in summary.comparisons] == [(1, 100), (2, 100), (1, 400), (2, 400)]
+    first = summary.comparisons[0]
+    assert first.n_params == (200, 200)
+    assert first.gap.mean == pytest.approx(0.02 * 2**0.5 - 0.04)
+    assert first.gap.se_draw == pytest.approx(0, abs=1e-9)  # the spread is the seed's, and seeds are paired
+    assert first.test.mean == 0
+
+
+def test_diverged_and_missing_runs_are_told(tmp_path):
+    store = build(tmp_path)
+    store._connection.execute("update runs set status = 'diverged' where mode = 'freeze_a' and rank = 1 and seed = 0")
+    store._connection.execute("delete from runs where mode = 'train_both' and seed = 2")
+    store._connection.commit()
+    summary = summarize(store)
+    cell = next(c for c in summary.cells if (c.mode, c.rank) == ("freeze_a", 1))
+    assert (cell.n_seeds, cell.n_diverged) == (2, 1)
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))
+    print_summary(summary, console)
+    text = console.export_text()
+    assert "2 runs diverged and are left out" in text
+    assert "6 runs of the grid are still missing" in text
+
+
+def test_the_table_fits_a_terminal_of_80_columns(tmp_path):
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))
+    print_summary(summarize(build(tmp_path)), console)
+    text = console.export_text()
+    assert "…" not in text
+    # freeze_a, rank 4, N = 100: test sampling 1.966 sqrt(0.4 * 0.6 / 399), spread over draws 4.303 * 0.001 / sqrt(3)
+    assert "+0.040 ±0.048" in text
+
+
+def test_export(tmp_path):
+    store = build(tmp_path)
+    for name in ("runs.csv", "runs.parquet"):
+        assert export_runs(store, tmp_path / name) == 2 * (1 + 18)
+        frame = (pl.read_csv if name.endswith("csv") else pl.read_parquet)(tmp_path / name)
+        assert tuple(frame.columns) == COLUMNS
+        assert frame.filter(pl.col("rank") == 4)["train_error"].min() < 0.4
+    with pytest.raises(InputError, match="must end in .csv or .parquet"):
+        export_runs(store, tmp_path / "runs.xlsx")
+
+
+def test_single_cell_makes_a_page_without_charts(tmp_path):
+    page = write_page(summarize(build(tmp_path, ranks=(2,), sizes=(100,), seeds=(0,))), tmp_path / "p.html")
+    assert "A slope needs two ranks" in page.read_text()
+
+
+def browse(page, folder):
+    """Dump the DOM of a page after its scripts ran, with no network, and what the console said."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must have chromium: .ci/run installs it")
+        pytest.skip("no chromium on this machine; CI has one")
+    done = subprocess.run(
+        [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync", "--disable-quic", f"--user-data-dir={folder / 'profile'}",
+            "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--virtual-time-budget=10000",
+            "--dump-dom", f"file://{page}",
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+
+
+def test_the_page_in_a_browser_without_network(tmp_path):
+    hostile = "<script>console.error('owned')</script>.csv"
+    page = write_page(summarize(build(tmp_path, data=hostile)), tmp_path / "report.html")
+    assert page.stat().st_size < 1_100_000
+    dom, console = browse(page, tmp_path)
+    assert console == []
+    assert dom.count('class="marks"') == 2  # two drawings: against rank and against N
+    assert dom.count("gap in 0-1 error") >= 4  # axis titles drawn as text
+    assert dom.count("freeze_a") > 10
+    assert "http-equiv" not in dom
+    assert 'src="http' not in dom
+
+
+def test_a_broken_page_would_be_noticed(tmp_path):
+    """The browser test can fail: the same page with its libraries cut out draws nothing and complains."""
+    page = write_page(summarize(build(tmp_path)), tmp_path / "report.html")
+    text = page.read_text()
+    page.write_text(text[: text.index("<script>")] + text[text.rindex("<script>") :])
+    dom, console = browse(page, tmp_path)
+    assert console
+    assert 'class="marks"' not in dom

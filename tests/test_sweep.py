@@ -1,0 +1,242 @@
+"""Sweeps: the grid, resuming, and what a killed process leaves behind. On a toy encoder unless it says otherwise."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lorabound.adapters import load_adapter
+from lorabound.errors import DataError, InputError, ModelError, StoreError
+from lorabound.sweep import Store, SweepConfig, execute, read_config, runs_of
+from lorabound.sweep.grid import stacks_of
+
+
+@pytest.fixture
+def letters(tmp_path):
+    """Strings labelled by their first letter."""
+    random = np.random.default_rng(0)
+    texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, random.integers(3, 8))) for _ in range(300)})
+    path = tmp_path / "letters.csv"
+    pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
+    return path
+
+
+@pytest.fixture
+def config(letters, tiny, monkeypatch):
+    monkeypatch.setattr(execute, "PromptClassifier", lambda *_: tiny)
+    return SweepConfig(
+        data=str(letters), n_test=60, ranks=[1, 3], modes=["freeze_a", "train_both", "freeze_b"], seeds=2,
+        n_train=[20, 40], targets=["query", "value"], epochs=2, batch_size=8, lr=0.01,
+    )  # fmt: skip
+
+
+def measured(store):
+    """Rows without what may differ between two runs of the same thing."""
+    return [replace(row, seconds=0.0, test_errors=None, test_log_losses=None) for row in store.rows()]
+
+
+def test_every_cell_of_the_grid_is_there_once(config, tmp_path):
+    store = execute.run_sweep(config, tmp_path / "out")
+    rows = store.rows()
+    assert len(rows) == 2 * (1 + 3 * 2 * 2)
+    assert {(r.mode, r.rank, r.n_train, r.seed) for r in rows} == {
+        (r.mode, r.rank, r.n_train, r.seed) for r in runs_of(config)
+    }
+    zero = [r for r in rows if r.rank == 0]
+    assert zero[0].test_error == zero[1].test_error
+    assert all(r.status == "done" and len(r.test_errors) == 60 for r in rows)
+    for row in rows:
+        assert row.test_error == pytest.approx(row.test_errors.mean())
+        assert row.test_ce == pytest.approx(row.test_log_losses.mean(), rel=1e-5)
+        assert row.test_risk == pytest.approx((1 - np.exp(-row.test_log_losses)).mean(), rel=1e-5)
+
+
+def test_stored_adapters_reproduce_their_rows(config, tmp_path, tiny):
+    from lorabound.adapters import Stack
+    from lorabound.data import read_table, split
+    from lorabound.engine import evaluate
+
+    store = execute.run_sweep(config, tmp_path / "out")
+    data = split(read_table(config.data), 40, 60)
+    inputs = tiny.tokenize(data.test_texts)
+    for row in store.rows():
+        if row.rank:
+            adapter = load_adapter(
+                tmp_path / "out" / "adapters" / f"{row.mode}-r{row.rank}-n{row.n_train}-seed{row.seed}"
+            )
+            assert (adapter.n_params, adapter.mode, adapter.seed) == (row.n_params, row.mode, row.seed)
+            with Stack(tiny.module, [adapter]):
+                losses = evaluate(tiny, inputs, data.test_labels)[0]
+            np.testing.assert_allclose(losses.log_losses, row.test_log_losses, atol=1e-5)
+
+
+def test_a_finished_sweep_does_nothing_more(config, tmp_path, monkeypatch):
+    store = execute.run_sweep(config, tmp_path / "out")
+    before = measured(store)
+    monkeypatch.setattr(execute, "train", None)
+    monkeypatch.setattr(execute, "evaluate", None)
+    assert measured(execute.run_sweep(config, tmp_path / "out")) == before
+
+
+def test_interrupted_and_resumed_is_the_same(config, tmp_path, monkeypatch):
+    """Stopped by Ctrl-C in the middle of the second stack."""
+    undisturbed = measured(execute.run_sweep(config, tmp_path / "whole"))
+    monkeypatch.setattr(execute, "STACK_WIDTH", 5)
+    undisturbed_5 = measured(execute.run_sweep(config, tmp_path / "whole5"))
+    steps = 0
+
+    def stop(progress):
+        nonlocal steps
+        steps += 1
+        if steps == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute.run_sweep(config, tmp_path / "out", stop)
+    partial = Store.open(tmp_path / "out").rows()
+    assert 0 < len(partial) < len(undisturbed)
+    assert measured(execute.run_sweep(config, tmp_path / "out")) == undisturbed_5
+    for a, b in zip(undisturbed, undisturbed_5, strict=True):  # the stack width changes rounding only
+        assert a.test_ce == pytest.approx(b.test_ce, abs=1e-4)
+
+
+def test_the_grid_may_grow_and_nothing_else_may_change(config, tmp_path):
+    execute.run_sweep(config, tmp_path / "out")
+    grown = config.model_copy(update={"ranks": [2], "n_train": [30]})
+    store = execute.run_sweep(grown, tmp_path / "out")
+    assert sorted(store.config.ranks) == [1, 2, 3]
+    assert {row.rank for row in store.rows()} == {0, 1, 2, 3}
+    with pytest.raises(StoreError, match="was made with lr = 0.01, now it is 0.02: choose another --out"):
+        execute.run_sweep(config.model_copy(update={"lr": 0.02}), tmp_path / "out")
+
+
+def test_other_data_under_the_same_name_is_noticed(config, letters, tmp_path):
+    execute.run_sweep(config, tmp_path / "out")
+    letters.write_text(letters.read_text() + "zebra,a\n")
+    with pytest.raises(StoreError, match="was made with other data than .*letters.csv now holds"):
+        execute.run_sweep(config, tmp_path / "out")
+
+
+def test_nothing_is_written_when_the_grid_cannot_be_run(config, tmp_path):
+    for changes, error in (
+        ({"ranks": [1, 17]}, InputError), ({"targets": ["nothing"]}, ModelError), ({"n_train": [5000]}, DataError),
+        ({"data": "nowhere.csv"}, DataError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            execute.run_sweep(config.model_copy(update=changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_while_saving_adapters(config, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(execute, "save_adapter", full)
+    with pytest.raises(StoreError, match="No space left on device; the runs already stored are safe"):
+        execute.run_sweep(config, tmp_path / "out")
+    assert {row.rank for row in Store.open(tmp_path / "out").rows()} == {0}
+
+
+def test_diverged_runs_are_rows_too(config, tmp_path):
+    store = execute.run_sweep(config.model_copy(update={"lr": 1e30, "targets": ["query", "key"]}), tmp_path / "out")
+    diverged = [row for row in store.rows() if row.status == "diverged"]
+    assert diverged
+    assert all(row.test_error is None and row.test_errors is None for row in diverged)
+    assert not any(
+        (tmp_path / "out" / "adapters" / f"{r.mode}-r{r.rank}-n{r.n_train}-seed{r.seed}").exists() for r in diverged
+    )
+
+
+def test_stacks_hold_each_run_once_and_one_size():
+    runs = runs_of(SweepConfig(ranks=[1, 2, 4, 8], n_train=[10, 20], seeds=3))
+    stacks = stacks_of(runs, 10)
+    assert sorted(map(str, sum(stacks, []))) == sorted(str(r) for r in runs if r.rank)
+    for stack in stacks:
+        assert len({run.n_train for run in stack}) == 1
+        assert len(stack) <= 10
+
+
+def test_config_from_file_and_flags(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("ranks: [1, 2]\nseeds: 3\nbatch-size: 16\nlayers: all\nlr: 1.0e-3\n")
+    made = read_config(path, {"ranks": "4,8", "layers": None, "seeds": "5,6"})
+    assert (made.ranks, made.seeds, made.batch_size, made.layers, made.lr) == ([4, 8], [5, 6], 16, None, 1e-3)
+    assert read_config(None, {"layers": "4,5", "seeds": "2"}).layers == [4, 5]
+    assert read_config(None, {"seeds": "2"}).seeds == [0, 1]
+    assert read_config(None, {"layers": "all"}).layers is None
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("ranks: [0]", r"c.yaml: ranks = 0: input should be greater than or equal to 1"),
+    ("ranks: two", "expected int values separated by commas"),
+    ("rank: [1]", "unknown field 'rank', known are data, "),
+    ("modes: [freeze_c]", "modes = 'freeze_c'"),
+    ("lr: -1", "lr = -1"),
+    ("ranks: [1, 1]", "ranks names a value twice"),
+    ("seeds: 0", "seeds"),
+    ("- a list", "expected 'name: value' lines"),
+    ("ranks: [1", "is not valid YAML"),
+    ("!!python/object/apply:os.system ['touch owned']", "is not valid YAML"),
+])  # fmt: skip
+def test_bad_configs(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_config(path, {})
+    assert "\n" not in str(caught.value)
+
+
+def count(path):
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            return connection.execute("select count(*) from runs").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+
+
+def test_killed_at_random_moments_and_resumed_is_the_same(tmp_path):
+    """The real command on the real model, SIGKILLed after a random number of rows and a random wait."""
+    words = tmp_path / "words.csv"
+    letters = random.Random(0)
+    rows = {"".join(letters.choices("aeiouklmnst", k=letters.randint(3, 9))) for _ in range(400)}
+    pl.DataFrame({"text": sorted(rows), "label": ["x" if "a" in w else "y" for w in sorted(rows)]}).write_csv(words)
+
+    def command(out):
+        return [
+            sys.executable, "-m", "lorabound", "sweep", "--data", str(words), "--out", str(out), "--ranks", "1,2",
+            "--modes", "freeze_a,train_both", "--seeds", "2", "--n-train", "20,30,40", "--n-test", "100",
+            "--epochs", "2", "--layers", "4,5", "--batch-size", "8",
+        ]  # fmt: skip
+
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command(tmp_path / "whole"), check=True, env=environment, capture_output=True)
+    whole = measured(Store.open(tmp_path / "whole"))
+    assert len(whole) == 3 + 3 * 8
+    moments = random.Random()
+    for _ in range(2):
+        process = subprocess.Popen(
+            command(tmp_path / "killed"),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wanted = count(tmp_path / "killed" / "sweep.sqlite") + moments.choice([0, 3, 11])
+        while process.poll() is None and count(tmp_path / "killed" / "sweep.sqlite") < wanted:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command(tmp_path / "killed"), check=True, env=environment, capture_output=True)
+    assert measured(Store.open(tmp_path / "killed")) == whole
+    saved = sorted(p.name for p in (tmp_path / "killed" / "adapters").iterdir())
+    assert saved == sorted(p.name for p in (tmp_path / "whole" / "adapters").iterdir())
+    for name in saved:
+        load_adapter(tmp_path / "killed" / "adapters" / name)
