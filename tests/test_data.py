@@ -81,7 +81,7 @@ def test_labels_follow_their_texts():
 
 def test_duplicates_go_once_and_are_counted():
     base = table(60)
-    doubled = Table("t", base.texts + ["  TEXT 7", "text  8"], base.labels + ["class 1", "class 0"])
+    doubled = Table("t", [*base.texts, "  TEXT 7", "text  8"], [*base.labels, "class 1", "class 0"])
     made = split(doubled, 10, 20)
     seen = [" ".join(t.casefold().split()) for t in made.train_texts + made.test_texts]
     assert len(seen) == len(set(seen)) == 60
