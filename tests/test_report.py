@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lorabound.bounds import holdout_bounded, information_gap
 from lorabound.errors import InputError
-from lorabound.report import export_runs, print_summary, summarize, write_page
+from lorabound.report import export_runs, print_summary, summarize, write_figure, write_page
 from lorabound.sweep import COLUMNS, Row, Store, SweepConfig
 
 N_TEST = 400
@@ -118,6 +118,17 @@ def test_export(tmp_path):
         assert frame.filter(pl.col("rank") == 4)["train_error"].min() < 0.4
     with pytest.raises(InputError, match="must end in .csv or .parquet"):
         export_runs(store, tmp_path / "runs.xlsx")
+
+
+def test_figure(tmp_path):
+    summary = summarize(build(tmp_path))
+    assert write_figure(summary, tmp_path / "gap.svg").read_text().count("freeze_a") >= 1
+    assert write_figure(summary, tmp_path / "gap.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="must end in .svg or .png"):
+        write_figure(summary, tmp_path / "gap.gif")
+    single = summarize(build(tmp_path / "single", ranks=(2,)))
+    with pytest.raises(InputError, match="needs runs of two ranks"):
+        write_figure(single, tmp_path / "gap.svg")
 
 
 def test_single_cell_makes_a_page_without_charts(tmp_path):

@@ -44,8 +44,10 @@ def test_rows_come_back_as_they_went_in(tmp_path):
 def test_a_failed_write_leaves_all_of_it_out(tmp_path):
     store = Store.open_or_create(tmp_path, ABOUT)
     store.add([row("a")])
+    broken = row("c")
+    object.__setattr__(broken, "rank", None)  # what the table refuses, past the type checks of tests
     with pytest.raises(StoreError, match="the runs already there are safe"):
-        store.add([row("b"), row("c", rank=None)])
+        store.add([row("b"), broken])
     assert store.keys() == {"a"}
 
 

@@ -108,12 +108,15 @@ def sweep(
 def report(
     folder: Annotated[Path, typer.Argument(help="Directory of a sweep.")],
     page: Annotated[Path | None, typer.Option("--page", help=f"Where to write the page. [DIR/{PAGE}]")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Also draw the gap against rank: .svg or .png.")] = None,
 ) -> None:
     """Print the table of a sweep and write its page: one HTML file that works offline."""
-    from lorabound.report import print_summary, summarize, write_page
+    from lorabound.report import print_summary, summarize, write_figure, write_page
     from lorabound.sweep import Store
 
     summary = summarize(Store.open(folder))
+    if figure:
+        write_figure(summary, figure)
     print_summary(summary, out)
     out.print(f"Page: {write_page(summary, page or folder / PAGE)}", highlight=False, markup=False)
 

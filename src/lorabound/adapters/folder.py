@@ -197,7 +197,7 @@ def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
     }
 
 
-def _tidy(alpha: float) -> float:
+def _tidy(alpha: float) -> int | float:
     return int(alpha) if alpha == int(alpha) else alpha
 
 

@@ -18,13 +18,14 @@ import hashlib
 import math
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from lorabound.notation import Law
 
 
-def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> NDArray[np.float32]:
+def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Float32[np.ndarray, "rank width"]:
     """Draw the (rank, width) random factor of one layer.
 
     Args:

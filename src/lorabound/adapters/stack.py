@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lorabound.adapters.adapter import Adapter, Factors
@@ -52,7 +53,7 @@ class StackedLinear(nn.Module):
         self.trained_b = nn.Parameter(b[:n_trained_b].clone())
         self.register_buffer("frozen_b", b[n_trained_b:].clone())
 
-    def factors(self) -> tuple[Tensor, Tensor]:
+    def factors(self) -> tuple[Float[Tensor, "k r d_in"], Float[Tensor, "k d_out r"]]:
         """All K factors: A (K, r_max, d_in) and B (K, d_out, r_max)."""
         return torch.cat([self.frozen_a, self.trained_a]), torch.cat([self.trained_b, self.frozen_b])  # type: ignore[list-item]
 
@@ -64,7 +65,7 @@ class StackedLinear(nn.Module):
             (self.trained_b, slice(len(self.trained_b))),
         ]
 
-    def gradient_squares(self) -> Tensor:
+    def gradient_squares(self) -> Float[Tensor, " k"]:
         """Squared 2-norm of each adapter's gradient in this layer, (K,)."""
         squares = torch.zeros(len(self.ranks), device=self.trained_a.device)
         for parameter, adapters in self._trained():
@@ -72,13 +73,13 @@ class StackedLinear(nn.Module):
                 squares[adapters] += parameter.grad.square().sum((1, 2))
         return squares
 
-    def scale_gradients(self, factors: Tensor) -> None:
+    def scale_gradients(self, factors: Float[Tensor, " k"]) -> None:
         """Multiply adapter k's gradient in this layer by ``factors[k]``."""
         for parameter, adapters in self._trained():
             if parameter.grad is not None:
                 parameter.grad *= factors[adapters].view(-1, 1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         a, b = self.factors()
         grouped = x.reshape(len(a), -1, x.shape[-1])
         delta = torch.bmm(torch.bmm(grouped, a.mT) * self.scale, b.mT)  # type: ignore[operator]

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int
 
-Index = NDArray[np.int64]
+Index = Int[np.ndarray, " _"]
 
 
-def epoch_batches(lengths: Index, batch_size: int, seeds: Sequence[int], epoch: int) -> list[Index]:
+def epoch_batches(lengths: Index, batch_size: int, seeds: Sequence[int], epoch: int) -> list[Int[np.ndarray, "k _"]]:
     """The batches of one epoch for K runs at once.
 
     Args:

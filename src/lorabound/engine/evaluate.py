@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float32, Int
 
 from lorabound.engine.batches import length_batches
 from lorabound.models import PromptClassifier, TokenizedTexts
@@ -24,8 +24,8 @@ class Losses:
         log_losses: (n,) float32, cross-entropy -ln p_y in nats.
     """
 
-    errors: NDArray[np.bool_]
-    log_losses: NDArray[np.float32]
+    errors: Bool[np.ndarray, " n"]
+    log_losses: Float32[np.ndarray, " n"]
 
     @property
     def error(self) -> float:
@@ -45,7 +45,7 @@ class Losses:
 
 @torch.no_grad()
 def evaluate(
-    classifier: PromptClassifier, inputs: TokenizedTexts, labels: NDArray[np.int64], n_adapters: int = 1
+    classifier: PromptClassifier, inputs: TokenizedTexts, labels: Int[np.ndarray, " n"], n_adapters: int = 1
 ) -> list[Losses]:
     """Losses on ``inputs`` of each of the K adapters now attached (one, the zero-shot model, without any)."""
     errors = np.zeros((n_adapters, len(inputs)), dtype=np.bool_)

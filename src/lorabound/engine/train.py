@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from lorabound.adapters import Adapter, Stack, stack_order
 from lorabound.engine.batches import epoch_batches
@@ -23,7 +24,7 @@ class Examples:
     """Tokenized inputs and their class indices, (n,)."""
 
     inputs: TokenizedTexts
-    labels: NDArray[np.int64]
+    labels: Int[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,15 @@ def train(
         train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters)
         test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters)
         return [
-            Trained(stack.extract(k), train_losses[k], test_losses[k], bool(diverged[k])) for k in np.argsort(order)
+            Trained(stack.extract(k), train_losses[k], test_losses[k], bool(diverged[k]))
+            for k in sorted(range(n_adapters), key=order.__getitem__)
         ]
 
 
-def clip_gradients(stack: Stack, max_norm: float) -> torch.Tensor:
+def clip_gradients(stack: Stack, max_norm: float) -> Float[Tensor, " k"]:
     """Scale each adapter's gradient down to ``max_norm``, on its own; returns the K norms before that."""
     squares = sum(layer.gradient_squares() for layer in stack.layers.values())
-    norms: torch.Tensor = squares.sqrt()  # type: ignore[union-attr]
+    norms: Tensor = squares.sqrt()  # type: ignore[union-attr]
     if math.isfinite(max_norm):
         factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
         for layer in stack.layers.values():

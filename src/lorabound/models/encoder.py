@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from numpy.typing import NDArray
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.errors import InputError, ModelError
@@ -68,21 +68,24 @@ class PromptClassifier:
         self.module, self._tokenizer = _load(folder, self.device, attention)
         self._pool = _pooling(folder)
         limit = getattr(self.module.config, "max_position_embeddings", max_length)
-        self._max_length = min(max_length, int(limit))
+        self._max_length = min(max_length, int(limit), self._tokenizer.model_max_length)
         prompts = self.tokenize([prompt.format(name) for name in classes])
-        with torch.no_grad():
-            self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
+        try:
+            with torch.no_grad():
+                self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``max_length``."""
         encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)["input_ids"]
         return TokenizedTexts(encoded, pad_id=self._tokenizer.pad_token_id or 0)
 
-    def logits(self, inputs: TokenizedTexts, index: NDArray[np.int64]) -> Tensor:
+    def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]:
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
         return self.logit_scale * self._embed(*inputs.batch(index)) @ self.prototypes.T
 
-    def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def _embed(self, ids: Int[Tensor, "rows t"], mask: Int[Tensor, "rows t"]) -> Float[Tensor, "rows width"]:
         ids, mask = ids.to(self.device), mask.to(self.device)
         hidden = self.module(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         if self._pool == "cls":

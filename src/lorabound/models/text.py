@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class TokenizedTexts:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Int[np.ndarray, " rows"]) -> tuple[Int[Tensor, "rows longest"], Int[Tensor, "rows longest"]]:
         """Token ids and attention mask of the rows ``index``: (rows, longest) each, int64."""
         lengths = torch.from_numpy(self.lengths[index])
         width = int(lengths.max())

@@ -1,12 +1,15 @@
-"""The runs of a sweep as a plain table, one row a run."""
+"""What leaves a sweep for other programs: its runs as a table, its chart as a picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import polars as pl
+import vl_convert
 
 from lorabound.errors import InputError, StoreError
+from lorabound.report.charts import gap_against_rank
+from lorabound.report.summary import Summary
 from lorabound.sweep import COLUMNS, Store
 
 
@@ -31,6 +34,30 @@ def export_runs(store: Store, path: str | Path) -> int:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
     return len(rows)
+
+
+def write_figure(summary: Summary, path: str | Path) -> Path:
+    """Draw the gap against rank as an SVG or PNG file.
+
+    Raises:
+        InputError: another ending than .svg or .png, or a sweep of one rank only.
+        StoreError: the file cannot be written.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in (".svg", ".png"):
+        raise InputError(f"cannot draw {path}: the file must end in .svg or .png")
+    chart = gap_against_rank(summary)
+    if chart is None:
+        raise InputError("no figure: the gap against rank needs runs of two ranks at least")
+    try:
+        if ending == ".svg":
+            path.write_text(vl_convert.vegalite_to_svg(chart), encoding="utf-8")
+        else:
+            path.write_bytes(vl_convert.vegalite_to_png(chart, scale=2))
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    return path
 
 
 _TYPES: dict[str, type[pl.DataType]] = {

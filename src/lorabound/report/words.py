@@ -49,7 +49,7 @@ def notes(summary: Summary) -> list[str]:
         f"Gap = test minus training error. Intervals: spread over {seeds} draws (frozen factor and order of examples) "
         f"and sampling of {n_test} test examples, for this training sample.",
         f"True error <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its own, "
-        "for one of its adapters picked at random (Langford 2005).",
+        "for one of its adapters picked at random (Hoeffding 1963).",
         f"E gap <=: on average over draws of sample and factor, not for one run, at {BITS} bits a parameter (Zhu "
         "et al. 2024, Lemma 4.5); * vacuous: 1 or more.",
     ]
