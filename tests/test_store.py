@@ -78,6 +78,13 @@ def test_missing_corrupt_and_foreign_stores(tmp_path):
         Store.open(tmp_path)
 
 
+def test_a_store_that_was_killed_while_it_was_made(tmp_path):
+    (tmp_path / FILE).touch()
+    store = Store.open_or_create(tmp_path, ABOUT)
+    store.add([row("a")])
+    assert store.keys() == {"a"}
+
+
 def test_a_store_damaged_inside_is_noticed(tmp_path):
     store = Store.open_or_create(tmp_path, ABOUT)
     store.add([row(f"k{i}", n_test=4000) for i in range(20)])

@@ -220,15 +220,17 @@ def test_killed_at_random_moments_and_resumed_is_the_same(tmp_path):
     subprocess.run(command(tmp_path / "whole"), check=True, env=environment, capture_output=True)
     whole = measured(Store.open(tmp_path / "whole"))
     assert len(whole) == 3 + 3 * 8
-    moments = random.Random()
-    for _ in range(2):
+    seed = time.time_ns()
+    print(f"seed of the moments: {seed}")
+    moments = random.Random(seed)
+    for more in (3, 9):
         process = subprocess.Popen(
             command(tmp_path / "killed"),
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wanted = count(tmp_path / "killed" / "sweep.sqlite") + moments.choice([0, 3, 11])
+        wanted = count(tmp_path / "killed" / "sweep.sqlite") + more
         while process.poll() is None and count(tmp_path / "killed" / "sweep.sqlite") < wanted:
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.5))

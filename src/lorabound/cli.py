@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from lorabound import __version__
-from lorabound.errors import LoraboundError
+from lorabound.errors import InputError, LoraboundError
 
 if TYPE_CHECKING:
     from lorabound.sweep.execute import Observer
@@ -79,7 +79,6 @@ def sweep(
 ) -> None:
     """Train a grid of adapters and show how the gap grows: rank x mode x training size x seed."""
     flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir")}
-    from lorabound.errors import InputError
     from lorabound.sweep import read_config
 
     if out_dir is None:

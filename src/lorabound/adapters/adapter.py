@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,12 +70,6 @@ class Adapter:
     def frozen_sha256(self) -> str | None:
         """SHA-256 of the frozen factors, None when nothing is frozen."""
         return factor_sha256(self.frozen()) if self.mode != "train_both" else None
-
-    def with_mode(self, mode: Mode) -> Adapter:
-        """The same factors with another mode: the choice of what further training may touch."""
-        if mode not in MODES:
-            raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-        return replace(self, mode=mode)
 
 
 def new_adapter(shapes: Shapes, rank: int, mode: Mode, seed: int, law: Law, alpha_over_r: float) -> Adapter:

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -50,7 +50,7 @@ class _Provenance(BaseModel):
     """The content of ``lorabound.json``."""
 
     model_config = ConfigDict(extra="forbid")
-    format: int = 1
+    format: Literal[1] = 1
     mode: Mode
     seed: int | None
     law: Law | None
@@ -66,6 +66,7 @@ def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: s
         base_model: recorded as PEFT's ``base_model_name_or_path``.
     Raises:
         AdapterError: the folder exists and is not an adapter.
+        OSError: the disk is full, or the place cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
@@ -167,7 +168,7 @@ def _scale(config: dict[str, Any], module: str, rank: int, path: Path) -> float:
 
 
 def _pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
-    """PEFT's rule for rank_pattern and alpha_pattern: the first key that matches the end of the name."""
+    """PEFT's rule for alpha_pattern: the first key that matches the end of the name. Ranks are read off the factors."""
     for pattern, value in (patterns or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value

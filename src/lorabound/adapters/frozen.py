@@ -22,7 +22,8 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from lorabound.notation import Law
+from lorabound.errors import InputError
+from lorabound.notation import LAWS, Law
 
 
 def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Float32[np.ndarray, "rank width"]:
@@ -36,7 +37,11 @@ def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Fl
         law: "kaiming_uniform", PEFT's default: uniform on +-1/sqrt(width);
             "gaussian": i.i.d. N(0, 1/rank^2), PEFT's `init_lora_weights="gaussian"`. The standard normal
             law of Kratsios et al. 2025 with s = 1 is this one with s = rank.
+    Raises:
+        InputError: an unknown law.
     """
+    if law not in LAWS:
+        raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
     digest = hashlib.sha256(b"\0".join([b"lorabound/factor/1", str(seed).encode(), module.encode()])).digest()
     words = np.random.Philox(key=int.from_bytes(digest[:16], "big")).random_raw(rank * width)
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -42,9 +42,7 @@ class StackedLinear(nn.Module):
         rank = max(f.rank for f in factors)
         a = torch.stack([_padded(f.a, (rank, base.in_features)) for f in factors]).to(base.weight.device)
         b = torch.stack([_padded(f.b, (base.out_features, rank)) for f in factors]).to(base.weight.device)
-        self.ranks = [f.rank for f in factors]
-        self.scales = [f.scale for f in factors]
-        scale = torch.tensor(self.scales, dtype=torch.float32, device=base.weight.device)
+        scale = torch.tensor([f.scale for f in factors], dtype=torch.float32, device=base.weight.device)
         self.register_buffer("scale", scale.view(-1, 1, 1))
         n_freeze_a = sum(mode == "freeze_a" for mode in modes)
         n_trained_b = len(modes) - sum(mode == "freeze_b" for mode in modes)
@@ -59,7 +57,7 @@ class StackedLinear(nn.Module):
 
     def _trained(self) -> list[tuple[nn.Parameter, slice]]:
         """The stacked trained factors and the adapters they belong to."""
-        n = len(self.ranks)
+        n = len(self.scale)  # type: ignore[arg-type]
         return [
             (self.trained_a, slice(n - len(self.trained_a), n)),
             (self.trained_b, slice(len(self.trained_b))),
@@ -67,7 +65,7 @@ class StackedLinear(nn.Module):
 
     def gradient_squares(self) -> Float[Tensor, " k"]:
         """Squared 2-norm of each adapter's gradient in this layer, (K,)."""
-        squares = torch.zeros(len(self.ranks), device=self.trained_a.device)
+        squares = torch.zeros(len(self.scale), device=self.trained_a.device)  # type: ignore[arg-type]
         for parameter, adapters in self._trained():
             if parameter.grad is not None:
                 squares[adapters] += parameter.grad.square().sum((1, 2))
@@ -133,9 +131,9 @@ class Stack:
         source = self.adapters[k]
         layers = {}
         for name, layer in self.layers.items():
-            rank = layer.ranks[k]
+            before = source.layers[name]
             a, b = layer.factors()
-            layers[name] = Factors(_array(a[k, :rank]), _array(b[k, :, :rank]), layer.scales[k])
+            layers[name] = Factors(_array(a[k, : before.rank]), _array(b[k, :, : before.rank]), before.scale)
         return Adapter(layers, source.mode, source.seed, source.law)
 
 

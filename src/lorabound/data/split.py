@@ -29,7 +29,6 @@ class Split:
         n_conflicts: how many of those carried another label than the row that was kept.
     """
 
-    name: str
     classes: list[str]
     train_texts: list[str]
     train_labels: NDArray[np.int64]
@@ -86,7 +85,6 @@ def split(pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | N
         raise DataError(f"{pool.name} has one class only ({classes[0]!r}): a classifier needs two")
     index = {name: i for i, name in enumerate(classes)}
     return Split(
-        pool.name,
         classes,
         [text for text, _ in train_rows],
         np.array([index[label] for _, label in train_rows], dtype=np.int64),

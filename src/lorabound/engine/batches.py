@@ -1,7 +1,7 @@
 """Which rows meet in which step: batches of one length, so that there is almost no padding.
 
 Rows of similar length share a batch, in a random order within each length; batches are visited in a random
-order. The first shuffle belongs to the run's seed, the second to the epoch alone, so that at any step all
+order. The first shuffle belongs to the run's seed and the epoch, the second to the epoch alone, so at any step all
 runs of one training size hold batches of the same lengths, and runs may be stacked or trained one by one
 with the same result. Philox words, sorted, make the order the same under every NumPy release.
 """

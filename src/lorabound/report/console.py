@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lorabound.report.sentences import comparison_sentence, exponent_sentence, notes
 from lorabound.report.summary import Cell, Growth, Summary
-from lorabound.report.words import comparison_sentence, exponent_sentence, notes
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -26,14 +28,17 @@ def print_summary(summary: Summary, console: Console) -> None:
     )
     for head in heads:
         table.add_column(head, justify="left" if head == "mode" else "right", no_wrap=True)
-    for cell, following in zip(summary.cells, [*summary.cells[1:], None], strict=True):
+    for cell, following in zip_longest(summary.cells, summary.cells[1:]):
         last = following is None or following.n_train != cell.n_train
         table.add_row(*_row(cell), end_section=last)
     console.print(table)
     for growth in summary.growth:
         if _headline(growth, summary):
             console.print(exponent_sentence(growth), highlight=False)
+    largest = max((cell.n_train for cell in summary.cells), default=0)
     for comparison in summary.comparisons:
+        if comparison.n_train != largest:
+            continue
         console.print(comparison_sentence(comparison), highlight=False)
     for note in notes(summary):
         console.print(note, highlight=False, style="dim")

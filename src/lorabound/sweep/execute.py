@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,7 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
     observe(Progress(0, 1, 0, 1, "loading the model"))
     classifier = PromptClassifier(config.model, data.classes, config.prompt, config.logit_scale, config.max_length)
     shapes = select_linears(classifier.module, config.targets, config.layers)
-    for mode in config.modes:
-        new_adapter(shapes, max(config.ranks), mode, 0, config.law, config.alpha_over_r)  # refuses a rank too large
+    new_adapter(shapes, max(config.ranks), "train_both", 0, config.law, config.alpha_over_r)  # refuses a rank too large
 
     with only_writer(out):
         about = _about(config, data, classifier)
@@ -63,8 +62,8 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
-        sweep = _Sweep(config, Path(out), store, data, classifier, shapes, fixed)
-        sweep.go(observe)
+        test_set = Examples(classifier.tokenize(data.test_texts), data.test_labels)
+        _Sweep(config, Path(out), store, data, test_set, classifier, shapes, fixed).go(observe)
     return store
 
 
@@ -74,6 +73,7 @@ class _Sweep:
     out: Path
     store: Store
     data: Split
+    test_set: Examples
     classifier: PromptClassifier
     shapes: dict[str, tuple[int, int]]
     fixed: dict[str, Any]
@@ -82,7 +82,6 @@ class _Sweep:
         runs = runs_of(self.config)
         have = self.store.keys()
         missing = {run for run in runs if run_key(run, self.fixed) not in have}
-        self._test = Examples(self.classifier.tokenize(self.data.test_texts), self.data.test_labels)
         stacks = [
             pending for stack in stacks_of(runs, STACK_WIDTH) if (pending := [run for run in stack if run in missing])
         ]
@@ -118,7 +117,7 @@ class _Sweep:
 
     def _zero_shot(self, runs: list[Run]) -> list[Row]:
         """The model without adapters; the test set is measured once for all training sizes."""
-        test = evaluate(self.classifier, self._test.inputs, self._test.labels)[0]
+        test = evaluate(self.classifier, self.test_set.inputs, self.test_set.labels)[0]
         rows = []
         for run in runs:
             start = time.perf_counter()
@@ -130,21 +129,14 @@ class _Sweep:
     def _train(self, stack: list[Run], on_step: Callable[[int, int], None]) -> None:
         config = self.config
         start = time.perf_counter()
-        recipe = Recipe(
-            config.epochs,
-            config.batch_size,
-            config.lr,
-            config.schedule,
-            config.weight_decay,
-            config.clip_norm,
-        )
+        recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
         adapters = [
             new_adapter(self.shapes, run.rank, run.mode, run.seed, config.law, config.alpha_over_r)  # type: ignore[arg-type]
             for run in stack
         ]
         seeds = [run.seed for run in stack]
         trained = train(
-            self.classifier, self._train_set(stack[0].n_train), self._test, adapters, seeds, recipe, on_step
+            self.classifier, self._train_set(stack[0].n_train), self.test_set, adapters, seeds, recipe, on_step
         )
         seconds = (time.perf_counter() - start) / len(stack)
         rows = []
@@ -164,23 +156,18 @@ class _Sweep:
 
     def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
         """The row of a run: with the losses on training and test set, or without any when it diverged."""
-        status = "done" if losses else "diverged"
-        key = run_key(run, self.fixed)
-        row = Row(key, run.rank, run.mode, run.n_train, run.seed, n_params, seconds, status)
+        row = Row(
+            key=run_key(run, self.fixed), **asdict(run), n_params=n_params, seconds=seconds,
+            status="done" if losses else "diverged",
+        )  # fmt: skip
         if losses is None:
             return row
         train, test = losses
         return replace(
-            row,
-            train_error=train.error,
-            test_error=test.error,
-            train_risk=train.risk,
-            test_risk=test.risk,
-            train_ce=train.cross_entropy,
-            test_ce=test.cross_entropy,
-            test_errors=test.errors,
-            test_log_losses=test.log_losses,
-        )
+            row, train_error=train.error, test_error=test.error, train_risk=train.risk, test_risk=test.risk,
+            train_ce=train.cross_entropy, test_ce=test.cross_entropy,
+            test_errors=test.errors, test_log_losses=test.log_losses,
+        )  # fmt: skip
 
 
 def _about(config: SweepConfig, data: Split, classifier: PromptClassifier) -> dict[str, Any]:

@@ -31,14 +31,8 @@ create table runs (
 );
 """
 
-# The public columns of a run, in the order of `lorabound export`.
-COLUMNS = (
-    "rank", "mode", "n_train", "seed", "n_params", "train_error", "test_error", "train_risk", "test_risk",
-    "train_ce", "test_ce", "seconds", "status",
-)  # fmt: skip
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One run as it is stored.
 
@@ -52,16 +46,21 @@ class Row:
     n_train: int
     seed: int
     n_params: int
-    seconds: float
-    status: str
     train_error: float | None = None
     test_error: float | None = None
     train_risk: float | None = None
     test_risk: float | None = None
     train_ce: float | None = None
     test_ce: float | None = None
+    seconds: float
+    status: str
     test_errors: NDArray[np.bool_] | None = None
     test_log_losses: NDArray[np.float32] | None = None
+
+
+_FIELDS = tuple(field.name for field in fields(Row))
+# The public columns of a run, in the order of `lorabound export`: all but the key and the two arrays.
+COLUMNS = _FIELDS[1:-2]
 
 
 class Store:
@@ -106,7 +105,7 @@ class Store:
             StoreError: the directory cannot be written, or its store is not readable.
         """
         path = Path(folder) / FILE
-        if path.exists():
+        if path.exists() and path.stat().st_size:  # an empty file is what a kill while creating it leaves
             return cls.open(folder)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,8 +151,9 @@ class Store:
             StoreError: the disk is full or the file cannot be written; what was there stays readable.
         """
         with self._writing():
-            named = ", ".join(f":{field.name}" for field in fields(Row))
-            self._connection.executemany(f"insert or replace into runs values ({named})", [_pack(row) for row in rows])
+            into, values = ", ".join(_FIELDS), ", ".join(f":{name}" for name in _FIELDS)
+            statement = f"insert or replace into runs ({into}) values ({values})"
+            self._connection.executemany(statement, [_pack(row) for row in rows])
 
     def rows(self) -> list[Row]:
         """All runs, ordered by training size, mode, rank and seed."""
@@ -197,7 +197,7 @@ def only_writer(folder: str | Path) -> Iterator[None]:
 
 
 def _pack(row: Row) -> dict[str, Any]:
-    record = {field.name: getattr(row, field.name) for field in fields(Row)}
+    record = {name: getattr(row, name) for name in _FIELDS}
     if row.test_errors is not None and row.test_log_losses is not None:
         record["test_errors"] = np.packbits(row.test_errors).tobytes()
         record["test_log_losses"] = row.test_log_losses.astype("<f4").tobytes()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lorabound.report.summary import BITS, DELTA, Comparison, Growth, Summary
-
-# The worst case over all training algorithms and distributions (Kratsios et al. 2025, Theorem 1).
-WORST_CASE = {"rank": 0.5, "n_train": -0.5}
+from lorabound.report.summary import BITS, DELTA, WORST_CASE, Comparison, Growth, Summary
 
 
 def exponent_text(growth: Growth) -> str:
@@ -50,8 +47,8 @@ def notes(summary: Summary) -> list[str]:
         f"and sampling of {n_test} test examples, for this training sample.",
         f"True error <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its own, "
         "for one of its adapters picked at random (Hoeffding 1963).",
-        f"E gap <=: on average over draws of sample and factor, not for one run, at {BITS} bits a parameter (Zhu "
-        "et al. 2024, Lemma 4.5); * vacuous: 1 or more.",
+        "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
+        f"{BITS} bits a parameter (Zhu et al. 2024, Lemma 4.5); * vacuous: 1 or more.",
     ]
     if summary.about["n_duplicates"]:
         lines.append(
