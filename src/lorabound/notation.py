@@ -128,9 +128,10 @@ class Bound:
         quantity = "R - Rhat" if self.kind == "gap" else "R"
         level = "in expectation" if self.delta is None else f"with probability >= 1 - {self.delta:g}"
         empty = np.any(self.vacuous)
+        trivial = self.trivial if self.direction == "upper" else 0.0
         lines = [
             f"{quantity} {relation} {_show(self.value)}  {level}"
-            + (f"  [vacuous: {relation} {self.trivial:g} needs no theorem]" if empty else ""),
+            + (f"  [vacuous: {relation} {trivial:g} needs no theorem]" if empty else ""),
             f"  theorem     {self.theorem}",
             f"  speaks of   {self.predictor} ({self.scope})",
             f"  from        {self.combine}; "
