@@ -105,12 +105,14 @@ def binomial_upper(
     k, n, level = (np.broadcast_to(a, shape).ravel() for a in (k, n, level))
     limit = np.ones(k.shape)
     none = k == 0
-    limit[none] = np.nextafter(-np.expm1(level[none] / n[none]), 2.0)
+    limit[none] = -np.expm1(level[none] / n[none])
     inner = (k > 0) & (k < n)
     usual, deep = inner & (level > _BETA_QUANTILE_ABOVE), inner & (level <= _BETA_QUANTILE_ABOVE)
-    quantile = special.betainccinv(k[usual] + 1, n[usual] - k[usual], np.exp(level[usual]))
-    limit[usual] = quantile * (1 + 1e-13)
+    limit[usual] = special.betainccinv(k[usual] + 1, n[usual] - k[usual], np.exp(level[usual]))
     limit[deep] = _deep_limit(k[deep], n[deep], level[deep])
+    # Covers the relative errors seen against 50 digits: 3e-11 (scipy's quantile), 6e-13 (ours).
+    slack = np.where(usual, 2e-10, np.where(deep, 1e-11, 0.0))
+    limit = limit * (1 + slack * (1 - limit) + 4e-16)
     return number(np.minimum(limit, 1.0).reshape(shape))
 
 
@@ -128,19 +130,17 @@ def stirling_error(n: ArrayLike) -> Array:
 def _deep_limit(k: Array, n: Array, level: Array) -> Array:
     """R with ln P(Bin(n, R) <= k) = level, for 0 < k < n, from the right."""
     p = k / n
-    # A little more than asked for, to cover the rounding of ln P.
-    target = level * (1 + 1e-13) - 1e-10
-    d = np.asarray(kl_inverse(p, -target / n)) - p
+    d = np.asarray(kl_inverse(p, -level / n)) - p
     for _ in range(60):
         # When R rounds to 1 the limit is 1: nothing below it can be told apart.
         d = np.minimum(d, (1 - p) * (1 - 1e-16))
         log_tail, slope = _log_binomial_tail(k, n, d)
-        step = np.maximum((target - log_tail) / slope, 0.0)
+        step = np.maximum((level - log_tail) / slope, 0.0)
         step = np.where(np.isfinite(step), np.minimum(step, 0.5 * d), 0.0)
         d = d - step
         if not np.any(step > 1e-14 * d):
             break
-    return (p + d) * (1 + 4e-16)
+    return p + d
 
 
 def _log_binomial_tail(k: Array, n: Array, d: Array) -> tuple[Array, Array]:
