@@ -25,6 +25,7 @@ def entropy_integral(log_c: ArrayLike, log_u: ArrayLike) -> Number:
     """
     log_u = np.asarray(log_u, dtype=np.float64)
     z = np.sqrt(np.maximum(np.asarray(log_c, dtype=np.float64) - log_u, 0.0))
+    z = np.where(np.isposinf(z), 0.0, z)  # u = 0: anything finite, times 0
     return number(np.exp(log_u) * (z + 0.5 * np.sqrt(np.pi) * special.erfcx(z)))
 
 

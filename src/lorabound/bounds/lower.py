@@ -184,6 +184,10 @@ def rank_lower_bound(n_samples: ArrayLike, cells: ArrayLike, delta: float | None
     )
 
 
+# C(2j, j) 4^-j sqrt(pi j) = 1 + c_0/j + c_1/j^2 + ...
+_CENTRAL = [-1 / 8, 1 / 128, 5 / 1024, -21 / 32768, -399 / 262144, 869 / 4194304, 39325 / 33554432]
+
+
 def _coin_cdf(k: Array, n: Array) -> Array:
     """P(Bin(n, 1/2) <= k)."""
     inside = special.betainc(np.maximum(n - k, 0.5), np.maximum(k + 1, 0.5), 0.5)
@@ -214,7 +218,8 @@ def _mean_majority_excess(n: Array, m: Array) -> Array:
 
 
 def _central(j: Array) -> Array:
-    """C(2j, j) 4^-j; from j = 100 on by its asymptotic series, whose next term is below 3e-16."""
-    few, x = np.minimum(j, 100), 1 / np.maximum(j, 100)
-    series = 1 - x / 8 + x**2 / 128 + 5 * x**3 / 1024 - 21 * x**4 / 32768 - 399 * x**5 / 262144
-    return np.where(j <= 100, special.binom(2 * few, few) * 4.0**-few, series * np.sqrt(x / np.pi))
+    """C(2j, j) 4^-j; beyond j = 25 by its asymptotic series, whose next term is below 1e-15."""
+    few, x = np.minimum(j, 25), 1 / np.maximum(j, 25)
+    series = 1 + x * np.polynomial.polynomial.polyval(x, _CENTRAL)
+    central: Array = np.where(j <= 25, special.binom(2 * few, few) * 4.0**-few, series * np.sqrt(x / np.pi))
+    return central
