@@ -3,9 +3,9 @@
     python tools/mutate.py --sample 150 --seed 0        # a fair random sample of all mutants
     python tools/mutate.py --only tails.py              # every mutant of one file
 
-Mutants come from the syntax tree: arithmetic and comparison operators, numbers, signs, conditions, and/or, and
-calls that have a twin (minimum/maximum, argmin/argmax, ceil/floor, log/log1p ...). Docstrings, annotations and
-messages are left alone. A mutant runs in a forked child; a failing test or a time-out kills it.
+Mutants come from the syntax tree: arithmetic and comparison operators, numbers, signs, conditions, and/or,
+and calls that have a twin (minimum/maximum, argmin/argmax, log/log1p ...). Docstrings, annotations
+and messages are left alone. A mutant runs in a forked child; a failing test or a time-out kills it.
 """
 
 from __future__ import annotations
@@ -156,12 +156,15 @@ def survives(path: Path, tree: ast.Module, seconds: int) -> bool:
             return code if Path(self.path) == path else original(self, name)
 
         importlib.machinery.SourceFileLoader.get_code = get_code
+        import hypothesis
         import pytest
 
+        # A failure is enough: no shrinking.
+        generate = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        hypothesis.settings.register_profile("mutants", phases=generate, report_multiple_bugs=False)
+        hypothesis.settings.load_profile("mutants")
         try:
-            status = pytest.main(
-                ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *order(path.name)]
-            )
+            status = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *order(path.name)])
         except BaseException:
             status = 1
         os._exit(0 if int(status) == 0 else 1)
@@ -195,6 +198,10 @@ def main() -> int:
     import torch
 
     del hypothesis, mpmath, scipy, torch
+    path = pool[0][0]
+    if not survives(path, ast.parse(path.read_text()), 10 * options.seconds):
+        print("the tests fail without any mutation")
+        return 1
     killed, start = 0, time.time()
     for path, line, what, tree in sorted(pool, key=lambda mutant: (mutant[0].name, mutant[1])):
         if survives(path, tree, options.seconds):
