@@ -48,7 +48,7 @@ def real(
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         bad = np.atleast_1d(array)[~np.atleast_1d(allowed)][0]
         raise InputError(
-            f"{function}: {name} must {'be an integer' if whole else 'lie'} in {interval}, got {bad:.17g}"
+            f"{function}: {name} must {'be an integer' if whole else 'lie'} in {interval}, got {bad:.12g}"
         )
     return array
 

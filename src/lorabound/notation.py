@@ -32,6 +32,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lorabound.errors import InputError
+
 Mode = Literal["freeze_a", "freeze_b", "train_both"]
 MODES: tuple[Mode, ...] = ("freeze_a", "freeze_b", "train_both")
 
@@ -83,6 +85,10 @@ class Bound:
     trivial: float = 1.0
     direction: Literal["upper", "lower"] = "upper"
     inputs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if np.any(np.isnan(self.value)):
+            raise InputError(f"Bound: value must be a number, got {self.value} from {self.theorem}")
 
     @property
     def vacuous(self) -> bool | NDArray[np.bool_]:

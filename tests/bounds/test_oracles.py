@@ -35,6 +35,7 @@ from lorabound.bounds import (
 from lorabound.bounds.chaining import SCALES
 from lorabound.bounds.covering import log_covering_constant
 from lorabound.bounds.net import KL_RADII
+from lorabound.errors import InputError
 from lorabound.random_matrix import column_norm_radius, smallest_singular_value
 
 mp.mp.dps = 50
@@ -148,9 +149,38 @@ def test_the_finest_cover_gains_a_factor_two_in_the_radius():
     assert 1000 * math.log(2) - 15 < gain < 1000 * math.log(2)
 
 
+@pytest.mark.parametrize("q", [1, 2, 3, 10, 100, 10**6])
+def test_no_cover_is_smaller_than_volume_allows(q):
+    # N balls of radius eps cover one of radius R only if N >= (R/eps)^q; the finest comes within 2 ln q + 3.
+    for log_k in (0.0, 1.0, 5.0, 100.0):
+        for eps in (0.9, 0.1, 1e-6):
+            least = q * (log_k - math.log(eps))
+            finest = log_covering([(q, log_k)], eps, "finest")
+            assert finest >= least
+            assert finest <= log_covering([(q, log_k)], eps)
+            if eps == 1e-6:
+                assert finest <= least + 3 + 2 * math.log(q) + math.log(2 + least / q)
+
+
+@pytest.mark.parametrize("q", [1, 2, 3])
+def test_greedy_covers_are_no_larger_than_the_volume_argument_says(q):
+    # Greedy centres, more than eps apart, serve every point: no more of them than the volume argument says.
+    rng = np.random.default_rng(q)
+    direction = rng.normal(size=(4000, q))
+    points = direction / np.linalg.norm(direction, axis=1)[:, None] * rng.uniform(size=(4000, 1)) ** (1 / q)
+    for eps in (1.01, 0.6, 0.3):
+        left, centres = points, 0
+        while len(left):
+            left = left[np.linalg.norm(left - left[0], axis=1) > eps]
+            centres += 1
+        assert math.log(centres) <= log_covering([(q, 0.0)], eps) + 1e-12
+        assert (log_covering([(q, 0.0)], eps, "finest") == 0) == (eps > 1)
+
+
 def test_one_ball_is_enough_when_it_holds_the_class():
     assert log_covering([(5, math.log(0.2)), (5, math.log(0.3))], 0.5000001, "finest") == 0
     assert log_covering([(5, math.log(0.2)), (5, math.log(0.3))], 0.4999, "finest") > 0
+    assert log_covering([(5, 0.0)], 1.0, "finest") == 0
 
 
 @pytest.mark.parametrize(("form", "largest"), [("frobenius", 0.5), ("frobenius", 1.0), ("cube", 0.5)])
@@ -392,6 +422,108 @@ def test_rank_lower_bound_at_sizes_no_walk_reaches(n, m):
 
 
 # --- one-predictor and compression bounds ---
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        ([], "at least one"),
+        ([(0, 1.0)], r"q_t must be an integer in \[1, inf\), got 0"),
+        ([(2.5, 1.0)], r"q_t must be an integer .* got 2.5"),
+        ([(math.inf, 1.0)], r"q_t .* got inf"),
+        ([(2, math.inf)], r"ln K_t must lie in \[-inf, inf\), got inf"),
+        ([(2, math.nan)], r"ln K_t .* got nan"),
+    ],
+)
+def test_bad_blocks_are_refused(blocks, words):
+    for call in (lambda: log_covering(blocks, 0.1), lambda: uniform_gap(blocks, 10, 0.05)):
+        with pytest.raises(InputError, match=words):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: log_covering(BLOCKS, 0.0), r"eps must lie in \(0, inf\), got 0"),
+        (
+            lambda: log_covering(BLOCKS, 0.1, "ball"),
+            r"form must be one of 'finest', 'frobenius', 'cube', got 'ball'",
+        ),
+        (lambda: uniform_gap(BLOCKS, 10, 0.05, "magic"), r"method must be one of"),
+        (lambda: uniform_gap(BLOCKS, 10, 0.05, form="ball"), r"form must be one of"),
+        (lambda: uniform_gap(BLOCKS, 10, 0.05, sides=3), r"sides must be one of 1, 2, got 3"),
+        (
+            lambda: uniform_gap(BLOCKS, 10, 0.05, "dudley", "mine"),
+            r"constants must be one of 'sharp', 'paper'",
+        ),
+        (
+            lambda: uniform_gap(BLOCKS, 10, 0.05, constants="paper"),
+            r"belong to method 'dudley', got method 'chaining'",
+        ),
+        (lambda: chaining_sum(BLOCKS, 10, [0.4, 0.1]), r"scales must start at 0.5 and decrease"),
+        (lambda: chaining_sum(BLOCKS, 10, [0.5, 0.1, 0.1]), r"scales must start at 0.5 and decrease"),
+        (lambda: chaining_sum(BLOCKS, 10, []), r"scales must start at 0.5 and decrease"),
+        (lambda: chaining_sum(BLOCKS, 10, [0.5, 0.0]), r"scales must lie in \(0, 0.5\], got 0"),
+        (lambda: concentration(10, -0.1), r"t must lie in \[0, inf\), got -0.1"),
+        (lambda: concentration(10, math.inf), r"t must lie in \[0, inf\), got inf"),
+        (lambda: concentration_width(10, 0.0), r"delta must lie in \(0, 1\), got 0"),
+        (lambda: concentration_width(10, 0.1, 3), r"sides must be an integer in \[1, 2\], got 3"),
+        (lambda: lower_bound(2.5), r"n_samples must be an integer .* got 2.5"),
+        (lambda: lower_bound(10, 0.0), r"probability must lie in \(0, 1\], got 0"),
+        (lambda: lower_bound(10, 0.5, 1.5), r"admissible must lie in \[0, 1\], got 1.5"),
+        (lambda: admissibility(0, [1.0], 1.0), r"rank must be an integer in \[1, inf\), got 0"),
+        (lambda: admissibility(1, [1.0], -1.0), r"radius must lie in \[0, inf\), got -1"),
+        (lambda: admissibility(1, [-1.0], 1.0), r"shift_norms must lie"),
+        (lambda: admissibility(1, [], 1.0), r"shift_norms must have one entry a layer, got none"),
+        (lambda: admissibility(1, [1.0], 1.0, std=0.0), r"std must lie in \(0, inf\), got 0"),
+        (lambda: admissibility(1, [1.0], 1.0, scale=0.0), r"scale must be finite and not 0, got 0"),
+        (lambda: admissibility(1, [1.0], 1.0, scale=math.inf), r"scale must be finite and not 0, got inf"),
+        (lambda: admissibility(1, [1.0], 1.0, construction="other"), r"construction must be one of"),
+        (lambda: admissibility(1, [1.0], 1.0, construction="full"), r"input_widths belongs to"),
+        (lambda: admissibility(1, [1.0], 1.0, input_widths=[1]), r"input_widths belongs to"),
+        (
+            lambda: admissibility(9, [1.0], 1.0, construction="full", input_widths=[1, 2]),
+            r"one entry a layer, 1, got 2",
+        ),
+        (lambda: rank_lower_bound(10, 0), r"cells must be an integer in \[1, "),
+        (lambda: rank_lower_bound(10, 2, 1.0), r"delta must lie in \(0, 1\), got 1"),
+        (lambda: rademacher_lower(0.6, 10, 1, 0.05), r"average must lie in \[-0.5, 0.5\], got 0.6"),
+        (lambda: rademacher_lower(0.1, 10, 0, 0.05), r"draws must lie in \[1, inf\), got 0"),
+        (lambda: information_gap(-1, 10), r"n_params must lie in \[0, inf\), got -1"),
+        (lambda: information_gap(1, 10, bits=0), r"bits must lie in \[1, inf\), got 0"),
+        (lambda: information_gap(1, 10, sub_gaussian=0.0), r"sub_gaussian must lie in \(0, inf\), got 0"),
+        (
+            lambda: occam(0.15, 10, 5, 0.05, zero_one=True),
+            r"must be a count of errors with zero_one, got 1.5",
+        ),
+        (lambda: gaussian_kl(0.0, 0.0, 0.0, 1.0), r"variance must lie in \(0, inf\), got 0"),
+        (lambda: gaussian_kl(0.0, 0.0, 1.0, 0.0), r"prior_variance must lie in \(0, inf\), got 0"),
+        (lambda: gaussian_kl(math.inf, 0.0, 1.0, 1.0), r"mean must lie in \(-inf, inf\), got inf"),
+        (lambda: gaussian_kl(0.0, -math.inf, 1.0, 1.0), r"prior_mean must lie in \(-inf, inf\), got -inf"),
+        (lambda: pac_bayes(0.1, 10, -1.0, 0.05), r"kl must lie in \[0, inf\], got -1"),
+        (
+            lambda: pac_bayes(0.1, 10, 1.0, 0.05, draws=0, delta_draws=0.1),
+            r"draws must lie in \[1, inf\), got 0",
+        ),
+        (
+            lambda: pac_bayes(0.1, 10, 1.0, 0.5, draws=1, delta_draws=0.5),
+            r"delta \+ delta_draws must be below 1, got 1",
+        ),
+        (lambda: log_xi(0), r"n_samples must lie in \[1, inf\), got 0"),
+        (lambda: snap_prior_variance(0.0, 0.05), r"wanted must lie in \(0, inf\), got 0"),
+        (lambda: snap_prior_variance(1.0, 0.05, largest=0.0), r"largest must lie"),
+        (lambda: snap_prior_variance(1.0, 0.05, per_e=0.0), r"per_e must lie"),
+        (lambda: snap_prior_variance(1.0, 0.0), r"delta must lie in \(0, 1\), got 0"),
+        (lambda: operator_norm_radius(0.0, 1, 1, 1, 0.5), r"std must lie in \(0, inf\), got 0"),
+        (lambda: operator_norm_radius(1.0, 0, 1, 1, 0.5), r"rank must lie in \[1, inf\), got 0"),
+        (lambda: operator_norm_radius(1.0, 1, 1, 0, 0.5), r"n_layers must lie in \[1, inf\), got 0"),
+        (lambda: operator_norm_radius(1.0, 1, 1, 1, 1.0), r"delta must lie in \(0, 1\), got 1"),
+        (lambda: smallest_singular_value(1.0, 2, 3, 1, 0.5), r"rows must be >= columns, got 2 and 3"),
+    ],
+)
+def test_arguments_out_of_range_are_named(call, words):
+    with pytest.raises(InputError, match=words):
+        call()
 
 
 def test_information_gap():

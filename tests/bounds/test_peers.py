@@ -195,6 +195,9 @@ def test_best_of_curves_entry_by_entry():
     assert best.delta == 0.04
     assert np.array_equal(best.n_samples, n)
     assert np.array_equal(best.terms["best"], best.value)
+    alone = best_of(curves[:1])
+    assert np.array_equal(alone.value, curves[0].value)
+    assert alone.theorem == "best of 1 bounds, union bound"
     with pytest.raises(InputError, match="one predictor"):
         best_of([occam(0.1, n, 5, 0.01), holdout_bounded(0.1, n, 0.01)])
 
@@ -236,6 +239,13 @@ def test_vacuous_is_recomputed_not_believed():
     record["vacuous"] = False
     assert Bound.from_dict(record).vacuous is True
     assert Bound.from_dict({**record, "trivial": 1.5}).vacuous is False
+
+
+def test_a_value_that_is_not_a_number_is_refused():
+    good = occam(0.1, 10, 5, 0.05).to_dict()
+    for value in (math.nan, [0.1, math.nan]):
+        with pytest.raises(InputError, match="value must be a number, got"):
+            Bound.from_dict({**good, "value": value})
 
 
 # --- radii ---
@@ -290,6 +300,8 @@ def test_over_radii_passes_its_options_on():
     assert bound.value == pytest.approx(net_kl(blocks, 1000, share, 0.2).value, rel=1e-12)
     for bad, words in [
         ({"method": "net_kl"}, "needs empirical_risk"),
+        ({"make_network": lambda m: make(0.9 * m)}, r"make_network\(1.0\) must return balls of these radii"),
+        ({"trained_radius": [0.1, 0.1], "make_network": lambda ms: make(ms[0])}, "balls of these radii"),
         ({"empirical_risk": 0.1}, "belongs to method 'net_kl' only"),
         ({"method": "magic"}, "method must be one of"),
         ({"sides": 3}, "sides must be one of 1, 2, got 3"),

@@ -101,11 +101,12 @@ POINTS = 10_000
 
 
 def timed(call):
+    # Processor time, so that a busy machine does not fail the test.
     best = math.inf
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         result = call()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
         if best < 1:
             break
     assert best < 1

@@ -56,9 +56,7 @@ def best_of(bounds: Sequence[Bound], delta: float | None = None) -> Bound:
             f"best_of: the deltas of the {len(bounds)} bounds must add up to less than 1, got {spent:g}"
         )
     sign = 1.0 if bounds[0].direction == "upper" else -1.0
-    theorem = (
-        f"least of {len(bounds)} bounds, union bound" if sign > 0 else f"largest of {len(bounds)} bounds"
-    )
+    theorem = f"best of {len(bounds)} bounds, union bound"
     values = np.broadcast_arrays(*(np.asarray(bound.value) for bound in bounds))
     which = (sign * np.stack(values)).argmin(axis=0)
     inputs: dict[str, Any] = {

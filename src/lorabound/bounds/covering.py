@@ -37,7 +37,7 @@ def log_covering(blocks: Sequence[Block], eps: ArrayLike, form: Form = "frobeniu
     g = 1/(1 + q_t ln(1 + q_t)); about q_t ln 2 nats less at small eps.
 
     Args:
-        blocks: (q_t, ln K_t), q_t >= 0, ln K_t < inf.
+        blocks: (q_t, ln K_t), q_t integers >= 1, ln K_t in [-inf, inf).
         eps: radius in units of the loss, > 0.
     Raises:
         InputError: an argument outside its range.
@@ -98,7 +98,7 @@ def stacked(function: str, blocks: Sequence[Block]) -> tuple[Array, Array]:
     if len(blocks) == 0:
         raise InputError(f"{function}: blocks must hold at least one (q_t, ln K_t), got none")
     for size, log_k in blocks:
-        real(function, "q_t", size, open_low=True, open_high=True)
+        real(function, "q_t", size, 1.0, open_high=True, whole=True)
         real(function, "ln K_t", log_k, -np.inf, open_high=True)
     arrays = np.broadcast_arrays(
         *(np.asarray(entry, dtype=np.float64) for block in blocks for entry in block)

@@ -57,7 +57,7 @@ def lower_bound(n_samples: ArrayLike, probability: float = 0.5, admissible: floa
         scope="uniform",
         assumptions=(
             *_REACH,
-            "the task is the fair coin of Example 1, the loss min(1, |yhat - y|)",
+            "the gap is |R - Rhat|, the task the fair coin of Example 1, the loss min(1, |yhat - y|)",
             "the ball holds a factor with which the network computes f(x) = x (see admissibility)",
         ),
         direction="lower",

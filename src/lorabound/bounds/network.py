@@ -123,7 +123,8 @@ class LoraNetwork:
     @property
     def n_params(self) -> Any:
         """q: r d_t (``freeze_a``), r d_{t-1} (``freeze_b``), r (d_t + d_{t-1}) (``train_both``), summed."""
-        return sum(size for t in self._adapted for size in self._sizes(t))
+        total = np.asarray(sum(size for t in self._adapted for size in self._sizes(t)))
+        return total if total.ndim else int(total)
 
     def log_lipschitz(self) -> list[Any]:
         """ln Lambda_t of every adapted layer, first to last; ``train_both``: pairs (B, A). -inf: constant."""

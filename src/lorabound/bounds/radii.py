@@ -64,7 +64,11 @@ def over_radii(
     ball = RADII[np.searchsorted(RADII, wanted)]
     radius = float(ball) if ball.ndim == 0 else [float(entry) for entry in ball]
     union_nats = wanted.size * math.log(len(RADII))
-    blocks = make_network(radius).blocks(loss_lipschitz)
+    network = make_network(radius)
+    made = [entry for pair in network.radii if pair is not None for entry in np.ravel(pair)]
+    if (ball.ndim and ball.size != len(made)) or np.any(np.asarray(made) < ball):
+        raise InputError(f"over_radii: make_network({radius}) must return balls of these radii, got {made}")
+    blocks = network.blocks(loss_lipschitz)
     log_share = log_delta - union_nats
     if method == "net_kl":
         if empirical_risk is None:
