@@ -224,6 +224,13 @@ def test_dudley(n, constants, largest):
     assert bound.value == rel(2 * truth + confidence)
 
 
+def test_dudley_of_a_class_of_one_function():
+    # K = 0, so C = D, and integral_0^D sqrt(ln(D/u)) du = D sqrt(pi)/2 is left.
+    assert dudley_rademacher([(3, -math.inf)], 10**8) == rel(
+        12 * mp.sqrt(mp.mpf(3) / 10**8) * mp.sqrt(mp.pi) / 4
+    )
+
+
 def test_dudley_scale_is_the_best_one():
     # Uncapped and with a inside (0, D): no other a does better.
     n, log_c, q = 10**5, float(log_covering_constant(BLOCKS, 0.5)), 99
@@ -351,6 +358,15 @@ def test_lower_bound_by_counting_coins(n, p):
     assert bound.delta == 1 - p
 
 
+@pytest.mark.parametrize("n", [10**9 + 1, 10**12, 2**53])
+def test_lower_bound_of_very_many(n):
+    bound = lower_bound(n)
+    assert bound.terms["c"] == pytest.approx(stats.norm.ppf(0.75) / 2, abs=1.1 / math.sqrt(n) + 1e-9)
+    assert 0.5 <= bound.terms["attained_probability"] < 0.5 + 3 / math.sqrt(n)
+    assert lower_bound(n, 1.0).terms["attained_probability"] == 1.0
+    assert lower_bound(n, 1.0).value == (n % 2) / (2 * n)
+
+
 def test_lower_bound_tends_to_the_normal_quantile():
     # Phi^{-1}(3/4)/2 = 0.33724, theory 5.3; the lattice spacing is 1/sqrt(N) = 3e-5.
     bound = lower_bound(10**9)
@@ -468,6 +484,15 @@ def test_bad_blocks_are_refused(blocks, words):
         (lambda: concentration(10, math.inf), r"t must lie in \[0, inf\), got inf"),
         (lambda: concentration_width(10, 0.0), r"delta must lie in \(0, 1\), got 0"),
         (lambda: concentration_width(10, 0.1, 3), r"sides must be an integer in \[1, 2\], got 3"),
+        (
+            lambda: lower_bound(2.0**54),
+            r"n_samples must be an integer in \[1, 9.0072e\+15\], got 1.8",
+        ),
+        (lambda: rank_lower_bound(2.0**54, 2), r"n_samples must be an integer in \[1, 9.0072e\+15\]"),
+        (lambda: rank_lower_bound(2, 2.0**54), r"cells must be an integer in \[1, 9.0072e\+15\]"),
+        (lambda: rank_lower_bound(2.5, 2), r"n_samples must be an integer .* got 2.5"),
+        (lambda: rank_lower_bound(2, 2.5), r"cells must be an integer .* got 2.5"),
+        (lambda: admissibility(1.5, [1.0], 1.0), r"rank must be an integer .* got 1.5"),
         (lambda: lower_bound(2.5), r"n_samples must be an integer .* got 2.5"),
         (lambda: lower_bound(10, 0.0), r"probability must lie in \(0, 1\], got 0"),
         (lambda: lower_bound(10, 0.5, 1.5), r"admissible must lie in \[0, 1\], got 1.5"),
@@ -484,6 +509,10 @@ def test_bad_blocks_are_refused(blocks, words):
         (
             lambda: admissibility(9, [1.0], 1.0, construction="full", input_widths=[1, 2]),
             r"one entry a layer, 1, got 2",
+        ),
+        (
+            lambda: admissibility(9, [1.0], 1.0, construction="full", input_widths=[0]),
+            r"input_widths must be an integer in \[1, inf\], got 0",
         ),
         (lambda: rank_lower_bound(10, 0), r"cells must be an integer in \[1, "),
         (lambda: rank_lower_bound(10, 2, 1.0), r"delta must lie in \(0, 1\), got 1"),

@@ -45,10 +45,8 @@ def dudley_rademacher(
     largest = 0.5 if constants == "sharp" else 1.0
     log_c = np.asarray(log_covering_constant(blocks, largest, "cube" if form == "cube" else "frobenius"))
     log_a = np.minimum(log_c - n / (9 * q), np.log(largest))
-    integral = np.asarray(entropy_integral(log_c, np.log(largest))) - np.asarray(
-        entropy_integral(log_c, log_a)
-    )
-    return number(np.minimum(largest, 4 * np.exp(log_a) + 12 * np.sqrt(q / n) * np.maximum(integral, 0.0)))
+    integral = np.subtract(entropy_integral(log_c, np.log(largest)), entropy_integral(log_c, log_a))
+    return number(np.minimum(largest, 4 * np.exp(log_a) + 12 * np.sqrt(q / n) * integral))
 
 
 def dudley_terms(

@@ -44,7 +44,7 @@ def lower_bound(n_samples: ArrayLike, probability: float = 0.5, admissible: floa
     reach = float(real("lower_bound", "admissible", admissible, 0.0, 1.0))
     k = _coin_quantile(n, level / 2)
     distance = n / 2 - k
-    attained = np.where(distance == 0, 1.0, np.minimum(2 * _coin_cdf(k, n), 1.0))
+    attained = np.where(distance <= 0.5, 1.0, np.minimum(2 * _coin_cdf(k, n), 1.0))
     return Bound(
         value=number(distance / n),
         kind="gap",
