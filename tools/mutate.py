@@ -163,11 +163,15 @@ def survives(path: Path, tree: ast.Module, seconds: int) -> bool:
         generate = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
         hypothesis.settings.register_profile("mutants", phases=generate, report_multiple_bugs=False)
         hypothesis.settings.load_profile("mutants")
-        try:
-            status = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *order(path.name)])
-        except BaseException:
-            status = 1
-        os._exit(0 if int(status) == 0 else 1)
+        status = 0
+        for file in order(path.name):
+            try:
+                status = int(pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", file]))
+            except BaseException:
+                status = 1
+            if status:
+                break
+        os._exit(1 if status else 0)
     return os.waitpid(child, 0)[1] == 0
 
 
@@ -203,11 +207,13 @@ def main() -> int:
         print("the tests fail without any mutation")
         return 1
     killed, start = 0, time.time()
-    for path, line, what, tree in sorted(pool, key=lambda mutant: (mutant[0].name, mutant[1])):
+    for done, (path, line, what, tree) in enumerate(pool, start=1):
         if survives(path, tree, options.seconds):
             print(f"survived  {path.name}:{line}  {what}", flush=True)
         else:
             killed += 1
+        if done % 20 == 0:
+            print(f"{killed} of {done} killed, {time.time() - start:.0f} s", flush=True)
     print(
         f"{killed} of {len(pool)} mutants killed ({killed / len(pool):.1%}), of {total} possible, "
         f"seed {options.seed}, {time.time() - start:.0f} s"

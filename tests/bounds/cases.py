@@ -87,7 +87,7 @@ CASES = [
     ),
     Case(
         "holdout",
-        lambda n, delta, risk, c: holdout(np.rint(risk * np.asarray(n)), n, delta),
+        lambda n, delta, risk, c: holdout(np.rint(risk * np.nan_to_num(n, posinf=0.0)), n, delta),
         risk=True,
         complexity=False,
         counts=True,

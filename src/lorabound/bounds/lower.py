@@ -112,7 +112,7 @@ def admissibility(
         raise InputError(f"{name}: shift_norms must have one entry a layer, got none")
     if (construction == "full") != (input_widths is not None):
         raise InputError(f"{name}: input_widths belongs to construction 'full', and to it alone")
-    widths = [1] * len(shifts) if input_widths is None else input_widths
+    widths = input_widths if input_widths is not None else [1] * len(shifts)  # unused by rank_one
     if len(widths) != len(shifts):
         raise InputError(
             f"{name}: input_widths must have one entry a layer, {len(shifts)}, got {len(widths)}"

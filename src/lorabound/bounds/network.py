@@ -187,14 +187,16 @@ class LoraNetwork:
             if sigma.bound is not None:
                 hidden = np.minimum(hidden, _log(sigma.bound) + half_log_width)
             log_hidden.append(hidden)
+        above = [np.zeros(())]  # ln of K^{L-t} prod_{u>t} S_u, last layer first
+        for layer in log_layer[:0:-1]:
+            above.append(above[-1] + layer + log_k)
         lambdas = []
         for t in self._adapted:
-            above = sum((log_layer[u] + log_k for u in range(t + 1, self.depth)), start=np.zeros(()))
             reach_b, reach_a = self._log_reaches(t)
             others = {"freeze_a": (reach_a,), "freeze_b": (reach_b,), "train_both": (reach_a, reach_b)}[
                 self.mode
             ]
-            lambdas.append(tuple(log_scale + other + log_hidden[t] + above for other in others))
+            lambdas.append(tuple(log_scale + other + log_hidden[t] + above[-1 - t] for other in others))
         return lambdas
 
 
