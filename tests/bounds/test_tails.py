@@ -188,6 +188,7 @@ def test_the_series_of_stirling_error_is_at_full_precision_from_16():
         (lambda: binomial_upper(-1, 2, 0.05), r"k must be an integer in \[0, inf\], got -1"),
         (lambda: binomial_upper(0.5, 2, 0.05), r"k must be an integer .*got 0.5"),
         (lambda: binomial_upper(0, 0, 0.05), r"n must be an integer in \[1, "),
+        (lambda: binomial_upper(0, 2.0**53 + 2, 0.05), r"n must be an integer in \[1, 9.0072e\+15\]"),
         (lambda: binomial_upper(1, 2), r"exactly one of delta and log_delta"),
         (lambda: binomial_upper(1, 2, 0.1, log_delta=-1.0), r"exactly one of delta and log_delta"),
         (lambda: binomial_upper(1, 2, 0.0), r"delta must lie in \(0, 1\), got 0"),
