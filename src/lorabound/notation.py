@@ -32,6 +32,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lorabound.errors import InputError
+
 Mode = Literal["freeze_a", "freeze_b", "train_both"]
 MODES: tuple[Mode, ...] = ("freeze_a", "freeze_b", "train_both")
 Law = Literal["kaiming_uniform", "gaussian"]
@@ -86,6 +88,10 @@ class Bound:
     direction: Literal["upper", "lower"] = "upper"
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if np.any(np.isnan(self.value)):
+            raise InputError(f"Bound: value must be a number, got {self.value} from {self.theorem}")
+
     @property
     def vacuous(self) -> bool | NDArray[np.bool_]:
         """Whether the bound says nothing: an upper bound >= ``trivial``, a lower bound <= 0."""
@@ -128,9 +134,10 @@ class Bound:
         quantity = "R - Rhat" if self.kind == "gap" else "R"
         level = "in expectation" if self.delta is None else f"with probability >= 1 - {self.delta:g}"
         empty = np.any(self.vacuous)
+        trivial = self.trivial if self.direction == "upper" else 0.0
         lines = [
             f"{quantity} {relation} {_show(self.value)}  {level}"
-            + (f"  [vacuous: {relation} {self.trivial:g} needs no theorem]" if empty else ""),
+            + (f"  [vacuous: {relation} {trivial:g} needs no theorem]" if empty else ""),
             f"  theorem     {self.theorem}",
             f"  speaks of   {self.predictor} ({self.scope})",
             f"  from        {self.combine}; "

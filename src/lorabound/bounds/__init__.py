@@ -1,16 +1,56 @@
-"""Bounds on risks and generalization gaps: numbers in, :class:`~lorabound.notation.Bound` objects out. No torch."""
+"""Bounds on risks and generalization gaps: numbers in, ``Bound`` objects out. No torch."""
 
+from lorabound.bounds.chaining import chaining_sum
+from lorabound.bounds.combine import best_of
+from lorabound.bounds.concentration import concentration, concentration_width
+from lorabound.bounds.covering import log_covering
+from lorabound.bounds.dudley import dudley_rademacher, entropy_integral
 from lorabound.bounds.holdout import holdout, holdout_bounded
 from lorabound.bounds.information import information_gap
+from lorabound.bounds.lower import admissibility, lower_bound, rank_lower_bound
+from lorabound.bounds.net import net_kl
+from lorabound.bounds.network import RELU, SIGMOID, TANH, Activation, LoraNetwork
+from lorabound.bounds.occam import occam
+from lorabound.bounds.pac_bayes import gaussian_kl, log_xi, pac_bayes, snap_prior_variance
+from lorabound.bounds.rademacher import rademacher_lower, rademacher_upper
+from lorabound.bounds.radii import over_radii
 from lorabound.bounds.tails import binomial_upper, kl_bernoulli, kl_inverse
+from lorabound.bounds.uniform import uniform_gap
 from lorabound.notation import Bound
+from lorabound.random_matrix import operator_norm_radius
 
 __all__ = [
+    "RELU",
+    "SIGMOID",
+    "TANH",
+    "Activation",
     "Bound",
+    "LoraNetwork",
+    "admissibility",
+    "best_of",
     "binomial_upper",
+    "chaining_sum",
+    "concentration",
+    "concentration_width",
+    "dudley_rademacher",
+    "entropy_integral",
+    "gaussian_kl",
     "holdout",
     "holdout_bounded",
     "information_gap",
     "kl_bernoulli",
     "kl_inverse",
+    "log_covering",
+    "log_xi",
+    "lower_bound",
+    "net_kl",
+    "occam",
+    "operator_norm_radius",
+    "over_radii",
+    "pac_bayes",
+    "rademacher_lower",
+    "rademacher_upper",
+    "rank_lower_bound",
+    "snap_prior_variance",
+    "uniform_gap",
 ]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lorabound.errors import InputError
+from lorabound.arguments import number, real, samples
 from lorabound.notation import Bound
 
 
@@ -28,21 +28,18 @@ def information_gap(n_params: ArrayLike, n_samples: ArrayLike, bits: int = 16, s
         InputError: an argument outside its range.
     Source: Zhu et al. 2024, *Asymmetry in Low-Rank Adapters of Foundation Models*, Lemma 4.5.
     """
-    q, n = np.asarray(n_params, dtype=np.float64), np.asarray(n_samples, dtype=np.float64)
-    if not np.all(q >= 0):
-        raise InputError(f"information_gap: n_params must be >= 0, got {n_params!r}")
-    if not np.all(n >= 1):
-        raise InputError(f"information_gap: n_samples must be >= 1, got {n_samples!r}")
-    if bits < 1 or not sub_gaussian > 0:
-        raise InputError(f"information_gap: need bits >= 1 and sub_gaussian > 0, got {bits} and {sub_gaussian}")
+    name = "information_gap"
+    q, n = real(name, "n_params", n_params, open_high=True), samples(name, n_samples)
+    real(name, "bits", bits, 1.0, open_high=True)
+    real(name, "sub_gaussian", sub_gaussian, open_low=True, open_high=True)
     nats_per_sample = bits * q * math.log(2) / n
     value = np.sqrt(2 * sub_gaussian**2 * nats_per_sample)
     return Bound(
-        value=float(value) if value.ndim == 0 else value,
+        value=number(value),
         kind="gap",
         delta=None,
-        n_samples=float(n) if n.ndim == 0 else n,
-        terms={"nats_per_sample": float(nats_per_sample) if value.ndim == 0 else nats_per_sample},
+        n_samples=number(n),
+        terms={"nats_per_sample": number(nats_per_sample)},
         combine="sqrt(2 sigma^2 nats_per_sample)",
         theorem="Zhu et al. 2024, Lemma 4.5 (Xu & Raginsky 2017, Theorem 1)",
         predictor="the trained predictor, averaged over draws of sample, factor and training",
@@ -53,5 +50,5 @@ def information_gap(n_params: ArrayLike, n_samples: ArrayLike, bits: int = 16, s
             f"the loss is {sub_gaussian:g}-sub-Gaussian (1/2 covers any loss in [0, 1])",
             "the frozen factor and the initialization are drawn independently of the sample",
         ),
-        inputs={"n_params": n_params, "bits": bits, "sub_gaussian": sub_gaussian},
+        inputs={"n_params": number(q), "bits": bits, "sub_gaussian": sub_gaussian},
     )

@@ -1,0 +1,199 @@
+"""How far the output of an adapted network can move when its trainable factors move (Lemma 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lorabound.arguments import Array, choice, number, real
+from lorabound.errors import InputError
+from lorabound.notation import MODES, Mode, Number
+
+Block = tuple[Number, Number]
+"""(q_t, ln K_t): parameters of one trainable factor, and ln(radius x loss Lipschitz x network Lipschitz)."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """sigma: K = ``lipschitz``, |sigma(0)| = |``at_zero``|, |sigma| <= c = ``bound`` (None: unbounded)."""
+
+    lipschitz: float = 1.0
+    at_zero: float = 0.0
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        real("Activation", "lipschitz", self.lipschitz, open_low=True, open_high=True)
+        real("Activation", "at_zero", self.at_zero, -np.inf, open_low=True, open_high=True)
+        if self.bound is not None:
+            real("Activation", "bound", self.bound, abs(self.at_zero), open_high=True)
+
+
+RELU = Activation()
+TANH = Activation(bound=1.0)
+SIGMOID = Activation(lipschitz=0.25, at_zero=0.5, bound=1.0)
+
+
+@dataclass(frozen=True)
+class LoraNetwork:
+    """h_t = sigma((W_t + s B_t A_t) h_{t-1} + b_t), no sigma after the last layer; Frobenius balls.
+
+    For all inputs with ||x||_2 <= rho and all trainable factors P, P' in their balls
+
+        ||f_P(x) - f_P'(x)||_2 <= sum_t Lambda_t ||P_t - P'_t||_F,
+        Lambda_t = |s| a_t H_{t-1} K^{L-t} prod_{u>t} S_u,
+
+    with S_t = ||W_t|| + |s| M_t ||A_t|| (``freeze_a``; ``freeze_b`` the same with B_t), a_t the norm of the
+    other factor, H_0 = rho, H_t = min(K (S_t H_{t-1} + ||b_t||) + |sigma(0)| sqrt(d_t), c sqrt(d_t)). In
+    ``train_both`` the reach of a factor is its initial norm plus its radius, S_t = ||W_t|| + |s| reach_B
+    reach_A, and the layer has two blocks: a_t = reach_A for B_t and reach_B for A_t.
+
+    Every entry may be an array where a curve is drawn (rank, norms, radii); they broadcast.
+
+    Args:
+        widths: d_0 .. d_L, at least two.
+        rank: r >= 1.
+        mode: which factor is frozen: "freeze_a", "freeze_b", or "train_both".
+        weight_norms: ||W_t||_op, one a layer.
+        bias_norms: ||b_t||_2, one a layer.
+        factor_norms: operator norm of the frozen factor, one a layer; ``train_both``: pairs (B, A) of the
+            operator norms at initialization. None where a layer has no adapter.
+        radii: M_t, Frobenius distance from the initialization; ``train_both``: pairs (B, A). None where a
+            layer has no adapter. ``freeze_a`` and ``freeze_b`` train a factor that starts at 0; for one
+            that does not, add the norm of its start.
+        scale: s; its sign does not matter.
+        input_radius: rho, known before the sample is seen.
+        activation: K, |sigma(0)| and c.
+    Raises:
+        InputError: an argument outside its range, or lists of unequal length.
+    Source: Kratsios et al. 2025, Lemma 4; constants ours. Swap the layers one at a time: swapping layer t
+        moves its pre-activation by at most |s| a_t H_{t-1} ||P_t - P'_t||, every later layer and
+        activation stretches that by S_u and K. In ``train_both`` write BA - B'A' = (B - B')A + B'(A - A').
+    """
+
+    widths: Sequence[int]
+    rank: Any
+    mode: Mode
+    weight_norms: Sequence[Any]
+    bias_norms: Sequence[Any]
+    factor_norms: Sequence[Any]
+    radii: Sequence[Any]
+    scale: float = 1.0
+    input_radius: float = 1.0
+    activation: Activation = RELU
+
+    def __post_init__(self) -> None:
+        name = "LoraNetwork"
+        choice(name, "mode", self.mode, MODES)
+        real(name, "widths", self.widths, 1, open_high=True, whole=True)
+        real(name, "rank", self.rank, 1, open_high=True, whole=True)
+        real(name, "scale", self.scale, -np.inf, open_low=True, open_high=True)
+        real(name, "input_radius", self.input_radius, open_high=True)
+        if len(self.widths) < 2:
+            raise InputError(f"{name}: widths must hold d_0 .. d_L, at least two, got {self.widths}")
+        for field in ("weight_norms", "bias_norms", "factor_norms", "radii"):
+            values = getattr(self, field)
+            if len(values) != self.depth:
+                raise InputError(f"{name}: {field} must have one entry a layer, {self.depth}, got {len(values)}")
+            for value in values:
+                if value is None and field in ("factor_norms", "radii"):
+                    continue
+                pair = self.mode == "train_both" and field in ("factor_norms", "radii")
+                if pair and len(value) != 2:
+                    raise InputError(f"{name}: {field} must be pairs (B, A) in train_both, got {value}")
+                for entry in value if pair else (value,):
+                    real(name, field, entry, open_high=True)
+        unequal = [(m is None) != (a is None) for m, a in zip(self.radii, self.factor_norms, strict=True)]
+        if any(unequal):
+            raise InputError(
+                f"{name}: layer {unequal.index(True) + 1} has only one of radii and factor_norms; "
+                "give None in both where a layer has no adapter"
+            )
+
+    @property
+    def depth(self) -> int:
+        """L, the number of weight layers."""
+        return len(self.widths) - 1
+
+    @property
+    def n_params(self) -> Any:
+        """q: r d_t (``freeze_a``), r d_{t-1} (``freeze_b``), r (d_t + d_{t-1}) (``train_both``), summed."""
+        total = np.asarray(sum(size for t in self._adapted for size in self._sizes(t)))
+        return total if total.ndim else int(total)
+
+    def log_lipschitz(self) -> list[Any]:
+        """ln Lambda_t of every adapted layer, first to last; ``train_both``: pairs (B, A). -inf: constant."""
+        paired = self.mode == "train_both"
+        logs = self._log_lambdas()
+        return [tuple(map(number, pair)) if paired else number(pair[0]) for pair in logs]
+
+    def blocks(self, loss_lipschitz: float = 1.0) -> list[Block]:
+        """[(q_t, ln K_t)], K_t = M_t L_ell Lambda_t: all a uniform bound needs; ``train_both``: B, then A.
+
+        Raises:
+            InputError: ``loss_lipschitz`` not positive and finite.
+        """
+        log_loss = math.log(float(real("blocks", "loss_lipschitz", loss_lipschitz, open_low=True, open_high=True)))
+        return [
+            (number(size), number(_log(radius) + log_loss + log_lambda))
+            for t, logs in zip(self._adapted, self._log_lambdas(), strict=True)
+            for size, radius, log_lambda in zip(self._sizes(t), self._pair(self.radii[t]), logs, strict=True)
+        ]
+
+    @property
+    def _adapted(self) -> list[int]:
+        return [t for t in range(self.depth) if self.radii[t] is not None]
+
+    def _pair(self, entry: Any) -> tuple[Any, ...]:
+        return tuple(entry) if self.mode == "train_both" else (entry,)
+
+    def _sizes(self, t: int) -> tuple[Any, ...]:
+        rank, d_in, d_out = np.asarray(self.rank), self.widths[t], self.widths[t + 1]
+        return {
+            "freeze_a": (rank * d_out,),
+            "freeze_b": (rank * d_in,),
+            "train_both": (rank * d_out, rank * d_in),
+        }[self.mode]
+
+    def _log_reaches(self, t: int) -> tuple[Array, Array]:
+        """ln of the largest norms of (B_t, A_t) over the ball, seen from the operator norm."""
+        radii = [_log(radius) for radius in self._pair(self.radii[t])]
+        norms = [_log(norm) for norm in self._pair(self.factor_norms[t])]
+        if self.mode == "train_both":
+            return np.logaddexp(norms[0], radii[0]), np.logaddexp(norms[1], radii[1])
+        return (radii[0], norms[0]) if self.mode == "freeze_a" else (norms[0], radii[0])
+
+    def _log_lambdas(self) -> list[tuple[Array, ...]]:
+        sigma, log_scale = self.activation, _log(abs(self.scale))
+        log_k = math.log(sigma.lipschitz)
+        log_layer = []
+        for t in range(self.depth):
+            layer = _log(self.weight_norms[t])
+            if self.radii[t] is not None:
+                layer = np.logaddexp(layer, log_scale + sum(self._log_reaches(t)))
+            log_layer.append(layer)
+        log_hidden = [_log(self.input_radius)]
+        for t in range(self.depth - 1):
+            half_log_width = 0.5 * math.log(self.widths[t + 1])
+            moved = np.logaddexp(log_layer[t] + log_hidden[t], _log(self.bias_norms[t])) + log_k
+            hidden = np.logaddexp(moved, _log(abs(sigma.at_zero)) + half_log_width)
+            if sigma.bound is not None:
+                hidden = np.minimum(hidden, _log(sigma.bound) + half_log_width)
+            log_hidden.append(hidden)
+        above = [np.zeros(())]  # ln of K^{L-t} prod_{u>t} S_u, last layer first
+        for layer in log_layer[:0:-1]:
+            above.append(above[-1] + layer + log_k)
+        lambdas = []
+        for t in self._adapted:
+            reach_b, reach_a = self._log_reaches(t)
+            others = {"freeze_a": (reach_a,), "freeze_b": (reach_b,), "train_both": (reach_a, reach_b)}[self.mode]
+            lambdas.append(tuple(log_scale + other + log_hidden[t] + above[-1 - t] for other in others))
+        return lambdas
+
+
+def _log(value: Any) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(value, dtype=np.float64))
