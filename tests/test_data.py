@@ -41,6 +41,7 @@ def test_numeric_labels_and_other_column_names(tmp_path):
     ("broken.parquet", "not parquet", "broken.parquet cannot be read"),
     ("broken.jsonl", "{nonsense", "broken.jsonl cannot be read"),
     ("binary.csv", b"\xff\xfe\x00text", "binary.csv"),
+    ("nested.jsonl", '{"text": ["a"], "label": "x"}\n', "column 'text' holds lists or records"),
 ])  # fmt: skip
 def test_bad_files(tmp_path, name, content, message):
     path = tmp_path / name
@@ -79,28 +80,63 @@ def test_labels_follow_their_texts():
             assert made.classes[label] == f"class {int(text.split()[1]) % 3}"
 
 
-def test_duplicates_go_once_and_are_counted():
+def test_test_rows_whose_text_stands_in_the_pool_are_removed():
     base = table(60)
+    order = np.argsort(np.random.Philox(key=0).random_raw(62), kind="stable")
     doubled = Table("t", [*base.texts, "  TEXT 7", "text  8"], [*base.labels, "class 1", "class 0"])
     made = split(doubled, 10, 20)
-    seen = [" ".join(t.casefold().split()) for t in made.train_texts + made.test_texts]
-    assert len(seen) == len(set(seen)) == 60
-    assert (made.n_duplicates, made.n_conflicts) == (2, 1)  # row 7 is class 1, row 8 is class 2
+    pool = {" ".join(doubled.texts[i].casefold().split()) for i in order[:42]}
+    tail = [doubled.texts[i] for i in order[42:]]
+    assert made.test_texts == [t for t in tail if " ".join(t.casefold().split()) not in pool]
+    assert made.n_removed == 20 - len(made.test_texts) > 0  # this seed puts a pair on both sides
+    assert len(made.train_texts) == 42
 
 
-def test_a_test_file_keeps_its_rows_and_the_pool_loses_them():
-    test = Table("test", ["text 3", "Text 5", "new"], ["class 0", "class 2", "class 0"])
-    made = split(table(30), 20, 3, test=test)
-    assert sorted(made.test_texts) == ["Text 5", "new", "text 3"]
-    assert not {"text 3", "text 5"} & set(made.train_texts)
-    assert (len(made.train_texts), made.n_duplicates) == (28, 2)
+def test_repeated_rows_of_one_side_stay():
+    test = Table("test", ["new", "new", "old", "NEW"], ["x", "y", "x", "x"])
+    made = split(Table("pool", ["a", "a", "old"], ["x", "y", "x"]), 3, 4, test=test)
+    assert sorted(made.train_texts) == ["a", "a", "old"]
+    assert sorted(made.test_texts) == ["NEW", "new", "new"]
+    assert made.n_removed == 1
+
+
+def test_holdout_limit_holds_on_a_population_with_a_frequent_text():
+    """One text is 5% of all rows and always wrong, ten rare ones too. The limit speaks of the texts outside the
+    pool: violations over 2,000 samples may not exceed delta beyond chance (binomial, 1e-4).
+    """
+    from scipy import stats
+
+    from lorabound.bounds import holdout
+
+    random = np.random.default_rng(0)
+    violations = tested = 0
+    for _ in range(2000):
+        frequent = random.random(60) < 0.05
+        ids = np.where(frequent, 0, random.integers(1, 200, 60))  # text 0 is frequent, texts 1-10 are errors too
+        made = split(Table("t", [f"text {i}" for i in ids], ["x", "y"] * 30), 10, 30)
+        wrong = {"text 0", *(f"text {i}" for i in range(1, 11))}
+        outside = [i for i in range(200) if f"text {i}" not in set(made.train_texts)]
+        mass = np.array([0.05 if i == 0 else 0.95 / 199 for i in outside])
+        risk = float(mass[[f"text {i}" in wrong for i in outside]].sum() / mass.sum())
+        errors = sum(text in wrong for text in made.test_texts)
+        violations += holdout(errors, len(made.test_texts), 0.1).value < risk
+        tested += len(made.test_texts)
+    assert tested > 10_000
+    assert stats.binom.sf(violations - 1, 2000, 0.1) > 1e-4, violations
+
+
+def test_nothing_left_to_test_on():
+    with pytest.raises(DataError, match="test rows have a text of the training pool: nothing is left"):
+        split(Table("t", ["a", "b"] * 50, ["x", "y"] * 50), 10, 20)
 
 
 def test_too_few_rows_and_one_class():
     with pytest.raises(DataError, match="t has 50 rows: too few for 40 training rows beside 20 test rows"):
         split(table(50), 40, 20)
-    with pytest.raises(DataError, match="t has 50 rows, fewer than the 60 of n_test"):
+    with pytest.raises(DataError, match="t has 50 rows: too few for 10 training rows beside 60 test rows"):
         split(table(50), 10, 60)
+    with pytest.raises(DataError, match="t has 50 rows, fewer than the 60 of n_test"):
+        split(table(80, "pool"), 10, 60, test=table(50))
     with pytest.raises(DataError, match="one class only .'class 0'."):
         split(table(50, classes=1), 10, 10)
 

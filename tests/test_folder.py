@@ -137,10 +137,37 @@ def test_a_changed_frozen_factor_is_noticed(tiny, tmp_path):
         load_adapter(path.parent)
 
 
+def test_a_factor_that_its_seed_does_not_draw_is_noticed(tiny, tmp_path):
+    shapes = select_linears(tiny.module, ["query"])
+    other = new_adapter(shapes, 3, "freeze_a", 5, "kaiming_uniform", 2.0)
+    save_adapter(Adapter(other.layers, "freeze_a", seed=4, law="kaiming_uniform"), tmp_path / "adapter")
+    with pytest.raises(AdapterError, match="is not what seed 4 of lorabound.json draws"):
+        load_adapter(tmp_path / "adapter")
+
+
+def test_layers_of_different_rank_and_scale_survive(tmp_path):
+    """Names that end alike (fc, block.fc) must not take each other's rank or scale."""
+    random = np.random.default_rng(0)
+    sizes = {"first": (2, 1.0), "block.fc": (2, 1.0), "fc": (4, 3.0)}
+    layers = {
+        name: Factors(random.normal(size=(r, 6)).astype(np.float32), random.normal(size=(5, r)).astype(np.float32), s)
+        for name, (r, s) in sizes.items()
+    }
+    save_adapter(Adapter(layers, "train_both"), tmp_path / "mixed")
+    again = load_adapter(tmp_path / "mixed")
+    assert {name: (f.rank, f.scale) for name, f in again.layers.items()} == sizes
+    modules = {"first": torch.nn.Linear(6, 5), "fc": torch.nn.Linear(6, 5)}
+    block = torch.nn.ModuleDict({"fc": torch.nn.Linear(6, 5)})
+    model = PeftModel.from_pretrained(torch.nn.ModuleDict({**modules, "block": block}), tmp_path / "mixed")
+    assert model.base_model.model["block"]["fc"].scaling["default"] == 1.0
+    assert model.base_model.model["fc"].scaling["default"] == 3.0
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"use_dora": True}, "use_dora = True is not supported"),
     ({"modules_to_save": ["classifier"]}, "modules_to_save"),
     ({"bias": "all"}, "bias = 'all'"),
+    ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa' is not supported"),
     ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
     ({"lora_alpha": None}, "lora_alpha is missing"),
 ])  # fmt: skip

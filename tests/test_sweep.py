@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from safetensors import SafetensorError
 
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, ModelError, StoreError
@@ -136,17 +137,20 @@ def test_nothing_is_written_when_the_grid_cannot_be_run(config, tmp_path):
 
 
 def test_a_full_disk_while_saving_adapters(config, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(execute, "save_adapter", full)
-    with pytest.raises(StoreError, match="No space left on device; the runs already stored are safe"):
+    monkeypatch.setattr("lorabound.adapters.folder.save_file", full)
+    with pytest.raises(StoreError, match="No space left on device .os error 28.; the runs already stored are safe"):
         execute.run_sweep(config, tmp_path / "out")
     assert {row.rank for row in Store.open(tmp_path / "out").rows()} == {0}
 
 
 def test_diverged_runs_are_rows_too(config, tmp_path):
-    store = execute.run_sweep(config.model_copy(update={"lr": 1e30, "targets": ["query", "key"]}), tmp_path / "out")
+    store = execute.run_sweep(
+        config.model_copy(update={"lr": 1e6, "alpha_over_r": 1e6, "logit_scale": 1e6, "targets": ["query", "key"]}),
+        tmp_path / "out",
+    )
     diverged = [row for row in store.rows() if row.status == "diverged"]
     assert diverged
     assert all(row.test_error is None and row.test_errors is None for row in diverged)
@@ -182,6 +186,11 @@ def test_config_from_file_and_flags(tmp_path):
     ("lr: -1", "lr = -1"),
     ("ranks: [1, 1]", "ranks names a value twice"),
     ("seeds: 0", "seeds"),
+    ("seeds: 99999999999", "at most 10000"),
+    ("seeds: [99999999999999999999]", "seeds"),
+    ("layers: []", "layers"),
+    ("n_test: 1", "n_test = 1"),
+    ("lr: 1.0e+38", "lr"),
     ("- a list", "expected 'name: value' lines"),
     ("ranks: [1", "is not valid YAML"),
     ("!!python/object/apply:os.system ['touch owned']", "is not valid YAML"),

@@ -24,6 +24,18 @@ def test_missing_layer_is_named(tiny):
         select_linears(tiny.module, ["query"], [0, 7])
 
 
+def test_a_target_outside_the_layers_is_named(minilm):
+    with pytest.raises(ModelError, match="no 'layer.4.attention.self.key' in layers 5"):
+        select_linears(minilm.module, ["query", "layer.4.attention.self.key"], [5])
+
+
+def test_the_pooler_is_no_target(minilm):
+    """It is not on the way to the embedding: its parameters would be counted and never trained."""
+    assert len(select_linears(minilm.module, ["dense"])) == 6 * 3
+    with pytest.raises(ModelError, match="no linear layer of the model is called 'pooler.dense'"):
+        select_linears(minilm.module, ["pooler.dense"])
+
+
 def test_agrees_with_peft_on_the_real_model(minilm):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModel

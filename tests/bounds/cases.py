@@ -1,7 +1,5 @@
 """One constructor for every bound: (N, delta, risk, complexity) -> Bound, for the contract suite."""
 
-
-
 from __future__ import annotations
 
 from collections.abc import Callable

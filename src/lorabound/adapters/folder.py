@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file  # reads bfloat16, which NumPy has not
 
 from lorabound.adapters.adapter import Adapter, Factors
+from lorabound.adapters.frozen import random_factor
 from lorabound.errors import AdapterError
 from lorabound.notation import Law, Mode
 
@@ -41,6 +42,8 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "target_parameters": (None, []),
     "trainable_token_indices": (None, [], {}),
     "layer_replication": (None, []),
+    # The other initializations (PiSSA, OLoRA, LoftQ, CorDA, ...) also change the frozen weight W itself.
+    "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
     "use_qalora": (False, None),
     "alora_invocation_tokens": (None, []),
 }
@@ -65,16 +68,15 @@ def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: s
     Args:
         base_model: recorded as PEFT's ``base_model_name_or_path``.
     Raises:
-        AdapterError: the folder exists and is not an adapter.
-        OSError: the disk is full, or the place cannot be written.
+        AdapterError: the folder exists and is not an adapter, or the place cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
         raise AdapterError(f"{folder} exists and is not an adapter folder: choose another name")
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     try:
+        draft.mkdir(parents=True)
         tensors = {}
         for name, factors in adapter.layers.items():
             tensors[f"base_model.model.{name}.lora_A.weight"] = np.ascontiguousarray(factors.a)
@@ -87,6 +89,9 @@ def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: s
         (draft / OURS).write_text(provenance.model_dump_json(indent=2) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AdapterError(f"cannot write the adapter to {folder}: {reason}") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
@@ -136,7 +141,24 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
             f"{folder}: the frozen factor is not the one recorded in {OURS}: "
             "something trained or changed it after it was saved"
         )
+    if not _drawn_from_seed(adapter):
+        raise AdapterError(f"{folder}: the frozen factor is not what seed {adapter.seed} of {OURS} draws")
     return adapter
+
+
+def _drawn_from_seed(adapter: Adapter) -> bool:
+    """Whether the frozen factors are the draw their seed names; true where no draw is claimed."""
+    if adapter.seed is None or adapter.law is None:
+        return True
+    return all(
+        np.allclose(
+            factor,
+            random_factor(adapter.seed, name, factor.shape[0], factor.shape[1], adapter.law),
+            rtol=1e-5,
+            atol=1e-7,
+        )
+        for name, factor in adapter.frozen().items()
+    )
 
 
 def _pair_factors(tensors: dict[str, Any], config: dict[str, Any], path: Path) -> dict[str, Factors]:
@@ -193,8 +215,8 @@ def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
         "fan_in_fan_out": False,
         "modules_to_save": None,
         "target_modules": sorted(adapter.layers),
-        "rank_pattern": {re.escape(name): r for name, r in ranks.items() if r != rank},
-        "alpha_pattern": {re.escape(name): x for name, x in alphas.items() if x != alpha},
+        "rank_pattern": {"^" + re.escape(name): r for name, r in ranks.items() if r != rank},
+        "alpha_pattern": {"^" + re.escape(name): x for name, x in alphas.items() if x != alpha},
     }
 
 

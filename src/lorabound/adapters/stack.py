@@ -15,6 +15,7 @@ first ones of the stack and the trained `A`s the last ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ class StackedLinear(nn.Module):
     def __init__(self, base: nn.Linear, factors: Sequence[Factors], modes: Sequence[Mode]) -> None:
         super().__init__()
         self.base = base
+        self.batch_rows = 0  # rows of the model's current batch, set by the Stack
         rank = max(f.rank for f in factors)
         a = torch.stack([_padded(f.a, (rank, base.in_features)) for f in factors]).to(base.weight.device)
         b = torch.stack([_padded(f.b, (base.out_features, rank)) for f in factors]).to(base.weight.device)
@@ -79,14 +81,21 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         a, b = self.factors()
-        grouped = x.reshape(len(a), -1, x.shape[-1])
+        if len(a) > 1 and len(x) != self.batch_rows:
+            raise AdapterError(
+                f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row an "
+                "example (DeBERTa's relative positions are such a case), so adapters train here one at a time only"
+            )
+        grouped = x.reshape(len(a), -1, x.shape[-1]).to(a.dtype)
         delta = torch.bmm(torch.bmm(grouped, a.mT) * self.scale, b.mT)  # type: ignore[operator]
         frozen: Tensor = self.base(x)
-        return frozen + delta.view(frozen.shape)
+        return frozen + delta.view(frozen.shape).to(frozen.dtype)
 
 
 class Stack:
     """K adapters attached to a model; use as a context manager, the model is restored at the end.
+
+    The model's first tensor argument must hold K groups of rows along its first axis.
 
     Raises:
         AdapterError: adapters that name different layers, or layers the model does not have.
@@ -113,9 +122,17 @@ class Stack:
     def __enter__(self) -> Stack:
         for name, layer in self.layers.items():
             self.model.set_submodule(name, layer)
+        self._hook = self.model.register_forward_pre_hook(self._note_rows, with_kwargs=True)
         return self
 
+    def _note_rows(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Tell the layers how many rows the batch has, so that none takes something else for rows."""
+        rows = next(len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        for layer in self.layers.values():
+            layer.batch_rows = rows
+
     def __exit__(self, *_: object) -> None:
+        self._hook.remove()
         for name, layer in self.layers.items():
             self.model.set_submodule(name, layer.base)
 
@@ -124,7 +141,8 @@ class Stack:
 
     def parameters(self) -> list[nn.Parameter]:
         """The stacked trained factors; empty ones (no adapter trains them) are left out."""
-        return [p for layer in self.layers.values() for p in layer.parameters() if p.requires_grad and p.numel()]
+        trained = [p for layer in self.layers.values() for p in (layer.trained_a, layer.trained_b)]
+        return [parameter for parameter in trained if parameter.numel()]
 
     def extract(self, k: int) -> Adapter:
         """Adapter k as it now stands, as plain arrays."""

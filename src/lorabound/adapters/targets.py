@@ -41,7 +41,13 @@ def select_linears(model: nn.Module, targets: Sequence[str], layers: Sequence[in
             f"no layer {', '.join(map(str, missing))} holds {', '.join(targets)}: "
             + (f"the model has layers {present[0]} to {present[-1]}" if present else "they carry no index")
         )
-    return {name: shape for name, shape in selected.items() if layer_index(name) in set(layers)}
+    kept = {name: shape for name, shape in selected.items() if layer_index(name) in set(layers)}
+    for target in targets:
+        if not any(_matches(name, target) for name in kept):
+            raise ModelError(
+                f"no {target!r} in layers {', '.join(map(str, sorted(layers)))}: name other layers or targets"
+            )
+    return kept
 
 
 def layer_index(name: str) -> int | None:

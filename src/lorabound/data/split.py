@@ -1,8 +1,11 @@
 """Nested training sets and a disjoint test set, the same for every run of a sweep.
 
-The pool is shuffled once by a seed. The test set is its last rows (or a file of its own), a training set of
-size N its first N rows: training sets are nested, and no choice of N touches the test set. Two texts that
-differ in case or white space only are the same example, and stand in the pool once.
+The rows are shuffled once by a seed. The last ones (or a file of its own) are for testing, the others are the
+pool: a training set of size N is its first N rows, so training sets are nested and no choice of N touches the
+test set. Test rows whose text stands anywhere in the pool are removed (two texts that differ in case or white
+space only are the same). What is left are independent draws from the population of texts outside the pool,
+whatever the pool is, so a hold-out limit is valid for that population. Repeated rows within the pool, or within
+the test set, are as the population has them, and stay.
 """
 
 from __future__ import annotations
@@ -24,9 +27,8 @@ class Split:
     Attributes:
         classes: label names, sorted; labels index it.
         train_texts, train_labels: the whole shuffled pool; a training set is a prefix.
-        test_texts, test_labels: disjoint from the pool.
-        n_duplicates: rows removed because their text stood elsewhere.
-        n_conflicts: how many of those carried another label than the row that was kept.
+        test_texts, test_labels: no text of theirs stands in the pool.
+        n_removed: test rows removed because their text does.
     """
 
     classes: list[str]
@@ -34,8 +36,7 @@ class Split:
     train_labels: NDArray[np.int64]
     test_texts: list[str]
     test_labels: NDArray[np.int64]
-    n_duplicates: int
-    n_conflicts: int
+    n_removed: int
 
     @property
     def sha256(self) -> str:
@@ -49,37 +50,37 @@ class Split:
 
 
 def split(pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | None = None) -> Split:
-    """De-duplicate, shuffle and divide.
+    """Shuffle, divide, and take out of the test set what stands in the pool.
 
     Args:
         pool: labelled texts.
         n_train: the largest training size that will be asked for.
-        n_test: size of the test set.
+        n_test: rows set aside for testing, before the removal.
         seed: of the shuffle (Philox words, sorted: the same order under every NumPy release).
-        test: take the test set from here (shuffled, first n_test rows), and remove its texts from the pool.
+        test: take the test rows from here (shuffled, the first n_test).
     Raises:
-        DataError: fewer than two classes, or fewer rows than asked for after removing duplicates.
+        DataError: fewer than two classes, fewer rows than asked for, or fewer than two test rows left.
     """
-    test_rows = _shuffled(_rows(test), seed) if test else []
-    pool_rows = _shuffled(_rows(pool), seed)
-    unique, n_duplicates, n_conflicts = _without_duplicates([*test_rows, *pool_rows])
+    rows = _shuffled(pool, seed)
     if test:
-        in_test = {_identity(text) for text, _ in test_rows}
-        test_rows = [row for row in unique if _identity(row[0]) in in_test]
-        train_rows = [row for row in unique if _identity(row[0]) not in in_test]
+        train_rows, test_rows = rows, _shuffled(test, seed)[:n_test]
+        if len(test_rows) < n_test:
+            raise DataError(f"{test.name} has {len(test_rows)} rows, fewer than the {n_test} of n_test")
     else:
-        cut = max(len(unique) - n_test, 0)
-        train_rows, test_rows = unique[:cut], unique[cut:]
-    removed = f" after removing {n_duplicates} duplicates" if n_duplicates else ""
-    if len(test_rows) < n_test:
-        raise DataError(f"{(test or pool).name} has {len(test_rows)} rows{removed}, fewer than the {n_test} of n_test")
+        cut = max(len(rows) - n_test, 0)
+        train_rows, test_rows = rows[:cut], rows[cut:]
     if len(train_rows) < n_train:
         beside = "" if test else f" beside {n_test} test rows"
         raise DataError(
-            f"{pool.name} has {len(unique)} rows{removed}: too few for {n_train} training rows{beside}; "
-            "lower n_train or n_test"
+            f"{pool.name} has {len(rows)} rows: too few for {n_train} training rows{beside}; lower n_train or n_test"
         )
-    test_rows = test_rows[:n_test]
+    known = {_identity(text) for text, _ in train_rows}
+    unseen = [(text, label) for text, label in test_rows if _identity(text) not in known]
+    if len(unseen) < 2:
+        raise DataError(
+            f"{len(test_rows) - len(unseen)} of {len(test_rows)} test rows have a text of the training pool: "
+            "nothing is left to test on; remove repeated texts from the data"
+        )
     classes = sorted({label for _, label in [*train_rows, *test_rows]})
     if len(classes) < 2:
         raise DataError(f"{pool.name} has one class only ({classes[0]!r}): a classifier needs two")
@@ -88,31 +89,17 @@ def split(pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | N
         classes,
         [text for text, _ in train_rows],
         np.array([index[label] for _, label in train_rows], dtype=np.int64),
-        [text for text, _ in test_rows],
-        np.array([index[label] for _, label in test_rows], dtype=np.int64),
-        n_duplicates,
-        n_conflicts,
+        [text for text, _ in unseen],
+        np.array([index[label] for _, label in unseen], dtype=np.int64),
+        len(test_rows) - len(unseen),
     )
-
-
-def _rows(table: Table) -> list[tuple[str, str]]:
-    return list(zip(table.texts, table.labels, strict=True))
 
 
 def _identity(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _without_duplicates(rows: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], int, int]:
-    """The first row of every text, how many rows went, and how many of those disagreed on the label."""
-    first: dict[str, tuple[str, str]] = {}
-    n_conflicts = 0
-    for text, label in rows:
-        kept = first.setdefault(_identity(text), (text, label))
-        n_conflicts += kept[1] != label
-    return list(first.values()), len(rows) - len(first), n_conflicts
-
-
-def _shuffled(rows: list[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
+def _shuffled(table: Table, seed: int) -> list[tuple[str, str]]:
+    rows = list(zip(table.texts, table.labels, strict=True))
     order = np.argsort(np.random.Philox(key=seed).random_raw(len(rows)), kind="stable")
     return [rows[i] for i in order]

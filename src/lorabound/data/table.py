@@ -60,6 +60,8 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
         raise DataError(f"{path} has a header but no rows")
     columns = []
     for column in (text_column, label_column):
+        if frame[column].dtype.is_nested():
+            raise DataError(f"{path}: column {column!r} holds lists or records, it must hold plain text")
         values = frame[column].cast(pl.String, strict=False).str.strip_chars()
         missing = (values.is_null() | (values == "")).arg_true()
         if len(missing):

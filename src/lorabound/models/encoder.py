@@ -57,7 +57,7 @@ class PromptClassifier:
             device: "cpu", "cuda", ...; None takes a GPU where there is one.
         Raises:
             ModelError: the model cannot be found or loaded.
-            InputError: a prompt without exactly one ``{}``.
+            InputError: a prompt without exactly one ``{}``, or two classes whose prompts are the same to the model.
         """
         if prompt.count("{}") != 1:
             raise InputError(f"the prompt needs exactly one {{}} for the class name, got {prompt!r}")
@@ -68,14 +68,26 @@ class PromptClassifier:
         attention = "eager" if max_length <= _SHORT else "sdpa"
         self.module, self._tokenizer = _load(folder, self.device, attention)
         self._pool = _pooling(folder)
-        limit = getattr(self.module.config, "max_position_embeddings", max_length)
-        self._max_length = min(max_length, int(limit), self._tokenizer.model_max_length)
-        prompts = self.tokenize([prompt.replace("{}", name) for name in classes])
+        positions = getattr(self.module.config, "max_position_embeddings", None) or 512
+        self._limit = min(int(positions), self._tokenizer.model_max_length)
+        self._max_length = min(max_length, self._limit)
+        prompts = self._prompts(prompt, classes)
         try:
             with torch.no_grad():
                 self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
+
+    def _prompts(self, prompt: str, classes: Sequence[str]) -> TokenizedTexts:
+        """The class prompts, whole; two that the model cannot tell apart are refused."""
+        filled = [prompt.replace("{}", name) for name in classes]
+        token_ids = self._tokenizer(filled, truncation=True, max_length=self._limit)["input_ids"]
+        first: dict[tuple[int, ...], str] = {}
+        for name, ids in zip(classes, token_ids, strict=True):
+            other = first.setdefault(tuple(ids), name)
+            if other != name:
+                raise InputError(f"the model reads the classes {other!r} and {name!r} as the same prompt: rename one")
+        return TokenizedTexts(token_ids, pad_id=self._tokenizer.pad_token_id or 0)
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``max_length``."""
@@ -105,6 +117,8 @@ def _load(folder: Path, device: torch.device, attention: str) -> tuple[nn.Module
     except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{folder} cannot be loaded by transformers: {reason}") from error
+    if getattr(module, "pooler", None) is not None:
+        module.pooler = None  # not on the way to the embedding: a parameter there would be counted, never trained
     return module.to(device).eval().requires_grad_(False), tokenizer
 
 

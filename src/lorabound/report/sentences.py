@@ -40,7 +40,7 @@ def comparison_sentence(comparison: Comparison) -> str:
 
 def notes(summary: Summary) -> list[str]:
     """What a reader must know to read the numbers rightly."""
-    n_test = summary.config.n_test
+    n_test = summary.cells[0].gaps["error"].n_test if summary.cells else 0
     seeds = len({row.seed for row in summary.rows if row.rank})
     lines = [
         f"Gap = test minus training error. Intervals: spread over {seeds} draws (frozen factor and order of examples) "
@@ -50,10 +50,14 @@ def notes(summary: Summary) -> list[str]:
         "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
         f"{BITS} bits a parameter (Zhu et al. 2024, Lemma 4.5); * vacuous: 1 or more.",
     ]
-    if summary.about["n_duplicates"]:
+    if summary.about["n_removed"]:
         lines.append(
-            f"{summary.about['n_duplicates']} duplicate rows were removed before splitting "
-            f"({summary.about['n_conflicts']} of them with another label than the row that stayed)."
+            f"{summary.about['n_removed']} test rows were removed because their text stands in the training pool: "
+            "test and true error are over texts that do not."
+        )
+    if any(min(cell.test["error"], 1 - cell.test["error"]) * n_test < 10 for cell in summary.cells):
+        lines.append(
+            "Cells with fewer than 10 test mistakes: their gap intervals are too narrow; use the hold-out limit."
         )
     n_diverged = sum(row.status == "diverged" for row in summary.rows)
     if n_diverged:

