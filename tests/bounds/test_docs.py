@@ -38,3 +38,9 @@ def test_public_docstrings_name_source_and_errors(name):
 def test_importing_the_bounds_needs_no_torch():
     code = "import sys, lorabound.bounds; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_example_of_the_readme():
+    failed, tried = doctest.testfile(str(PAGE.parents[1] / "README.md"), module_relative=False)
+    assert failed == 0
+    assert tried > 0
