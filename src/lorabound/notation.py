@@ -94,10 +94,10 @@ class Bound:
 
     @property
     def vacuous(self) -> bool | NDArray[np.bool_]:
-        """Whether the bound says nothing: an upper bound >= ``trivial``, a lower bound <= 0."""
+        """Whether the bound says nothing: an upper bound >= ``trivial``, a lower bound <= 0, or delta >= 1."""
         says_nothing = (
             np.asarray(self.value) >= self.trivial if self.direction == "upper" else np.asarray(self.value) <= 0.0
-        )
+        ) | (self.delta is not None and self.delta >= 1)
         return bool(says_nothing) if says_nothing.ndim == 0 else says_nothing
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Bound:
         return {
             "value": _plain(self.value),
             "kind": self.kind,
-            "delta": self.delta,
+            "delta": _plain(self.delta),
             "n_samples": _plain(self.n_samples),
             "terms": {name: _plain(term) for name, term in self.terms.items()},
             "combine": self.combine,
@@ -131,7 +131,8 @@ class Bound:
 
     def __str__(self) -> str:
         relation = "<=" if self.direction == "upper" else ">="
-        quantity = "R - Rhat" if self.kind == "gap" else "R"
+        gap = "|R - Rhat|" if self.inputs.get("sides", 1) == 2 else "R - Rhat"
+        quantity = gap if self.kind == "gap" else "R"
         level = "in expectation" if self.delta is None else f"with probability >= 1 - {self.delta:g}"
         empty = np.any(self.vacuous)
         trivial = self.trivial if self.direction == "upper" else 0.0

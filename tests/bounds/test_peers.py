@@ -282,7 +282,7 @@ def test_over_radii_passes_its_options_on():
         {"method": "net"},
         {"method": "dudley", "constants": "paper"},
         {"sides": 2},
-        {"form": "cube"},
+        {"form": "frobenius"},
     ):
         bound = over_radii(make, 1.0, 1000, 0.05, loss_lipschitz=3.0, **options)
         assert bound.value == pytest.approx(uniform_gap(blocks, 1000, share, **options).value, rel=1e-12)

@@ -153,3 +153,15 @@ def test_curves_in_two_directions_at_once():
             for j in range(3):
                 one = [(q[j], float(np.broadcast_to(k, 3)[j])) for q, k in blocks]
                 assert table[i, j] == pytest.approx(uniform_gap(one, n[i, 0], 0.05, method).value, rel=1e-12)
+
+
+def test_chaining_against_theorem_1_as_the_page_says():
+    """docs/theory.md: 2 to 68 times smaller than Theorem 1 as published, over this grid."""
+    ratios = []
+    for q in (10, 100, 1000, 10_000):
+        for log_k in (-2.0, 5.0, 30.0):
+            n = np.geomspace(1e2, 1e8, 13)
+            published = uniform_gap([(q, log_k)], n, 0.05, "dudley", "paper").value
+            ratios.append(published / uniform_gap([(q, log_k)], n, 0.05, "chaining").value)
+    assert 1.95 < np.min(ratios) < 2.05
+    assert 60 < np.max(ratios) < 68.5

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from lorabound.arguments import Array, number, samples
-from lorabound.bounds.covering import Form, log_covering_constant, total_params
+from lorabound.arguments import Array, choice, number, samples
+from lorabound.bounds.covering import FORMS, Form, log_covering_constant, total_params
 from lorabound.bounds.network import Block
 from lorabound.notation import Number
 
@@ -41,6 +41,8 @@ def dudley_rademacher(
         InputError: an argument outside its range.
     Source: Kratsios et al. 2025, Theorem 3 and Lemma 9; the closed form and D = 1/2 ours.
     """
+    choice("dudley_rademacher", "constants", constants, ("sharp", "paper"))
+    choice("dudley_rademacher", "form", form, FORMS)
     n, q = samples("dudley_rademacher", n_samples), np.asarray(total_params(blocks))
     largest = 0.5 if constants == "sharp" else 1.0
     log_c = np.asarray(log_covering_constant(blocks, largest, "cube" if form == "cube" else "frobenius"))

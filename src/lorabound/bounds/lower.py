@@ -61,7 +61,7 @@ def lower_bound(n_samples: ArrayLike, probability: float = 0.5, admissible: floa
             "the ball holds a factor with which the network computes f(x) = x (see admissibility)",
         ),
         direction="lower",
-        inputs={"probability": level, "admissible": reach},
+        inputs={"probability": level, "admissible": reach, "sides": 2},
     )
 
 

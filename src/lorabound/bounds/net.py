@@ -71,10 +71,12 @@ def net_kl(
     n = samples("net_kl", n_samples)
     risk = real("net_kl", "empirical_risk", empirical_risk, 0.0, 1.0)
     terms = net_kl_terms(blocks, n, np.log(probability("net_kl", "delta", delta)), risk, form)
-    return net_kl_bound(terms, n, delta, risk, blocks)
+    return net_kl_bound(terms, n, delta, risk, blocks, form)
 
 
-def net_kl_bound(terms: dict[str, Number], n: Array, delta: float, risk: Array, blocks: Sequence[Block]) -> Bound:
+def net_kl_bound(
+    terms: dict[str, Number], n: Array, delta: float, risk: Array, blocks: Sequence[Block], form: Form
+) -> Bound:
     """The record of a ``net_kl`` bound."""
     return Bound(
         value=number(np.add(terms["discretization"], terms["inverse_kl"])),
@@ -86,12 +88,18 @@ def net_kl_bound(terms: dict[str, Number], n: Array, delta: float, risk: Array, 
         theorem="ours: Chernoff on a net (net_kl)",
         predictor="every member of the class, the trained one among them",
         scope="uniform",
-        assumptions=UNIFORM_ASSUMPTIONS,
+        assumptions=uniform_assumptions(form),
         inputs={"n_params": total_params(blocks), "empirical_risk": number(risk)},
     )
 
 
-UNIFORM_ASSUMPTIONS = (
+def uniform_assumptions(form: Form) -> tuple[str, ...]:
+    """What every uniform bound assumes; with the cube form, also what its class is."""
+    cube = ("every entry of factor t is at most M_t/sqrt(q_t) in absolute value",) if form == "cube" else ()
+    return (*cube, *_UNIFORM_ASSUMPTIONS)
+
+
+_UNIFORM_ASSUMPTIONS = (
     "examples are independent and identically distributed",
     "the loss has values in [0, 1] and the Lipschitz constant given",
     "inputs lie within the input radius, which was known in advance",

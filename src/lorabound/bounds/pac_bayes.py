@@ -47,11 +47,11 @@ def log_xi(n_samples: ArrayLike) -> Number:
     Below ln(2 sqrt(N)) for N >= 8, by 0.47 nats in the limit (xi ~ sqrt(pi N/2)); rounded up.
 
     Raises:
-        InputError: N below 1.
+        InputError: N below 1 or above 2^52.
     Source: Maurer 2004, Theorem 1 and eq. 2 for the sum; Abel's identity sum_k C(N, k) k^k (N-k)^(N-k) =
         sum_{j<=N} (N!/j!) N^j for the closed form.
     """
-    n = samples("log_xi", n_samples)
+    n = real("log_xi", "n_samples", n_samples, 1.0, 2.0**52)
     poisson = np.log(special.gammaincc(n + 1, n))
     return number(0.5 * np.log(2 * np.pi * n) + stirling_error(n) + poisson + 1e-12)
 
@@ -112,7 +112,7 @@ def pac_bayes(
         combine=" + ".join(terms),
         theorem="PAC-Bayes-kl (Langford & Seeger 2001; Maurer 2004, Theorem 5, exact constant)",
         predictor="the randomized predictor that draws its weights from Q for every prediction",
-        scope="uniform",
+        scope="uniform" if draws is None else "single run",
         assumptions=(
             "examples are independent and identically distributed",
             "the loss has values in [0, 1]",
@@ -144,4 +144,4 @@ def snap_prior_variance(wanted: float, delta: float, largest: float = 1.0, per_e
         for label, value in (("wanted", wanted), ("largest", largest), ("per_e", per_e))
     ]
     j = max(1, round(positive[2] * (math.log(positive[1]) - math.log(positive[0]))))
-    return positive[1] * math.exp(-j / positive[2]), 6 * probability(name, "delta", delta) / (math.pi * j) ** 2
+    return math.exp(math.log(positive[1]) - j / positive[2]), 6 * probability(name, "delta", delta) / (math.pi * j) ** 2

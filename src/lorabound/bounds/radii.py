@@ -19,7 +19,7 @@ from lorabound.bounds.uniform import Method, gap_bound
 from lorabound.errors import InputError
 from lorabound.notation import Bound
 
-# 2^(k/64) over [2^-30, 2^30]: rounding up costs at most q ln 2/64 nats, the union ln 3841 = 8.25 nats.
+# 2^(k/64) over [2^-30, 2^30]: rounding up costs about L q ln 2/64 nats at depth L, the union ln 3841 = 8.25 nats.
 RADII: Array = 2.0 ** (np.arange(-30 * 64, 30 * 64 + 1) / 64)
 
 
@@ -56,6 +56,8 @@ def over_radii(
     """
     choice("over_radii", "method", method, ("chaining", "net", "dudley", "net_kl"))
     choice("over_radii", "sides", sides, (1, 2))
+    # The cube holds factors by their largest entry, and a Frobenius norm says too little about that.
+    choice("over_radii", "form", form, ("finest", "frobenius"))
     n = samples("over_radii", n_samples)
     log_delta = math.log(probability("over_radii", "delta", delta))
     wanted = real("over_radii", "trained_radius", trained_radius, 0.0, float(RADII[-1]))
@@ -74,7 +76,7 @@ def over_radii(
         if empirical_risk is None:
             raise InputError("over_radii: method 'net_kl' needs empirical_risk, got None")
         risk = real("over_radii", "empirical_risk", empirical_risk, 0.0, 1.0)
-        bound = net_kl_bound(net_kl_terms(blocks, n, log_share, risk, form), n, delta, risk, blocks)
+        bound = net_kl_bound(net_kl_terms(blocks, n, log_share, risk, form), n, delta, risk, blocks, form)
     else:
         if empirical_risk is not None:
             raise InputError("over_radii: empirical_risk belongs to method 'net_kl' only")

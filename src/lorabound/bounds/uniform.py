@@ -13,7 +13,7 @@ from lorabound.arguments import Array, choice, number, probability, samples
 from lorabound.bounds.chaining import chaining_terms
 from lorabound.bounds.covering import FORMS, Form, total_params
 from lorabound.bounds.dudley import Constants, dudley_terms
-from lorabound.bounds.net import UNIFORM_ASSUMPTIONS, net_terms
+from lorabound.bounds.net import net_terms, uniform_assumptions
 from lorabound.bounds.network import Block
 from lorabound.errors import InputError
 from lorabound.notation import Bound
@@ -102,6 +102,6 @@ def gap_bound(
         theorem=_THEOREMS[method],
         predictor="every member of the class, the trained one among them",
         scope="uniform",
-        assumptions=UNIFORM_ASSUMPTIONS,
+        assumptions=uniform_assumptions(form),
         inputs=inputs,
     )
