@@ -75,6 +75,6 @@ def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(execute, "run_sweep", interrupted)
-    status, _, errors = run(capsys, monkeypatch, "sweep", "--out", tmp_path / "o")
+    status, _, errors = run(capsys, monkeypatch, "sweep", "--out", tmp_path / "o o")
     assert status == 130
-    assert "the same command goes on" in errors
+    assert f"the same command goes on: lorabound sweep --out '{tmp_path / 'o o'}'" in " ".join(errors.split())

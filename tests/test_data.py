@@ -35,7 +35,7 @@ def test_numeric_labels_and_other_column_names(tmp_path):
     ("empty.csv", "", "empty.csv is empty"),
     ("header.csv", "text,label\n", "has a header but no rows"),
     ("columns.csv", "word,lang\na,b\n", "has no column 'text', only word, lang: name the columns with --text-column"),
-    ("hole.csv", "text,label\na,b\nc,\n,d\n", "1 rows have no text .the first is row 3"),
+    ("hole.csv", "text,label\na,b\nc,\n,d\n", "text is empty in 1 rows, the first is data row 3"),
     ("ragged.csv", "text,label\na,b\nc,d,e\n", "ragged.csv cannot be read"),
     ("data.xlsx", "x", "unknown format '.xlsx', use .csv"),
     ("broken.parquet", "not parquet", "broken.parquet cannot be read"),
@@ -123,6 +123,11 @@ def test_holdout_limit_holds_on_a_population_with_a_frequent_text():
         tested += len(made.test_texts)
     assert tested > 10_000
     assert stats.binom.sf(violations - 1, 2000, 0.1) > 1e-4, violations
+
+
+def test_a_label_column_of_nothing_but_different_values_is_questioned():
+    with pytest.raises(DataError, match="t has 50 different labels in 50 rows: is it the right label column"):
+        split(table(50, classes=50), 10, 10)
 
 
 def test_nothing_left_to_test_on():

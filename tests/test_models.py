@@ -24,6 +24,10 @@ def test_logits_are_scaled_cosines_of_sentence_transformers_embeddings(minilm):
     np.testing.assert_allclose(ours, 20 * x @ prompts.T, atol=1e-4)
 
 
+def test_cut_texts_are_counted(minilm):
+    assert minilm.tokenize(["short", "very " * 40, "word " * 30]).n_cut == 1
+
+
 def test_padding_changes_nothing(minilm):
     inputs = minilm.tokenize(["talo", "a rather long sentence of many words"])
     together = minilm.logits(inputs, np.array([0, 1]))

@@ -21,7 +21,7 @@ def build(folder, ranks=(1, 2, 4), sizes=(100, 400), seeds=(0, 1, 2), data="word
     """A sweep whose 0-1 gap is exactly 0.02 sqrt(r) on average, plus a spread of +-0.01 across seeds."""
     config = SweepConfig(ranks=list(ranks), n_train=list(sizes), seeds=list(seeds), n_test=N_TEST, data=data)
     about = {
-        "config": config.model_dump(mode="json"), "n_removed": 0, "n_test": N_TEST, "classes": ["a", "b"],
+        "config": config.model_dump(mode="json"), "n_removed": 0, "n_cut": 0, "n_test": N_TEST, "classes": ["a", "b"],
         "data_sha256": "d", "model_sha256": "m", "engine": 1, "n_pool": 10_000, **about,
     }  # fmt: skip
     store = Store.open_or_create(folder, about)
@@ -108,6 +108,15 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path):
     assert "…" not in text
     # freeze_a, rank 4, N = 100: test sampling 1.966 sqrt(0.4 * 0.6 / 399), spread over draws 4.303 * 0.001 / sqrt(3)
     assert "+0.040 ±0.048" in text
+
+
+def test_cut_texts_and_numbered_classes_are_told(tmp_path):
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))
+    print_summary(summarize(build(tmp_path, n_cut=7, classes=["0", "1"], n_removed=5)), console)
+    text = " ".join(console.export_text().split())
+    assert "7 of 400 test texts are longer than 32 tokens" in text
+    assert "The classes are called 0, 1" in text
+    assert "5 test rows were removed because their text stands in the training pool" in text
 
 
 def test_export(tmp_path):

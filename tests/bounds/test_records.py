@@ -10,13 +10,17 @@ import pytest
 from lorabound.bounds import (
     Bound,
     LoraNetwork,
+    binomial_upper,
     dudley_rademacher,
     holdout,
+    log_covering,
     lower_bound,
+    occam,
     over_radii,
     pac_bayes,
     uniform_gap,
 )
+from lorabound.bounds.chaining import SCALES, chaining_sum
 from lorabound.bounds.pac_bayes import log_xi, snap_prior_variance
 from lorabound.errors import InputError
 
@@ -79,3 +83,38 @@ def test_a_tiny_prior_variance_on_a_huge_grid_stays_positive():
     variance, share = snap_prior_variance(1e-300, 0.05, largest=1e300)
     assert variance == pytest.approx(1e-300, rel=0.03)  # half a grid step of e^(1/20)
     assert 0 < share < 0.05
+
+
+def test_a_count_of_errors_may_carry_rounding():
+    exact = occam(3 / 100, 100, 8.0, 0.05, zero_one=True).value
+    assert occam((3 + 8e-7) / 100, 100, 8.0, 0.05, zero_one=True).value == exact
+    with pytest.raises(InputError, match="must be a count of errors"):
+        occam((3 + 2e-6) / 100, 100, 8.0, 0.05, zero_one=True)
+
+
+def test_cells_of_the_cube_are_counted_whole():
+    """q ln ceil(K/eps) at K/eps = e^16 = 8886110.52: 8886111 cells (the smooth form would count 8886111.52)."""
+    assert log_covering([(1, 16.0)], 1.0, "cube") == pytest.approx(np.log(8886111), rel=1e-11)
+
+
+def test_no_chain_beats_the_best_chain():
+    """The best of all chains through up to two inner scales, tried one by one: none is below the bound."""
+    for blocks, n in (([(1, 1.0)], 1000.0), ([(5, 0.0)], 100.0), ([(20, 3.0)], 1e5)):
+        best = uniform_gap(blocks, n, 0.05)
+        scales = best.inputs["scales"]
+        least = chaining_sum(blocks, n, scales)
+        assert least == pytest.approx(best.value - best.terms["confidence"], rel=1e-12)
+        last = SCALES.tolist().index(scales[-1])
+        inner = range(1, min(last, 60))
+        for i in inner:
+            for j in (k for k in inner if k > i):
+                chain = [0.5, float(SCALES[i]), float(SCALES[j]), float(SCALES[last])]
+                assert chaining_sum(blocks, n, chain) >= least * (1 - 1e-12)
+
+
+def test_an_array_of_limits_is_as_sharp_as_its_hardest_entry():
+    """Entries that need few and many Newton steps, together and alone."""
+    k, n = np.array([1, 3, 50, 499_000, 120]), np.array([2, 10, 100, 500_000, 10**6])
+    together = binomial_upper(k, n, log_delta=-700.0)
+    alone = [binomial_upper(int(a), int(b), log_delta=-700.0) for a, b in zip(k, n, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)

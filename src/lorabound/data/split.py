@@ -59,7 +59,8 @@ def split(pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | N
         seed: of the shuffle (Philox words, sorted: the same order under every NumPy release).
         test: take the test rows from here (shuffled, the first n_test).
     Raises:
-        DataError: fewer than two classes, fewer rows than asked for, or fewer than two test rows left.
+        DataError: fewer than two classes, or more than half as many as rows; fewer rows than asked for, or fewer
+            than two test rows left.
     """
     rows = _shuffled(pool, seed)
     if test:
@@ -84,6 +85,11 @@ def split(pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | N
     classes = sorted({label for _, label in [*train_rows, *test_rows]})
     if len(classes) < 2:
         raise DataError(f"{pool.name} has one class only ({classes[0]!r}): a classifier needs two")
+    if 2 * len(classes) > len(train_rows) + len(test_rows):
+        raise DataError(
+            f"{pool.name} has {len(classes)} different labels in {len(train_rows) + len(test_rows)} rows: "
+            "is it the right label column?"
+        )
     index = {name: i for i, name in enumerate(classes)}
     return Split(
         classes,

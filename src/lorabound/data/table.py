@@ -39,6 +39,8 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
             without text or label (the message names the row, counted from 1 without the header).
     """
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file in it")
     if not path.is_file():
         raise DataError(f"no data file {path}")
     reader = _READERS.get(path.suffix.lower())
@@ -49,7 +51,9 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
     except pl.exceptions.NoDataError:
         raise DataError(f"{path} is empty") from None
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {str(error).strip().splitlines()[0]}") from None
+        raise DataError(
+            f"{path} cannot be read as {path.suffix} in UTF-8: {str(error).strip().splitlines()[0]}"
+        ) from None
     for column in (text_column, label_column):
         if column not in frame.columns:
             raise DataError(
@@ -65,6 +69,6 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
         values = frame[column].cast(pl.String, strict=False).str.strip_chars()
         missing = (values.is_null() | (values == "")).arg_true()
         if len(missing):
-            raise DataError(f"{path}: {len(missing)} rows have no {column} (the first is row {missing[0] + 1})")
+            raise DataError(f"{path}: {column} is empty in {len(missing)} rows, the first is data row {missing[0] + 1}")
         columns.append(values.to_list())
     return Table(str(path), *columns)

@@ -91,8 +91,9 @@ class PromptClassifier:
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``max_length``."""
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)["input_ids"]
-        return TokenizedTexts(encoded, pad_id=self._tokenizer.pad_token_id or 0)
+        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
+        n_cut = sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
+        return TokenizedTexts(encoded["input_ids"], self._tokenizer.pad_token_id or 0, n_cut)
 
     def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]:
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""

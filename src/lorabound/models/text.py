@@ -12,9 +12,15 @@ from torch import Tensor
 
 
 class TokenizedTexts:
-    """Token ids of n texts; ``lengths`` (n,) tells the engine which rows may share a batch cheaply."""
+    """Token ids of n texts.
 
-    def __init__(self, token_ids: Sequence[Sequence[int]], pad_id: int = 0) -> None:
+    Attributes:
+        lengths: (n,), tells the engine which rows may share a batch cheaply.
+        n_cut: how many texts were longer than the limit and lost their end.
+    """
+
+    def __init__(self, token_ids: Sequence[Sequence[int]], pad_id: int = 0, n_cut: int = 0) -> None:
+        self.n_cut = n_cut
         self.lengths: NDArray[np.int64] = np.array([len(ids) for ids in token_ids], dtype=np.int64)
         self._padded = torch.full((len(token_ids), int(self.lengths.max(initial=1))), pad_id, dtype=torch.long)
         for row, ids in enumerate(token_ids):

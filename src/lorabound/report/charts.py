@@ -39,6 +39,7 @@ def _chart(summary: Summary, axis: str, panel: str, panel_title: str, line: str)
 
 def _panel(cells: list[Cell], axis: str, line: str, loss: Loss, title: str, xs: list[int]) -> alt.LayerChart:
     points = _points(cells, axis, line, loss)
+    title = title if points.height else f"{title}: no positive gap"
     names = sorted({str(getattr(cell, line)) for cell in cells}, key=lambda name: (len(name), name))
     colour = alt.Color("line:N", title=line, sort=names)
     if line == "mode":
@@ -82,7 +83,7 @@ def _points(cells: list[Cell], axis: str, line: str, loss: Loss) -> pl.DataFrame
 def _reference(points: pl.DataFrame, xs: list[int], slope: float) -> alt.Chart:
     """The theory's slope, dashed, through the geometric mean of the points: a direction, not a bound."""
     ends = pl.DataFrame({"x": [float(xs[0]), float(xs[-1])]})
-    if not points.is_empty():
+    if points.height > 1:
         centre = points.select(pl.col("x", "gap").log().mean().exp())
         x, gap = centre.row(0)
         ends = ends.with_columns(gap=gap * (pl.col("x") / x).pow(slope))

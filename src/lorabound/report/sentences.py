@@ -55,6 +55,14 @@ def notes(summary: Summary) -> list[str]:
             f"{summary.about['n_removed']} test rows were removed because their text stands in the training pool: "
             "test and true error are over texts that do not."
         )
+    if summary.about["n_cut"]:
+        lines.append(
+            f"{summary.about['n_cut']} of {n_test} test texts are longer than {summary.config.max_length} tokens and "
+            "lost their end: raise max_length (--max-length)."
+        )
+    classes = summary.about["classes"]
+    if all(name.isdigit() for name in classes):
+        lines.append(f"The classes are called {', '.join(classes[:3])}, ...: prompts work better with words for names.")
     if any(min(cell.test["error"], 1 - cell.test["error"]) * n_test < 10 for cell in summary.cells):
         lines.append(
             "Cells with fewer than 10 test mistakes: their gap intervals are too narrow; use the hold-out limit."

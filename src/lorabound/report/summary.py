@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class Summary:
     """Everything a report says about a sweep."""
 
     config: SweepConfig
-    about: dict[str, object]
+    about: dict[str, Any]
     rows: list[Row]
     cells: list[Cell]
     comparisons: list[Comparison]

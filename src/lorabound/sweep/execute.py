@@ -56,13 +56,13 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
     new_adapter(shapes, max(config.ranks), "train_both", 0, config.law, config.alpha_over_r)  # refuses a rank too large
 
     with only_writer(out):
-        about = _about(config, data, classifier)
+        test_set = Examples(classifier.tokenize(data.test_texts), data.test_labels)
+        about = _about(config, data, classifier, test_set)
         store = Store.open_or_create(out, about)
         _extend(store, config, about)
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
-        test_set = Examples(classifier.tokenize(data.test_texts), data.test_labels)
         _Sweep(config, Path(out), store, data, test_set, classifier, shapes, fixed).go(observe)
     return store
 
@@ -171,7 +171,7 @@ class _Sweep:
         )  # fmt: skip
 
 
-def _about(config: SweepConfig, data: Split, classifier: PromptClassifier) -> dict[str, Any]:
+def _about(config: SweepConfig, data: Split, classifier: PromptClassifier, test_set: Examples) -> dict[str, Any]:
     return {
         "config": config.model_dump(mode="json"),
         "data_sha256": data.sha256,
@@ -181,6 +181,7 @@ def _about(config: SweepConfig, data: Split, classifier: PromptClassifier) -> di
         "n_pool": len(data.train_texts),
         "n_test": len(data.test_texts),
         "n_removed": data.n_removed,
+        "n_cut": test_set.inputs.n_cut,
     }
 
 
