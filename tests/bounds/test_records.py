@@ -118,3 +118,15 @@ def test_an_array_of_limits_is_as_sharp_as_its_hardest_entry():
     together = binomial_upper(k, n, log_delta=-700.0)
     alone = [binomial_upper(int(a), int(b), log_delta=-700.0) for a, b in zip(k, n, strict=True)]
     np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+def test_over_radii_assumes_all_but_the_radii():
+    def network(radius):
+        return LoraNetwork([1, 64], 4, "freeze_a", [1.0], [0.0], [1.0], [radius])
+
+    fixed = uniform_gap(network(1.0).blocks(), 2000, 0.05).assumptions
+    free = over_radii(network, 1.0, 2000, 0.05).assumptions
+    assert len(fixed) == len(free) == 4
+    assert fixed[:-1] == free[:-1]
+    assert "radii" in fixed[-1]
+    assert free[-1] == "frozen factor and pre-trained weights do not depend on the sample"

@@ -93,17 +93,17 @@ def net_kl_bound(
     )
 
 
-def uniform_assumptions(form: Form) -> tuple[str, ...]:
+def uniform_assumptions(form: Form, fixed_radii: bool = True) -> tuple[str, ...]:
     """What every uniform bound assumes; with the cube form, also what its class is."""
+    fixed = "frozen factor, pre-trained weights and radii" if fixed_radii else "frozen factor and pre-trained weights"
     cube = ("every entry of factor t is at most M_t/sqrt(q_t) in absolute value",) if form == "cube" else ()
-    return (*cube, *_UNIFORM_ASSUMPTIONS)
+    return (*cube, *_UNIFORM_ASSUMPTIONS, f"{fixed} do not depend on the sample")
 
 
 _UNIFORM_ASSUMPTIONS = (
     "examples are independent and identically distributed",
     "the loss has values in [0, 1] and the Lipschitz constant given",
     "inputs lie within the input radius, which was known in advance",
-    "frozen factor, pre-trained weights and radii do not depend on the sample",
 )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from lorabound.arguments import Array, choice, probability, real, samples
 from lorabound.bounds.covering import Form
 from lorabound.bounds.dudley import Constants
-from lorabound.bounds.net import net_kl_bound, net_kl_terms
+from lorabound.bounds.net import net_kl_bound, net_kl_terms, uniform_assumptions
 from lorabound.bounds.network import LoraNetwork
 from lorabound.bounds.uniform import Method, gap_bound
 from lorabound.errors import InputError
@@ -81,14 +81,10 @@ def over_radii(
         if empirical_risk is not None:
             raise InputError("over_radii: empirical_risk belongs to method 'net_kl' only")
         bound = gap_bound(blocks, n, delta, log_share, method, constants, sides, form)
-    assumptions = (
-        *bound.assumptions[:-1],
-        "frozen factor and pre-trained weights do not depend on the sample",
-    )
     inputs = {**bound.inputs, "radius": radius, "trained_radius": trained_radius, "union_nats": union_nats}
     return replace(
         bound,
         theorem=f"{bound.theorem}; union over {len(RADII)} radii",
-        assumptions=assumptions,
+        assumptions=uniform_assumptions(form, fixed_radii=False),
         inputs=inputs,
     )
