@@ -134,14 +134,16 @@ def _deep_limit(k: Array, n: Array, level: Array) -> Array:
     """R with ln P(Bin(n, R) <= k) = level, for 0 < k < n, from the right."""
     p = k / n
     d = np.asarray(kl_inverse(p, -level / n)) - p
+    # When R rounds to 1 the limit is 1: nothing below it can be told apart.
+    d = np.minimum(d, (1 - p) * (1 - 1e-16))
+    moving = np.arange(d.size)
     for _ in range(60):
-        # When R rounds to 1 the limit is 1: nothing below it can be told apart.
-        d = np.minimum(d, (1 - p) * (1 - 1e-16))
-        log_tail, slope = _log_binomial_tail(k, n, d)
-        step = np.maximum((level - log_tail) / slope, 0.0)
-        step = np.where(np.isfinite(step), np.minimum(step, 0.5 * d), 0.0)
-        d = d - step
-        if not np.any(step > 1e-14 * d):
+        log_tail, slope = _log_binomial_tail(k[moving], n[moving], d[moving])
+        step = np.maximum((level[moving] - log_tail) / slope, 0.0)
+        step = np.where(np.isfinite(step), np.minimum(step, 0.5 * d[moving]), 0.0)
+        d[moving] -= step
+        moving = moving[step > 1e-14 * d[moving]]
+        if not moving.size:
             break
     return p + d
 
