@@ -8,11 +8,11 @@ from itertools import pairwise
 import mpmath as mp
 import numpy as np
 import pytest
+import torch
 
 from lorabound.bounds import RELU, SIGMOID, TANH, Activation, LoraNetwork
 from lorabound.errors import InputError
 
-torch = pytest.importorskip("torch")
 ACTIVATIONS = {
     "relu": (RELU, torch.relu),
     "tanh": (TANH, torch.tanh),
