@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lorabound.adapters import Adapter, Factors, new_adapter, select_linears
 from lorabound.engine import Examples, Recipe, evaluate, train
-from lorabound.engine.batches import epoch_batches, length_batches
+from lorabound.engine.batches import epoch_batches
 from lorabound.engine.train import clip_gradients
 
 SPECS = [
@@ -166,4 +166,3 @@ def test_batches_hold_each_example_once_and_lengths_agree_across_seeds():
     assert not all((b[0] == b[1]).all() for b in batches)
     again = epoch_batches(lengths, 16, [1], epoch=4)
     np.testing.assert_array_equal(np.concatenate([b[1] for b in batches]), np.concatenate([b[0] for b in again]))
-    assert sorted(np.concatenate(length_batches(lengths, 7))) == list(range(101))

@@ -90,7 +90,7 @@ def test_a_finished_sweep_does_nothing_more(config, tmp_path, monkeypatch):
 def test_interrupted_and_resumed_is_the_same(config, tmp_path, monkeypatch):
     """Stopped by Ctrl-C in the middle of the second stack."""
     undisturbed = measured(execute.run_sweep(config, tmp_path / "whole"))
-    monkeypatch.setattr(execute, "STACK_WIDTH", 5)
+    monkeypatch.setattr("lorabound.engine.memory.STACK_WIDTH", 5)
     undisturbed_5 = measured(execute.run_sweep(config, tmp_path / "whole5"))
     steps = 0
 

@@ -83,6 +83,12 @@ def sweep(
     schedule: Annotated[str | None, typer.Option(help="constant or cosine. [constant]")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay. [0]")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm of an adapter. [none]")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the frozen model: float32, bfloat16, or auto, what is fast here. [auto]")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="GiB the process may take. [70% of what is free]", show_default=False)
+    ] = None,
 ) -> None:
     """Train a grid of adapters and show how the gap grows."""
     flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir")}

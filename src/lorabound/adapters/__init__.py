@@ -3,7 +3,7 @@
 from lorabound.adapters.adapter import Adapter, Factors, new_adapter
 from lorabound.adapters.folder import load_adapter, save_adapter
 from lorabound.adapters.frozen import factor_sha256, random_factor
-from lorabound.adapters.stack import Stack, StackedLinear, stack_order
+from lorabound.adapters.stack import Stack, StackedLinear, n_stacked, stack_order
 from lorabound.adapters.targets import layer_index, select_linears
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "factor_sha256",
     "layer_index",
     "load_adapter",
+    "n_stacked",
     "new_adapter",
     "random_factor",
     "save_adapter",

@@ -6,6 +6,8 @@ adapted layer computes the frozen product once for all rows and adds the K low-r
 
     y[k] = W x[k] + bias + s_k B_k A_k x[k],   x (K, rows, d_in), A (K, r_max, d_in), B (K, d_out, r_max).
 
+The factors are float32; products run in the number format of the model.
+
 A rank below r_max is padded with zeros in both factors. Zero is where the padding stays: its gradient is a
 product with the other factor's zeros. A frozen factor is a buffer, not a parameter, so no optimizer can
 reach it; adapters are kept in the order freeze_a, train_both, freeze_b, which makes the trained `B`s the
@@ -15,6 +17,7 @@ first ones of the stack and the trained `A`s the last ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -26,12 +29,18 @@ from lorabound.adapters.adapter import Adapter, Factors
 from lorabound.errors import AdapterError
 from lorabound.notation import Mode
 
+_STACKED: ContextVar[int] = ContextVar("stacked", default=1)
 _ORDER: dict[Mode, int] = {"freeze_a": 0, "train_both": 1, "freeze_b": 2}
 
 
 def stack_order(modes: Sequence[Mode]) -> list[int]:
     """The order in which adapters of these modes stand in a stack: a stable sort by mode."""
     return sorted(range(len(modes)), key=lambda k: _ORDER[modes[k]])
+
+
+def n_stacked() -> int:
+    """K: how many adapters share the batch axis now; 1 outside a stack."""
+    return _STACKED.get()
 
 
 class StackedLinear(nn.Module):
@@ -86,10 +95,12 @@ class StackedLinear(nn.Module):
                 f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row an "
                 "example (DeBERTa's relative positions are such a case), so adapters train here one at a time only"
             )
-        grouped = x.reshape(len(a), -1, x.shape[-1]).to(a.dtype)
-        delta = torch.bmm(torch.bmm(grouped, a.mT) * self.scale, b.mT)  # type: ignore[operator]
         frozen: Tensor = self.base(x)
-        return frozen + delta.view(frozen.shape).to(frozen.dtype)
+        grouped = x.reshape(len(a), -1, x.shape[-1])
+        narrow = torch.bmm(grouped, a.to(x.dtype).mT)
+        wide = (b * self.scale).to(x.dtype)  # type: ignore[operator]
+        adapted = torch.baddbmm(frozen.view(len(a), -1, frozen.shape[-1]), narrow, wide.mT)
+        return adapted.view(frozen.shape)
 
 
 class Stack:
@@ -122,6 +133,7 @@ class Stack:
     def __enter__(self) -> Stack:
         for name, layer in self.layers.items():
             self.model.set_submodule(name, layer)
+        self._token = _STACKED.set(len(self.adapters))
         self._hook = self.model.register_forward_pre_hook(self._note_rows, with_kwargs=True)
         return self
 
@@ -132,6 +144,7 @@ class Stack:
             layer.batch_rows = rows
 
     def __exit__(self, *_: object) -> None:
+        _STACKED.reset(self._token)
         self._hook.remove()
         for name, layer in self.layers.items():
             self.model.set_submodule(name, layer.base)

@@ -1,9 +1,26 @@
 """Many adapters trained and measured at once on one frozen backbone."""
 
 from lorabound.engine.evaluate import Losses, evaluate
+from lorabound.engine.memory import Allotment, allot, bytes_per_token, free_bytes, n_entries
+from lorabound.engine.prefix import Classifier, WithPrefix
 from lorabound.engine.train import Examples, Recipe, Trained, train
 
 # Bump when a change of the engine may change results: stored runs of another version are not mixed with new ones.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
-__all__ = ["ENGINE_VERSION", "Examples", "Losses", "Recipe", "Trained", "evaluate", "train"]
+__all__ = [
+    "ENGINE_VERSION",
+    "Allotment",
+    "Classifier",
+    "Examples",
+    "Losses",
+    "Recipe",
+    "Trained",
+    "WithPrefix",
+    "allot",
+    "bytes_per_token",
+    "evaluate",
+    "free_bytes",
+    "n_entries",
+    "train",
+]

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Int
 
-from lorabound.engine.batches import length_batches
-from lorabound.models import PromptClassifier, TokenizedTexts
-
-_ROWS_PER_PASS = 2048
+from lorabound.engine.batches import TOKENS_PER_PASS, passes
+from lorabound.engine.prefix import Classifier
+from lorabound.models import TokenizedTexts
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,18 @@ class Losses:
 
 @torch.no_grad()
 def evaluate(
-    classifier: PromptClassifier, inputs: TokenizedTexts, labels: Int[np.ndarray, " n"], n_adapters: int = 1
+    classifier: Classifier,
+    inputs: TokenizedTexts,
+    labels: Int[np.ndarray, " n"],
+    n_adapters: int = 1,
+    tokens_per_pass: int = TOKENS_PER_PASS,
 ) -> list[Losses]:
-    """Losses on ``inputs`` of each of the K adapters now attached (one, the zero-shot model, without any)."""
-    errors = np.zeros((n_adapters, len(inputs)), dtype=np.bool_)
-    log_losses = np.zeros((n_adapters, len(inputs)), dtype=np.float32)
-    for index in length_batches(inputs.lengths, max(1, _ROWS_PER_PASS // n_adapters)):
+    """Losses on the first n rows of ``inputs`` of each of the K adapters now attached (one without any)."""
+    errors = np.zeros((n_adapters, len(labels)), dtype=np.bool_)
+    log_losses = np.zeros((n_adapters, len(labels)), dtype=np.float32)
+    order = np.argsort(inputs.lengths[: len(labels)], kind="stable")
+    for cut in passes(inputs.lengths[order], n_adapters, tokens_per_pass):
+        index = order[cut]
         logits = classifier.logits(inputs, np.tile(index, n_adapters)).view(n_adapters, len(index), -1)
         target = torch.from_numpy(labels[index]).to(logits.device).expand(n_adapters, -1)
         errors[:, index] = (logits.argmax(-1) != target).cpu().numpy()

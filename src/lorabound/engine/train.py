@@ -14,17 +14,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lorabound.adapters import Adapter, Stack, stack_order
-from lorabound.engine.batches import epoch_batches
+from lorabound.engine.batches import TOKENS_PER_PASS, epoch_batches, passes
 from lorabound.engine.evaluate import Losses, evaluate
-from lorabound.models import PromptClassifier, TokenizedTexts
+from lorabound.engine.prefix import Classifier
+from lorabound.models import TokenizedTexts
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Tokenized inputs and their class indices, (n,)."""
+    """The first n rows of ``inputs`` and their class indices (n,)."""
 
     inputs: TokenizedTexts
     labels: Int[np.ndarray, " n"]
+
+    def head(self, n: int) -> Examples:
+        """The first n of them."""
+        return Examples(self.inputs, self.labels[:n])
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,14 @@ class Trained:
 
 
 def train(
-    classifier: PromptClassifier,
+    classifier: Classifier,
     train_set: Examples,
     test_set: Examples,
     adapters: Sequence[Adapter],
     seeds: Sequence[int],
     recipe: Recipe,
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
+    tokens_per_pass: int = TOKENS_PER_PASS,
 ) -> list[Trained]:
     """Train K adapters on the same examples, each in the order its seed gives, then measure them.
 
@@ -77,33 +83,35 @@ def train(
         adapters: all of the same layers; ranks, modes and seeds may differ.
         seeds: of the order of the examples, one an adapter.
         on_step: called after every step with (steps done, steps in all).
+        tokens_per_pass: rows of a step go through the model in passes of at most so many tokens, those of all
+            adapters counted; their gradients add up. Bounds the memory of activations.
     Returns:
         One result an adapter, in the order they were given.
     """
     order = stack_order([adapter.mode for adapter in adapters])
     adapters, seeds = [adapters[k] for k in order], [seeds[k] for k in order]
     n_adapters, n_train = len(adapters), len(train_set.labels)
+    lengths = train_set.inputs.lengths[:n_train]
     total = recipe.epochs * math.ceil(n_train / recipe.batch_size)
     diverged = torch.zeros(n_adapters, dtype=torch.bool)
     done = 0
     with Stack(classifier.module, adapters) as stack:
-        optimizer = torch.optim.AdamW(stack.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(
+            stack.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )  # fmt: skip
         for epoch in range(recipe.epochs):
-            for index in epoch_batches(train_set.inputs.lengths, recipe.batch_size, seeds, epoch):
-                logits = classifier.logits(train_set.inputs, index.reshape(-1))
-                labels = torch.from_numpy(train_set.labels[index]).to(logits.device)
-                losses = F.cross_entropy(logits.view(*labels.shape, -1).mT, labels, reduction="none").mean(1)
+            for index in epoch_batches(lengths, recipe.batch_size, seeds, epoch):
                 optimizer.zero_grad()
-                losses.sum().backward()  # type: ignore[no-untyped-call]
+                losses = _add_gradients(classifier, train_set, index, tokens_per_pass)
                 norms = clip_gradients(stack, recipe.clip_norm)
-                diverged |= ~(torch.isfinite(losses) & torch.isfinite(norms)).cpu()
+                diverged |= ~(torch.isfinite(losses) & torch.isfinite(norms.cpu()))
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.lr * _schedule(recipe.schedule, done / total)
                 optimizer.step()
                 done += 1
                 on_step(done, total)
-        train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters)
-        test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters)
+        train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters, tokens_per_pass)
+        test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters, tokens_per_pass)
         return [
             Trained(
                 stack.extract(k), train_losses[k], test_losses[k],
@@ -111,6 +119,21 @@ def train(
             )
             for k in sorted(range(n_adapters), key=order.__getitem__)
         ]  # fmt: skip
+
+
+def _add_gradients(
+    classifier: Classifier, examples: Examples, index: Int[np.ndarray, "k rows"], tokens_per_pass: int
+) -> Float[Tensor, " k"]:
+    """Add the gradients of each adapter's mean loss on its rows of ``index``; returns the K losses."""
+    losses = torch.zeros(len(index))
+    for cut in passes(examples.inputs.lengths[index[0]], len(index), tokens_per_pass):
+        rows = index[:, cut]
+        logits = classifier.logits(examples.inputs, rows.reshape(-1))
+        labels = torch.from_numpy(examples.labels[rows]).to(logits.device)
+        parts = F.cross_entropy(logits.view(*rows.shape, -1).mT, labels, reduction="none").sum(1) / index.shape[1]
+        parts.sum().backward()
+        losses += parts.detach().cpu()
+    return losses
 
 
 def clip_gradients(stack: Stack, max_norm: float) -> Float[Tensor, " k"]:

@@ -22,11 +22,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.errors import InputError, ModelError
+from lorabound.models.attention import NAME as SHORT_ROWS
 from lorabound.models.locate import locate_model, model_sha256
+from lorabound.models.precision import Precision, default_device
 from lorabound.models.text import TokenizedTexts
-
-# Up to this many tokens, plain matrix products beat the fused attention kernel on a CPU (by 15-20% a training step).
-_SHORT = 64
 
 
 class PromptClassifier:
@@ -34,7 +33,9 @@ class PromptClassifier:
 
     Attributes:
         module: the encoder; adapters attach to its linear layers. In eval mode, gradients off.
-        prototypes: (classes, width) unit embeddings of the prompts.
+        precision: the number format of its weights and activations. Embeddings are pooled, compared and
+            turned into losses in float32, and adapters keep float32 factors, whatever it is.
+        prototypes: (classes, width) unit embeddings of the prompts, always computed in float32.
         sha256: hash over the files that decide the encoder's output.
     """
 
@@ -45,7 +46,8 @@ class PromptClassifier:
         prompt: str,
         logit_scale: float,
         max_length: int,
-        device: str | None = None,
+        device: torch.device | str | None = None,
+        precision: Precision = "float32",
     ) -> None:
         """Load the encoder and embed the prompts.
 
@@ -63,10 +65,10 @@ class PromptClassifier:
             raise InputError(f"the prompt needs exactly one {{}} for the class name, got {prompt!r}")
         folder = locate_model(model)
         self.sha256 = model_sha256(folder)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device) if device else default_device()
         self.logit_scale = logit_scale
-        attention = "eager" if max_length <= _SHORT else "sdpa"
-        self.module, self._tokenizer = _load(folder, self.device, attention)
+        self.precision = precision
+        self.module, self._tokenizer = _load(folder, self.device)
         self._pool = _pooling(folder)
         positions = getattr(self.module.config, "max_position_embeddings", None) or 512
         self._limit = min(int(positions), self._tokenizer.model_max_length)
@@ -75,6 +77,7 @@ class PromptClassifier:
         try:
             with torch.no_grad():
                 self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
+            self.module.to(getattr(torch, precision))
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
 
@@ -108,7 +111,8 @@ class PromptClassifier:
         return F.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
 
 
-def _load(folder: Path, device: torch.device, attention: str) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
+def _load(folder: Path, device: torch.device) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
+    attention = SHORT_ROWS if device.type == "cpu" else "sdpa"
     try:
         with _quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

@@ -50,6 +50,8 @@ def notes(summary: Summary) -> list[str]:
         "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
         f"{BITS} bits a parameter (Zhu et al. 2024, Lemma 4.5); * vacuous: 1 or more.",
     ]
+    if summary.config.precision == "bfloat16":
+        lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
     if summary.about["n_removed"]:
         lines.append(
             f"{summary.about['n_removed']} test rows were removed because their text stands in the training pool: "

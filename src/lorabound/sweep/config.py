@@ -17,6 +17,8 @@ from lorabound.notation import Law, Mode
 AXES = ("ranks", "modes", "n_train", "seeds")
 # Where data and model are found. Their content is what counts, and it is fingerprinted.
 _SOURCES = ("data", "test_data", "text_column", "label_column", "model")
+# What the machine gives; results do not depend on it beyond rounding.
+_RESOURCES = ("memory",)
 
 
 def _list_of(convert: type) -> BeforeValidator:
@@ -61,6 +63,9 @@ _LARGEST = 2**63 - 1  # what SQLite can hold
 class SweepConfig(BaseModel):
     """A grid of runs and everything that decides their results.
 
+    ``precision`` is the number format of the frozen model; "auto" becomes what the machine is fast at when a sweep
+    starts, and is recorded as that. ``memory`` is a budget for the whole process, in GiB.
+
     ``ranks`` x ``modes`` x ``n_train`` x ``seeds``, plus one zero-shot row (rank 0) for each ``n_train``.
     """
 
@@ -102,6 +107,9 @@ class SweepConfig(BaseModel):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] = math.inf
 
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
     @model_validator(mode="after")
     def _grid_without_repeats(self) -> SweepConfig:
         for axis in AXES:
@@ -114,7 +122,7 @@ class SweepConfig(BaseModel):
     def settings(self) -> dict[str, Any]:
         """Everything that decides a result beside the axes of the grid and the content of data and model."""
         record = self.model_dump(mode="json")
-        return {name: value for name, value in record.items() if name not in (*AXES, *_SOURCES)}
+        return {name: value for name, value in record.items() if name not in (*AXES, *_SOURCES, *_RESOURCES)}
 
 
 def read_config(path: str | Path | None, flags: Mapping[str, Any]) -> SweepConfig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,16 +13,29 @@ from typing import Any
 
 from lorabound.adapters import new_adapter, save_adapter, select_linears
 from lorabound.data import Split, load_table, split
-from lorabound.engine import ENGINE_VERSION, Examples, Losses, Recipe, evaluate, train
+from lorabound.engine import (
+    ENGINE_VERSION,
+    Allotment,
+    Classifier,
+    Examples,
+    Losses,
+    Recipe,
+    WithPrefix,
+    allot,
+    bytes_per_token,
+    evaluate,
+    free_bytes,
+    n_entries,
+    train,
+)
 from lorabound.errors import AdapterError, ModelError, StoreError
-from lorabound.models import PromptClassifier
+from lorabound.models import PromptClassifier, default_device, resolve_precision
 from lorabound.sweep.config import AXES, SweepConfig
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
 from lorabound.sweep.store import Row, Store, only_writer
 
 ADAPTERS = "adapters"
-# Adapters trained together. Wider stacks lose more work when the process is killed, and gain little beyond this.
-STACK_WIDTH = 10
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -51,11 +66,18 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
     table = load_table(config.data, config.text_column, config.label_column)
     data = split(table, max(config.n_train), config.n_test, config.data_seed, test_table)
     observe(Progress(0, 1, 0, 1, "loading the model"))
-    classifier = PromptClassifier(config.model, data.classes, config.prompt, config.logit_scale, config.max_length)
+    device = default_device()
+    precision = resolve_precision(config.precision, device)
+    config = config.model_copy(update={"precision": precision})
+    classifier = PromptClassifier(
+        config.model, data.classes, config.prompt, config.logit_scale, config.max_length, device, precision
+    )
     shapes = select_linears(classifier.module, config.targets, config.layers)
     new_adapter(shapes, max(config.ranks), "train_both", 0, config.law, config.alpha_over_r)  # refuses a rank too large
 
     with only_writer(out):
+        most = max(config.n_train)
+        pool = Examples(classifier.tokenize(data.train_texts[:most]), data.train_labels[:most])
         test_set = Examples(classifier.tokenize(data.test_texts), data.test_labels)
         about = _about(config, data, classifier, test_set)
         store = Store.open_or_create(out, about)
@@ -63,7 +85,7 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
-        _Sweep(config, Path(out), store, data, test_set, classifier, shapes, fixed).go(observe)
+        _Sweep(config, Path(out), store, pool, test_set, classifier, shapes, fixed).go(observe)
     return store
 
 
@@ -72,7 +94,7 @@ class _Sweep:
     config: SweepConfig
     out: Path
     store: Store
-    data: Split
+    pool: Examples
     test_set: Examples
     classifier: PromptClassifier
     shapes: dict[str, tuple[int, int]]
@@ -82,9 +104,6 @@ class _Sweep:
         runs = runs_of(self.config)
         have = self.store.keys()
         missing = {run for run in runs if run_key(run, self.fixed) not in have}
-        stacks = [
-            pending for stack in stacks_of(runs, STACK_WIDTH) if (pending := [run for run in stack if run in missing])
-        ]
         zero_shots = [run for run in runs if run in missing and run.rank == 0]
         total = sum(self._work(run) for run in missing)
         work, n_done = 0.0, len(runs) - len(missing)
@@ -97,23 +116,59 @@ class _Sweep:
             self.store.add(self._zero_shot(zero_shots))
             work += sum(map(self._work, zero_shots))
             n_done += len(zero_shots)
-        for stack in stacks:
-            ranks = sorted({run.rank for run in stack})
-            label = f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
-            here = sum(map(self._work, stack))
-            report(0.0, label)
-            self._train(stack, lambda done, of, here=here, label=label: report(0.9 * here * done / of, label))  # type: ignore[misc]
-            work += here
-            n_done += len(stack)
-            report(0.0, label)
+        if n_done == len(runs):
+            return
+        report(0.0, "storing what the frozen layers compute")
+        with self._with_prefix() as classifier:
+            fits = self._allot(classifier)
+            for whole in stacks_of(runs, fits.width):
+                stack = [run for run in whole if run in missing]
+                if not stack:
+                    continue
+                ranks = sorted({run.rank for run in stack})
+                label = f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
+                here = sum(map(self._work, stack))
+                report(0.0, label)
+
+                def on_step(done: int, of: int, here: float = here, label: str = label) -> None:
+                    report(0.9 * here * done / of, label)
+
+                self._train(classifier, stack, fits.tokens_per_pass, on_step)
+                work += here
+                n_done += len(stack)
+                report(0.0, label)
+            self.store.note("resources", self._resources(classifier, fits))
+
+    def _with_prefix(self) -> WithPrefix:
+        """The classifier, with what its frozen layers compute stored in at most half of the memory left."""
+        room = free_bytes(self._budget, self.classifier.device) / 2
+        return WithPrefix(self.classifier, list(self.shapes), [self.pool.inputs, self.test_set.inputs], room, self.out)
+
+    def _allot(self, classifier: Classifier) -> Allotment:
+        config, rank = self.config, max(self.config.ranks)
+        probe = new_adapter(self.shapes, rank, "train_both", 0, config.law, config.alpha_over_r)
+        sets = self.pool.inputs, self.test_set.inputs
+        widest = max(sets, key=lambda inputs: int(inputs.lengths.max()))
+        per_token = bytes_per_token(classifier, widest, probe)
+        room = free_bytes(self._budget, self.classifier.device)
+        return allot(room, per_token, n_entries(self.shapes, config.ranks), int(widest.lengths.max()))
+
+    @property
+    def _budget(self) -> float | None:
+        return None if self.config.memory is None else self.config.memory * GIB
+
+    def _resources(self, classifier: WithPrefix, fits: Allotment) -> dict[str, Any]:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {
+            "peak_gib": peak / GIB, "budget_gib": self.config.memory, "width": fits.width,
+            "tokens_per_pass": fits.tokens_per_pass, "stored_gib": classifier.n_bytes / GIB,
+            "stored_on_disk": classifier.on_disk,
+        }  # fmt: skip
 
     def _work(self, run: Run) -> float:
         """Cost of a run in forward passes of one example; a training step costs about two."""
         training = 2 * self.config.epochs * run.n_train if run.rank else 0
-        return training + run.n_train + len(self.data.test_texts)
-
-    def _train_set(self, n_train: int) -> Examples:
-        return Examples(self.classifier.tokenize(self.data.train_texts[:n_train]), self.data.train_labels[:n_train])
+        return training + run.n_train + len(self.test_set.labels)
 
     def _zero_shot(self, runs: list[Run]) -> list[Row]:
         """The model without adapters; the test set is measured once for all training sizes."""
@@ -123,12 +178,13 @@ class _Sweep:
         rows = []
         for run in runs:
             start = time.perf_counter()
-            train_set = self._train_set(run.n_train)
-            fitted = evaluate(self.classifier, train_set.inputs, train_set.labels)[0]
+            fitted = evaluate(self.classifier, self.pool.inputs, self.pool.labels[: run.n_train])[0]
             rows.append(self._row(run, 0, time.perf_counter() - start, (fitted, test)))
         return rows
 
-    def _train(self, stack: list[Run], on_step: Callable[[int, int], None]) -> None:
+    def _train(
+        self, classifier: Classifier, stack: list[Run], tokens: int, on_step: Callable[[int, int], None]
+    ) -> None:  # fmt: skip
         config = self.config
         start = time.perf_counter()
         recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
@@ -137,9 +193,8 @@ class _Sweep:
             for run in stack
         ]
         seeds = [run.seed for run in stack]
-        trained = train(
-            self.classifier, self._train_set(stack[0].n_train), self.test_set, adapters, seeds, recipe, on_step
-        )
+        train_set = self.pool.head(stack[0].n_train)
+        trained = train(classifier, train_set, self.test_set, adapters, seeds, recipe, on_step, tokens)
         seconds = (time.perf_counter() - start) / len(stack)
         rows = []
         for run, result in zip(stack, trained, strict=True):

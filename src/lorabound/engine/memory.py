@@ -1,0 +1,107 @@
+"""A sweep within a memory budget: how many adapters train together, how many tokens a pass holds, what is stored.
+
+The budget is for the whole process. What is left after the model is loaded is divided: at most half for the stored
+prefix (the rest of it goes to disk), a quarter for the factors of the adapters and their optimizer, the remainder for
+the activations of a pass, whose size a token is measured on this model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from lorabound.adapters import Adapter, Stack
+from lorabound.engine.batches import TOKENS_PER_PASS
+from lorabound.engine.prefix import Classifier
+from lorabound.errors import InputError
+from lorabound.models import TokenizedTexts
+
+GIB = 2**30
+# Adapters trained together at most. Wider stacks lose more work when the process is killed, and gain little beyond.
+STACK_WIDTH = 12
+# Weight, gradient, two moments of AdamW (float32), and copies in the number format of the model.
+_BYTES_PER_FACTOR_ENTRY = 24
+# Activations that live at once in a backward pass, over those that are kept for it: gradients and work space.
+_WORK_SPACE = 2.5
+_FREE_SHARE = 0.7
+# Kept back for everything else: allocator slack, the report that is written at the end.
+_RESERVE = 0.15 * GIB
+
+
+def free_bytes(budget: float | None, device: torch.device) -> float:
+    """Bytes that may still be taken: of a budget for the whole process, without one 70% of what is free.
+
+    On a GPU the budget is for its memory, of which this process holds what PyTorch has reserved.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return _FREE_SHARE * free if budget is None else budget - torch.cuda.memory_reserved(device)
+    if budget is None:
+        return _FREE_SHARE * float(psutil.virtual_memory().available)
+    return budget - _RESERVE - float(psutil.Process().memory_info().rss)
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What fits.
+
+    Attributes:
+        width: adapters that train together.
+        tokens_per_pass: tokens in a pass of the model, those of all its adapters counted.
+    """
+
+    width: int
+    tokens_per_pass: int
+
+
+def allot(room: float, per_token: float, entries: int, longest: int) -> Allotment:
+    """Divide ``room`` bytes between factors and activations.
+
+    Args:
+        room: bytes for both.
+        per_token: bytes of activations kept for the backward pass, see :func:`bytes_per_token`.
+        entries: of both factors of the largest adapter.
+        longest: tokens of the longest row; a pass holds one row of every adapter at least.
+    Raises:
+        InputError: not even one adapter and one row fit; the message says how much would do.
+    """
+    of_adapter = _BYTES_PER_FACTOR_ENTRY * entries
+    of_token = _WORK_SPACE * per_token
+    if room < of_adapter + longest * of_token:
+        short = (of_adapter + longest * of_token - room) / GIB
+        raise InputError(f"one adapter and one text of {longest} tokens need {short:.2f} GiB more: raise --memory")
+    width = int(min(STACK_WIDTH, max(1.0, room / 3 // of_adapter)))
+    tokens = int(min(TOKENS_PER_PASS, (room - width * of_adapter) // of_token))
+    return Allotment(max(1, min(width, tokens // longest)), tokens)
+
+
+def bytes_per_token(classifier: Classifier, inputs: TokenizedTexts, adapter: Adapter) -> float:
+    """Bytes of activations kept between forward and backward pass for one token of the longest row.
+
+    Measured: the storages that automatic differentiation saves with one adapter attached, without the weights.
+    """
+    index = np.full(8, int(np.argmax(inputs.lengths)))
+    saved: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with Stack(classifier.module, [adapter]) as stack:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            logits = classifier.logits(inputs, index)  # held, so that no address is used twice
+        for weight in [*stack.model.parameters(), *stack.model.buffers()]:
+            saved.pop(weight.untyped_storage().data_ptr(), None)
+    del logits
+    return sum(saved.values()) / int(inputs.lengths[index].sum())
+
+
+def n_entries(shapes: Mapping[str, tuple[int, int]], ranks: Sequence[int]) -> int:
+    """Entries of A and B of an adapter of the largest rank over these layers."""
+    return max(ranks) * sum(d_out + d_in for d_out, d_in in shapes.values())

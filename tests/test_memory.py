@@ -1,0 +1,145 @@
+"""A sweep stays within its memory budget, and says so; what does not fit is refused with the amount that is missing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from lorabound.adapters import new_adapter, select_linears
+from lorabound.engine import Allotment, allot, bytes_per_token
+from lorabound.engine.batches import TOKENS_PER_PASS
+from lorabound.engine.memory import STACK_WIDTH
+from lorabound.errors import InputError
+from lorabound.models import resolve_precision
+from lorabound.sweep import Store
+
+GIB = 2**30
+
+
+def sweep(out, data, *options):
+    """A sweep in its own process."""
+    command = [
+        sys.executable,
+        "-m",
+        "lorabound",
+        "sweep",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--precision",
+        "float32",
+    ]
+    command += [
+        "--ranks",
+        "2",
+        "--seeds",
+        "8",
+        "--modes",
+        "train_both",
+        "--n-train",
+        "16",
+        "--n-test",
+        "16",
+        "--epochs",
+        "1",
+        "--max-length",
+        "128",
+    ]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run([*command, *options], capture_output=True, text=True, env=env, check=False)
+
+
+def peak_gib(out, data, *options):
+    """Peak resident memory of the whole process, the report included, as the system saw it."""
+    program = (
+        "import resource, sys; from test_memory import sweep; done = sweep(*sys.argv[1:]); assert done.returncode == 0, "
+        "done.stderr; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(out), str(data), *options], capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def long_texts(tmp_path_factory):
+    random = np.random.default_rng(0)
+    words = ["pear", "plum", "house", "river", "stone", "cloud"]
+    texts = [" ".join(random.choice(words, 140)) for _ in range(60)]
+    path = tmp_path_factory.mktemp("data") / "long.csv"
+    pl.DataFrame({"text": texts, "label": [["yes", "no"][i % 2] for i in range(60)]}).write_csv(path)
+    return path
+
+
+def test_the_peak_stays_under_the_budget_which_would_be_broken_without_it(long_texts, tmp_path):
+    budget = 1.1
+    free_peak = peak_gib(tmp_path / "free", long_texts)
+    bound_peak = peak_gib(tmp_path / "bound", long_texts, "--memory", str(budget))
+    free, bound = (Store.open(tmp_path / name).about["resources"] for name in ("free", "bound"))
+    assert bound_peak < budget < free_peak, (bound, free)
+    assert bound["peak_gib"] <= bound_peak
+    assert bound["width"] < free["width"]
+    rows = [Store.open(tmp_path / name).rows() for name in ("free", "bound")]
+    for a, b in zip(*rows, strict=True):
+        assert a.test_ce == pytest.approx(b.test_ce, abs=1e-4)
+
+
+def test_too_small_a_budget_is_one_sentence(long_texts, tmp_path):
+    done = sweep(tmp_path / "out", long_texts, "--memory", "0.1")
+    assert done.returncode == 2
+    assert "raise --memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()[-1]) < 200
+
+
+def test_allotment_fits_and_never_exceeds_the_most():
+    for room in (1e8, 1e9, 1e12):
+        fits = allot(room, per_token=5e4, entries=100_000, longest=30)
+        assert fits.width * 24 * 100_000 + 2.5 * 50_000 * fits.tokens_per_pass <= room
+        assert fits.width * 30 <= fits.tokens_per_pass
+        assert fits.width <= STACK_WIDTH
+        assert fits.tokens_per_pass <= TOKENS_PER_PASS
+    assert allot(1e12, 5e4, 100_000, 30) == Allotment(STACK_WIDTH, TOKENS_PER_PASS)
+    with pytest.raises(InputError, match="one adapter and one text of 30 tokens need .* GiB more"):
+        allot(1e6, 5e4, 100_000, 30)
+
+
+def test_activations_are_counted_without_weights(minilm):
+    """Six layers; float32; at least the four inputs an encoder layer must keep, at most thirty of them."""
+    inputs = minilm.tokenize(["a word or two", "three"])
+    shapes = select_linears(minilm.module, ["query"])
+    adapter = new_adapter(shapes, 1, "train_both", 0, "gaussian", 1.0)
+    per_token = bytes_per_token(minilm, inputs, adapter)
+    assert 6 * 4 * 384 * 4 < per_token < 6 * 30 * 384 * 4
+    weights = sum(p.numel() * 4 for p in minilm.module.parameters())
+    assert per_token * 8 * inputs.lengths.max() < weights
+
+
+def test_auto_is_what_the_processor_can_do(monkeypatch):
+    cpu = torch.device("cpu")
+    assert resolve_precision("float32", cpu) == "float32"
+    assert resolve_precision("bfloat16", cpu) == "bfloat16"
+    for able, expected in (
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx2": True}, "float32"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able, raising=False)
+        assert resolve_precision("auto", cpu) == expected
+
+
+def test_the_store_says_what_was_used(long_texts, tmp_path):
+    sweep(tmp_path / "out", long_texts, "--layers", "5", "--ranks", "1", "--seeds", "1")
+    store = Store.open(tmp_path / "out")
+    assert store.config.precision == "float32"
+    assert json.dumps(store.about["resources"])
+    assert 0 < store.about["resources"]["stored_gib"] < store.about["resources"]["peak_gib"]
