@@ -185,8 +185,9 @@ def _scale(config: dict[str, Any], module: str, rank: int, path: Path) -> float:
     stated = _by_module(config, "rank_pattern", module, config.get("r"), path)
     if stated != rank:
         raise AdapterError(f"{path}: r is {stated!r} for {module}, whose factors have rank {rank}")
+    alpha = _by_module(config, "alpha_pattern", module, config.get("lora_alpha"), path)
     try:
-        alpha = float(_by_module(config, "alpha_pattern", module, config.get("lora_alpha"), path))
+        alpha = float(alpha)
     except (TypeError, ValueError):
         alpha = math.nan
     if not math.isfinite(alpha):

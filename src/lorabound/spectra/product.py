@@ -78,9 +78,7 @@ def product_spectrum(b: ArrayLike, a: ArrayLike, scale: float = 1.0) -> Spectrum
     """
     left, right = _matrix("b", b), _matrix("a", a)
     if left.shape[1] != right.shape[0]:
-        raise InputError(
-            f"product_spectrum: b {left.shape} and a {right.shape} do not fit: b has to have r columns, a r rows"
-        )
+        raise InputError(f"product_spectrum: b needs r columns and a r rows, got shapes {left.shape} and {right.shape}")
     s = float(real("product_spectrum", "scale", scale, -np.inf, np.inf, open_low=True, open_high=True))
     return core_spectrum(triangle(left), triangle(right.T), s)
 
@@ -92,7 +90,8 @@ def triangle(factor: Array) -> Array:
 
 def core_spectrum(r_b: Array, r_a: Array, scale: float) -> Spectrum:
     """The singular values of s R_B R_A^T, whose factors are brought to norm 1 before they are multiplied."""
-    norm_b, norm_a = float(np.linalg.norm(r_b)), float(np.linalg.norm(r_a))
+    with np.errstate(over="ignore"):
+        norm_b, norm_a = float(np.linalg.norm(r_b)), float(np.linalg.norm(r_a))
     unit = abs(scale) * norm_b * norm_a
     if not math.isfinite(unit):
         raise InputError("product_spectrum: scale, b and a multiply to more than float64 holds")

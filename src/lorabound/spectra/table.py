@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from itertools import takewhile
 from pathlib import Path
 
 from rich import box
@@ -18,6 +17,7 @@ _HEADS = (
     "||A||_2",
 )  # fmt: skip
 _FOOT_FROM = 40  # rows beyond which the heads no longer stand on the screen when the table ends
+_NO_LIMIT = 1000  # columns
 _LEGEND = (
     "Of the update s B A: spectral norm = the most it lengthens an input; stable rank = (Frobenius / spectral norm)^2 "
     "and effective rank = exp(entropy of its singular values) count the directions it uses: far below r, rank is "
@@ -41,7 +41,7 @@ def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     # A file or a pipe has no width to fit.
-    console.print(table, width=None if console.is_terminal else console.measure(table).maximum, crop=False)
+    (console if console.is_terminal else Console(file=console.file, width=_NO_LIMIT)).print(table)
     console.print(_LEGEND, highlight=False, markup=False, style="dim")
     if spectra.left_out:
         first = ", ".join(spectra.left_out[:2]) + (", ..." if len(spectra.left_out) > 2 else "")
@@ -87,15 +87,16 @@ def short_names(names: list[str]) -> tuple[list[str], str]:
     (['0.q', '1.q', '1.v'], 'h.*.attn.*')
     """
     parts = [name.split(".") for name in names]
-    shortest = min(map(len, parts))
-    if shortest == max(map(len, parts)):
-        shared = {i for i, words in enumerate(zip(*parts, strict=True)) if len(set(words)) == 1}
-    else:  # only the beginnings can be compared
-        shared = set(takewhile(lambda i: len({words[i] for words in parts}) == 1, range(shortest - 1)))
-    if not shared or len(shared) == len(parts[0]):
+    shortest, even = min(map(len, parts)), len(set(map(len, parts))) == 1
+    same = [i for i in range(shortest) if len({words[i] for words in parts}) == 1]
+    if not even:  # only the beginnings can be compared
+        same = [i for place, i in enumerate(same) if place == i]
+    shared = set(same) - (set() if even and len(same) < shortest else {shortest - 1})
+    if not shared:
         return names, ""
     short = [".".join(word for i, word in enumerate(words) if i not in shared) for words in parts]
-    return short, ".".join(word if i in shared else "*" for i, word in enumerate(parts[0]))
+    pattern = [word if i in shared else "*" for i, word in enumerate(parts[0])]
+    return short, ".".join(pattern if even else [*pattern[: len(shared)], "*"])
 
 
 def _cells(layer: LayerSpectrum) -> list[str]:
