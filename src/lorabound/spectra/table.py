@@ -13,7 +13,7 @@ from lorabound.errors import InputError
 from lorabound.spectra.adapter import AdapterSpectra, LayerSpectrum
 
 _HEADS = (
-    "layer", "size\nof W", "r", "scale", "spectral\nnorm", "Frob.\nnorm", "stable\nrank", "effect.\nrank", "||B||_F",
+    "layer", "size\nof W", "r", "scale", "spectr.\nnorm", "Frob.\nnorm", "stable\nrank", "eff.\nrank", "||B||_F",
     "||A||_2",
 )  # fmt: skip
 _FOOT_FROM = 40  # rows beyond which the heads no longer stand on the screen when the table ends
@@ -21,7 +21,7 @@ _NO_LIMIT = 1000  # columns
 _LEGEND = (
     "Of the update s B A: spectral norm = the most it lengthens an input; stable rank = (Frobenius / spectral norm)^2 "
     "and effective rank = exp(entropy of its singular values) count the directions it uses: far below r, rank is "
-    "not used. s = scale; ||B||_F and ||A||_2 enter the bounds."
+    "not used. s = scale; ||B||_F and ||A||_2 enter the bounds of freeze_a."
 )
 
 
@@ -29,7 +29,9 @@ def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
     """Print one row a layer, what the columns mean, and the totals."""
     layers = spectra.layers
     names, pattern = short_names([layer.name for layer in layers])
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_footer=len(layers) > _FOOT_FROM)
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), show_footer=len(layers) > _FOOT_FROM
+    )
     for head in _HEADS:
         table.add_column(
             head, head, justify="left" if head == "layer" else "right", no_wrap=head != "layer", overflow="fold"
@@ -107,16 +109,16 @@ def _cells(layer: LayerSpectrum) -> list[str]:
         f"{layer.scale:.4g}",
         _digits(update.spectral_norm),
         _digits(update.frobenius_norm),
-        f"{update.stable_rank:.2f}",
-        f"{update.effective_rank:.2f}",
+        _digits(update.stable_rank, 3),
+        _digits(update.effective_rank, 3),
         _digits(layer.b.frobenius_norm),
         _digits(layer.a.spectral_norm),
     ]
 
 
-def _digits(value: float) -> str:
-    """Four of them, trailing zeros too, so that columns align."""
-    return f"{value:#.4g}".rstrip(".") if value else "0"
+def _digits(value: float, count: int = 4) -> str:
+    """That many, trailing zeros too, so that columns align."""
+    return f"{value:#.{count}g}".rstrip(".") if value else "0"
 
 
 def _count(number: int, noun: str) -> str:
