@@ -153,6 +153,7 @@ def made_by_peft(folder, dtype=torch.float32, **options):
     {},
     {"use_rslora": True},
     {"rank_pattern": {"layers.1.q": 2, "v": 11}, "alpha_pattern": {"q": 5, r"layers\.[02]\.v": 1}},
+    {"alpha_pattern": {"ayers.0.q": 1, "layers": 2, "layers.1": 3, ".*1.v": 4, "1.v": 5}},  # three match no name
     {"use_rslora": True, "rank_pattern": {"^layers.2.v": 1}, "alpha_pattern": {"layers.2.v": 3}},
     {"target_modules": ["c"], "fan_in_fan_out": True},
     {"bias": "all", "modules_to_save": ["head"], "lora_bias": False},
@@ -215,14 +216,14 @@ def test_what_is_no_linear_factor_is_left_out_and_told(tmp_path, capsys):
 
 
 def small(folder, layers=2, d=6, rank=2, dtype=np.float32, name="model.layers.{}.self_attn.q_proj", **config):
-    """A PEFT folder written by hand."""
+    """A PEFT folder written by hand; B is (d + 3, r)."""
     folder.mkdir()
     random = np.random.default_rng(0)
     tensors = {}
     for i in range(layers):
         prefix = "base_model.model." + name.format(i)
         tensors[f"{prefix}.lora_A.weight"] = random.standard_normal((rank, d), dtype=np.float32).astype(dtype)
-        tensors[f"{prefix}.lora_B.weight"] = random.standard_normal((d, rank), dtype=np.float32).astype(dtype)
+        tensors[f"{prefix}.lora_B.weight"] = random.standard_normal((d + 3, rank), dtype=np.float32).astype(dtype)
     save_file(tensors, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 4, **config}))
     return folder
@@ -238,6 +239,7 @@ def small(folder, layers=2, d=6, rank=2, dtype=np.float32, name="model.layers.{}
     ({"peft_type": "LOHA"}, "peft_type is 'LOHA', only LORA is supported"),
     ({"lora_alpha": None}, "lora_alpha is missing or not a number"),
     ({"lora_alpha": math.inf}, "lora_alpha is missing or not a number"),
+    ({"lora_alpha": 10**400}, "lora_alpha is missing or not a number"),
     ({"alpha_pattern": {"q_proj": "big"}}, "lora_alpha is missing or not a number"),
     ({"alpha_pattern": {"(": 3}}, "alpha_pattern must map regular expressions to numbers"),
     ({"alpha_pattern": [3]}, "alpha_pattern must map regular expressions to numbers"),
@@ -252,13 +254,13 @@ def test_configurations_that_change_the_meaning_are_refused(tmp_path, read, conf
 @pytest.mark.parametrize("read", [inspect_adapter, load_adapter])
 @pytest.mark.parametrize(("changes", "message"), [
     ({"lora_A.weight": np.full((2, 6), np.nan, np.float32)}, r"layers.0.self_attn.q_proj.lora_A.weight holds values that are not finite"),
-    ({"lora_B.weight": np.full((6, 2), 1e300)}, "lora_B.weight holds values that are not finite"),
-    ({"lora_B.weight": np.ones((6, 2), np.int8)}, "lora_B.weight is I8, expected one of F64, F32, F16, BF16"),
-    ({"lora_B.weight": np.ones((6, 3), np.float32)}, "needs lora_A .* of one rank r"),
+    ({"lora_B.weight": np.full((9, 2), 1e300)}, "lora_B.weight holds values that are not finite"),
+    ({"lora_B.weight": np.ones((9, 2), np.int8)}, "lora_B.weight is I8, expected one of F64, F32, F16, BF16"),
+    ({"lora_B.weight": np.ones((9, 3), np.float32)}, "needs lora_A .* of one rank r"),
     ({"lora_B.weight": np.ones((0, 2), np.float32)}, "needs lora_A .* of one rank r"),
     ({"lora_B.weight": None}, "needs lora_A .* of one rank r"),
     ({"lora_diag": np.ones(2, np.float32)}, "lora_diag is not known: it may change what A and B of its layer do"),
-    ({"lora_magnitude_vector": np.ones(6, np.float32)}, "lora_magnitude_vector is not known"),
+    ({"lora_magnitude_vector": np.ones(9, np.float32)}, "lora_magnitude_vector is not known"),
 ])  # fmt: skip
 def test_factors_that_cannot_be_are_named(tmp_path, read, changes, message):
     path = small(tmp_path / "adapter") / "adapter_model.safetensors"
@@ -334,7 +336,20 @@ def test_the_csv_holds_every_layer_in_the_order_of_the_model(tmp_path):
         assert float(row["frobenius_norm"]) == pytest.approx(2 * np.linalg.norm(b @ a), rel=1e-12)
         assert float(row["b_frobenius_norm"]) == pytest.approx(np.linalg.norm(b), rel=1e-12)
         assert float(row["a_spectral_norm"]) == pytest.approx(np.linalg.norm(a, 2), rel=1e-12)
-        assert (row["d_out"], row["d_in"], row["rank"], row["scale"]) == ("6", "6", "2", "2.0")
+        assert (row["d_out"], row["d_in"], row["rank"], row["scale"]) == ("9", "6", "2", "2.0")
+
+
+def test_the_largest_update_is_the_one_of_the_largest_spectral_norm(tmp_path):
+    """Frobenius norms order these two layers the other way round."""
+    tensors = {}
+    for name, sigma in {"wide": [2.0, 2.0, 2.0], "steep": [3.0, 0.0, 0.0]}.items():
+        b, a = of_norms(np.array(sigma))
+        tensors |= {f"base_model.model.{name}.lora_{x}.weight": factor for x, factor in (("A", a), ("B", b))}
+    folder = small(tmp_path / "adapter", rank=3, lora_alpha=3)
+    save_file(
+        {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, folder / "adapter_model.safetensors"
+    )
+    assert inspect_adapter(folder).largest.name == "steep"
 
 
 @pytest.mark.parametrize("name", [
@@ -345,22 +360,23 @@ def test_the_table_fits_and_loses_nothing(tmp_path, name, layers, terminal):
     spectra = inspect_adapter(small(tmp_path / "adapter", layers=layers, name=name))
     file = io.StringIO()
     print_spectra(
-        spectra, Console(file=file, width=100 if terminal else 80, force_terminal=terminal, color_system=None)
+        spectra, Console(file=file, width=100 if terminal else 60, force_terminal=terminal, color_system=None)
     )
     lines = [line.rstrip() for line in file.getvalue().splitlines()]
     assert "…" not in file.getvalue()
     if terminal:
         assert max(map(len, lines[1:])) <= 100
-    rows = [line for line in lines if " 6x6 " in line]
+    rows = [line for line in lines if " 9x6 " in line]
     assert len(rows) == layers
     for i, (row, layer) in enumerate(zip(rows, spectra.layers, strict=True)):
         cells = row.split()
         assert cells[0] == (str(i) if layers > 1 else name.split(".")[-1])
         assert float(cells[4]) == pytest.approx(layer.update.spectral_norm, rel=1e-3)
         assert float(cells[-2]) == pytest.approx(layer.b.frobenius_norm, rel=1e-3)
+        assert float(cells[-1]) == pytest.approx(layer.a.spectral_norm, rel=1e-3)
     assert sum("||B||_F" in line and "size" in line for line in lines) == (layers > 40)  # the heads again at the end
     end = " ".join(lines[-3:] if terminal else lines)
-    assert f"{24 * layers:,} parameters: {12 * layers:,} in B, {12 * layers:,} in A" in " ".join(end.split())
+    assert f"{30 * layers:,} parameters: {18 * layers:,} in B, {12 * layers:,} in A" in " ".join(end.split())
     assert spectra.largest.name in file.getvalue()
     assert spectra.largest.update.spectral_norm == max(layer.update.spectral_norm for layer in spectra.layers)
 
@@ -435,4 +451,4 @@ def test_a_7b_adapter_in_ten_seconds_and_a_gibibyte(tmp_path, dtype):
     assert heavy == "[]"
     assert seconds < 10
     assert gib < 1
-    assert "67,108,864 parameters" in " ".join(output.split())
+    assert "67,133,440 parameters" in " ".join(output.split())

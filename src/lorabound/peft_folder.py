@@ -188,7 +188,7 @@ def _scale(config: dict[str, Any], module: str, rank: int, path: Path) -> float:
     alpha = _by_module(config, "alpha_pattern", module, config.get("lora_alpha"), path)
     try:
         alpha = float(alpha)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         alpha = math.nan
     if not math.isfinite(alpha):
         raise AdapterError(f"{path}: lora_alpha is missing or not a number")
