@@ -145,6 +145,22 @@ def export(
     out.print(f"{count} runs -> {file}", highlight=False, markup=False, soft_wrap=True)
 
 
+@app.command()
+def inspect(
+    adapter: Annotated[Path, typer.Argument(help="Folder of a PEFT LoRA adapter, or its safetensors file.")],
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row a layer to this CSV file.")] = None,
+) -> None:
+    """Show size and used rank of every update of a LoRA adapter."""
+    from lorabound.spectra import inspect_adapter, print_spectra, write_spectra
+
+    spectra = inspect_adapter(adapter)
+    if csv:
+        write_spectra(spectra, csv)
+    print_spectra(spectra, out)
+    if csv:
+        out.print(f"{len(spectra.layers)} layers -> {csv}", highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def _progress() -> Iterator[Observer]:
     """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""

@@ -11,7 +11,6 @@ does not. Only safetensors are read; a pickle is refused.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shutil
@@ -22,29 +21,23 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
-from safetensors.torch import load_file  # reads bfloat16, which NumPy has not
 
 from lorabound.adapters.adapter import Adapter, Factors
 from lorabound.adapters.frozen import random_factor
 from lorabound.errors import AdapterError
 from lorabound.notation import Law, Mode
+from lorabound.peft_folder import CONFIG, WEIGHTS, open_adapter, read_json
 
-CONFIG, WEIGHTS, OURS = "adapter_config.json", "adapter_model.safetensors", "lorabound.json"
-_KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
+OURS = "lorabound.json"
 
-# PEFT options that change what the adapted layer computes, and the values under which they do not.
+# PEFT options that leave s B A alone and change something else in the model, and the values under which they do not.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False, None),
     "fan_in_fan_out": (False, None),
     "bias": ("none", None),
     "lora_bias": (False, None),
     "modules_to_save": (None, []),
-    "target_parameters": (None, []),
     "trainable_token_indices": (None, [], {}),
     "layer_replication": (None, []),
-    # The other initializations (PiSSA, OLoRA, LoftQ, CorDA, ...) also change the frozen weight W itself.
-    "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
-    "use_qalora": (False, None),
     "alora_invocation_tokens": (None, []),
 }
 
@@ -107,31 +100,22 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
             computes (DoRA, biases, trained heads, ...), or a frozen factor that is not the one recorded.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise AdapterError(f"no adapter folder at {folder}")
-    if not (folder / WEIGHTS).is_file():
-        pickles = sorted(path.name for ext in ("*.bin", "*.pt", "*.pth", "*.pkl") for path in folder.glob(ext))
-        if pickles:
-            raise AdapterError(
-                f"{folder / pickles[0]} is a pickle, which can run code when it is read: "
-                f"save the adapter as {WEIGHTS} (PEFT does by default)"
-            )
-        raise AdapterError(f"{folder} holds no {WEIGHTS}: it is not a PEFT adapter folder")
-    config = _read_json(folder / CONFIG)
-    if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}, only LORA is supported")
+    if folder.is_file():
+        raise AdapterError(f"{folder} is a file: name the adapter folder it stands in")
+    source = open_adapter(folder)
     for option, harmless in _UNSUPPORTED.items():
-        if config.get(option) not in harmless:
-            raise AdapterError(f"{folder / CONFIG}: {option} = {config[option]!r} is not supported")
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise AdapterError(f"{folder / WEIGHTS} cannot be read ({error}): the file is damaged or unfinished") from None
-    layers = _pair_factors(tensors, config, folder / WEIGHTS)
+        if source.config.get(option) not in harmless:
+            raise AdapterError(f"{folder / CONFIG}: {option} = {source.config[option]!r} is not supported")
+    for other in source.others:
+        raise AdapterError(f"{source.weights}: tensor {other.key} {other.shape} is not a LoRA factor of a linear layer")
+    layers = {
+        name: Factors(a.astype(np.float32, copy=False), b.astype(np.float32, copy=False), scale)
+        for name, b, a, scale in source.factors()
+    }
     if not (folder / OURS).is_file():
         return Adapter(layers, mode)
     try:
-        provenance = _Provenance.model_validate(_read_json(folder / OURS))
+        provenance = _Provenance.model_validate(read_json(folder / OURS))
     except ValidationError as error:
         first = error.errors()[0]
         raise AdapterError(f"{folder / OURS}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -161,42 +145,6 @@ def _drawn_from_seed(adapter: Adapter) -> bool:
     )
 
 
-def _pair_factors(tensors: dict[str, Any], config: dict[str, Any], path: Path) -> dict[str, Factors]:
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for key, tensor in tensors.items():
-        match = _KEY.match(key)
-        if match is None or tensor.ndim != 2:
-            raise AdapterError(f"{path}: tensor {key} {tuple(tensor.shape)} is not a LoRA factor of a linear layer")
-        found.setdefault(match["module"], {})[match["factor"]] = tensor.float().numpy()
-    if not found:
-        raise AdapterError(f"{path} holds no LoRA factors")
-    layers = {}
-    for module, pair in found.items():
-        if len(pair) != 2 or pair["A"].shape[0] != pair["B"].shape[1]:
-            raise AdapterError(f"{path}: {module} needs lora_A (r, d_in) and lora_B (d_out, r) of one rank r")
-        if not all(np.isfinite(factor).all() for factor in pair.values()):
-            raise AdapterError(f"{path}: {module} holds values that are not finite: the training run diverged")
-        layers[module] = Factors(pair["A"], pair["B"], _scale(config, module, pair["A"].shape[0], path))
-    return layers
-
-
-def _scale(config: dict[str, Any], module: str, rank: int, path: Path) -> float:
-    """PEFT's scale of one module: alpha / r, or alpha / sqrt(r) with rsLoRA."""
-    try:
-        alpha = float(_pattern(config.get("alpha_pattern"), module, config["lora_alpha"]))
-    except (KeyError, TypeError, ValueError):
-        raise AdapterError(f"{path.with_name(CONFIG)}: lora_alpha is missing or not a number") from None
-    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-def _pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
-    """PEFT's rule for alpha_pattern: the first key that matches the end of the name. Ranks are read off the factors."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
-
-
 def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
     ranks = {name: f.rank for name, f in adapter.layers.items()}
     alphas = {name: _tidy(f.scale * f.rank) for name, f in adapter.layers.items()}
@@ -222,13 +170,3 @@ def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
 
 def _tidy(alpha: float) -> int | float:
     return int(alpha) if alpha == int(alpha) else alpha
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path} cannot be read ({error})") from None
-    if not isinstance(record, dict):
-        raise AdapterError(f"{path}: expected a JSON object")
-    return record
