@@ -1,9 +1,11 @@
 # make demo: the whole job on a real model and real words, ending with the table and the page.
-# make test: the fast tests. Both build .venv first when it is missing or out of date.
+# make test: the fast tests.
+# make bench: the sweep against a plain PEFT loop, and how its time grows; wants a quiet machine.
+# All build .venv first when it is missing or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow bench lint clean
 demo: .venv/installed
 	$(BIN)/lorabound sweep recipes/demo.yaml --out demo-out
 
@@ -12,6 +14,10 @@ test: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/pytest -m slow
+
+bench: .venv/installed
+	$(BIN)/python bench/compare.py --out bench-out
+	$(BIN)/python bench/scaling.py --out bench-out
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -27,4 +33,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo-out
+	rm -rf .venv demo-out bench-out

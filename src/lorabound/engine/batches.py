@@ -19,7 +19,7 @@ from jaxtyping import Int
 Index = Int[np.ndarray, " _"]
 
 # Tokens a pass may hold: enough to fill the matrix units, few enough for activations to stay near the caches.
-TOKENS_PER_PASS = 4096
+TOKENS_PER_PASS = 2048
 # The start-up of a pass, in tokens that could have been computed meanwhile (a small encoder on a CPU).
 _START_UP = 64
 

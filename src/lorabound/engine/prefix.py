@@ -9,6 +9,7 @@ since a stored output needs no gradient.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,12 +27,17 @@ from lorabound.models import TokenizedTexts
 
 @runtime_checkable
 class Classifier(Protocol):
-    """What the engine asks of a model: adapters attach to ``module``, examples go in as rows of ``inputs``."""
+    """What the engine asks of a model: adapters attach to ``module``, examples go in as rows of ``inputs``.
+
+    ``twin`` is the same classifier on a copy of the module that shares its weights.
+    """
 
     @property
     def module(self) -> nn.Module: ...
 
     def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]: ...
+
+    def twin(self) -> Classifier: ...
 
 
 class WithPrefix:
@@ -60,10 +66,8 @@ class WithPrefix:
             room: bytes of memory it may take. Beyond them only the outputs that are not products of an adapted
                 layer are kept, and if these are still too many they go to a file in ``folder``.
         """
-        self.module = classifier.module
+        self.interrupted = False  # set from another thread: the next pass raises KeyboardInterrupt
         self._classifier = classifier
-        self._replaced: dict[str, nn.Module] = {}
-        self._stubs: dict[str, _Replay] = {}
         self._stored: dict[TokenizedTexts, _Stored] = {}
         done, self.names = _prefix(classifier, adapted, inputs[0])
         n_tokens = [int(i.lengths.sum()) for i in inputs]
@@ -79,32 +83,43 @@ class WithPrefix:
             store = {name: _empty(n, done[name], where) for name in self.names}
             self._stored[texts] = _Stored(np.cumsum(texts.lengths) - texts.lengths, store)
             self._compute(texts)
-        for name, output in done.items():
-            original = self.module.get_submodule(name)
-            self._replaced[name] = original
-            self._stubs[name] = _ReplayLinear(original) if isinstance(original, nn.Linear) else _ReplayModule(original)
-            self._stubs[name].output = output
+        self._outputs = done
+
+    def twin(self) -> WithPrefix:
+        """The same stored prefix on a copy of the model that shares its weights: for another thread."""
+        twin = copy.copy(self)
+        twin._classifier = self._classifier.twin()
+        return twin
+
+    @property
+    def module(self) -> nn.Module:
+        return self._classifier.module
 
     def __enter__(self) -> WithPrefix:
-        self._set(self._stubs)
+        self._replaced = {name: self.module.get_submodule(name) for name in self._outputs}
+        self._stubs = {
+            name: _ReplayLinear(module) if isinstance(module, nn.Linear) else _ReplayModule(module)
+            for name, module in self._replaced.items()
+        }
+        for name, stub in self._stubs.items():
+            self.module.set_submodule(name, stub)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._set(self._replaced)
-
-    def _set(self, modules: dict[str, Any]) -> None:
-        for name, module in modules.items():
+        for name, module in self._replaced.items():
             self.module.set_submodule(name, module)
 
     def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]:
         """Class scores of the rows ``index``, their prefix looked up."""
+        if self.interrupted:
+            raise KeyboardInterrupt
         stored = self._stored[inputs]
         lengths = inputs.lengths[index]
         width = int(lengths.max())
         token = stored.starts[index][:, None] + np.minimum(np.arange(width), lengths[:, None] - 1)
         flat = torch.from_numpy(token.reshape(-1))
         for name, stub in self._stubs.items():
-            stub.rows = stub.output.rebuild(stored.values.get(name), flat, (len(index), width))
+            stub.rows = self._outputs[name].rebuild(stored.values.get(name), flat, (len(index), width))
         return self._classifier.logits(inputs, index)
 
     @torch.no_grad()
@@ -150,21 +165,20 @@ class _Stored:
     values: dict[str, Tensor]
 
 
-class _Replay:
+class _Replay(nn.Module):
     """Stands in for a module: returns what it is given."""
 
-    output: _Output
     rows: Any = None
 
     def forward(self, *_: Any, **__: Any) -> Any:
         return self.rows
 
 
-class _ReplayModule(_Replay, nn.Module):
+class _ReplayModule(_Replay):
     """Keeps attributes that a model reads from its parts, such as a layer's kind, within reach."""
 
     def __init__(self, original: nn.Module) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.__dict__["original"] = original  # not registered: names of the skipped modules are gone meanwhile
 
     def __getattr__(self, name: str) -> Any:

@@ -8,6 +8,7 @@ Without an adapter this is the zero-shot classifier: rank 0 of every table.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,6 +102,13 @@ class PromptClassifier:
     def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]:
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
         return self.logit_scale * self._embed(*inputs.batch(index)) @ self.prototypes.T
+
+    def twin(self) -> PromptClassifier:
+        """The same classifier on a copy of the module that shares its weights: for another thread."""
+        twin = copy.copy(self)
+        shared = {id(weight): weight for weight in (*self.module.parameters(), *self.module.buffers())}
+        twin.module = copy.deepcopy(self.module, dict(shared))
+        return twin
 
     def _embed(self, ids: Int[Tensor, "rows t"], mask: Int[Tensor, "rows t"]) -> Float[Tensor, "rows width"]:
         ids, mask = ids.to(self.device), mask.to(self.device)

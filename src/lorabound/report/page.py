@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         level=f"{1 - DELTA:.0%}",
         bits=BITS,
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        bundle=vl_convert.javascript_bundle(vl_version=vega_lite),  # type: ignore[call-arg]
+        bundle=_bundle(vega_lite),
     )
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -82,3 +84,18 @@ def _exponent_rows(summary: Summary) -> list[list[str]]:
         ]
         for (axis, mode, fixed), texts in lines.items()
     ]
+
+
+def _bundle(vega_lite: str) -> str:
+    """The scripts that draw the charts; kept in the user's cache, since putting them together takes two seconds."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabound"
+    path = cache / f"vega-{version('vl-convert-python')}-{vega_lite}.js"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text(encoding="utf-8")
+    bundle = str(vl_convert.javascript_bundle(vl_version=vega_lite))  # type: ignore[call-arg]
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        draft.write_text(bundle, encoding="utf-8")
+        draft.replace(path)
+    return bundle

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from lorabound.errors import InputError
 
@@ -69,9 +69,9 @@ def crossed_mean(test_losses: ArrayLike, offsets: ArrayLike = 0.0, level: float 
     values = losses.mean(axis=1) - np.broadcast_to(np.asarray(offsets, dtype=np.float64), (n_seeds,))
     mean = float(values.mean())
     se_test = float(losses.mean(axis=0).std(ddof=1)) / math.sqrt(n_test)
-    half = float(stats.t.isf((1 - level) / 2, n_test - 1)) * se_test
+    half = -float(special.stdtrit(n_test - 1, (1 - level) / 2)) * se_test
     se_draw = math.nan
     if n_seeds > 1:
         se_draw = float(values.std(ddof=1)) / math.sqrt(n_seeds)
-        half = math.hypot(half, float(stats.t.isf((1 - level) / 2, n_seeds - 1)) * se_draw)
+        half = math.hypot(half, float(special.stdtrit(n_seeds - 1, (1 - level) / 2)) * se_draw)
     return CrossedMean(mean, se_draw, se_test, mean - half, mean + half, n_seeds, n_test, level)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from lorabound.errors import InputError
 
@@ -78,7 +78,7 @@ def growth_exponent(
     seed_weights = random.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_bootstrap) / n_seeds
     test_weights = random.multinomial(n_test, np.full(n_test, 1 / n_test), n_bootstrap) / n_test
     tail = (1 - level) / 2
-    widen = math.sqrt(n_seeds / (n_seeds - 1)) * float(stats.t.isf(tail, n_seeds - 1) / stats.norm.isf(tail))
+    widen = math.sqrt(n_seeds / (n_seeds - 1)) * float(special.stdtrit(n_seeds - 1, tail) / special.ndtri(tail))
     by_seed = _slope(log_x[:, None], gaps @ seed_weights.T)
     by_test = _slope(log_x[:, None], test.mean(axis=1) @ test_weights.T - train.mean(axis=1)[:, None])
     if np.isnan(by_seed).mean() > tail / 2 or np.isnan(by_test).mean() > tail / 2:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,16 @@ from lorabound.engine import (
     Examples,
     Losses,
     Recipe,
+    Trained,
     WithPrefix,
     allot,
     bytes_per_token,
     evaluate,
     free_bytes,
+    keep_freed_memory,
     n_entries,
+    n_workers,
+    run_in_threads,
     train,
 )
 from lorabound.errors import AdapterError, ModelError, StoreError
@@ -61,6 +66,7 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
         DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; nothing is written.
         StoreError: ``out`` was made by another configuration, or cannot be written.
     """
+    keep_freed_memory()
     observe(Progress(0, 1, 0, 1, "reading the data"))
     test_table = load_table(config.test_data, config.text_column, config.label_column) if config.test_data else None
     table = load_table(config.data, config.text_column, config.label_column)
@@ -111,58 +117,66 @@ class _Sweep:
         def report(part: float, now: str) -> None:
             observe(Progress(work + part, total, n_done, len(runs), now))
 
-        report(0.0, "measuring the zero-shot model")
-        if zero_shots:
-            self.store.add(self._zero_shot(zero_shots))
-            work += sum(map(self._work, zero_shots))
-            n_done += len(zero_shots)
-        if n_done == len(runs):
+        if not missing:
             return
         report(0.0, "storing what the frozen layers compute")
-        with self._with_prefix() as classifier:
-            fits = self._allot(classifier)
-            for whole in stacks_of(runs, fits.width):
-                stack = [run for run in whole if run in missing]
-                if not stack:
-                    continue
-                ranks = sorted({run.rank for run in stack})
-                label = f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
-                here = sum(map(self._work, stack))
-                report(0.0, label)
+        with ExitStack() as models:
+            workers = self._workers(len(runs))
+            for worker in workers:
+                models.enter_context(worker)
+            if zero_shots:
+                report(0.0, "measuring the zero-shot model")
+                self.store.add(self._zero_shot(workers[0], zero_shots))
+                work += sum(map(self._work, zero_shots))
+                n_done += len(zero_shots)
+            fits = self._allot(workers)
+            whole = stacks_of(runs, fits.width, len(workers))
+            stacks = [kept for stack in whole if (kept := [run for run in stack if run in missing])]
+            begun: dict[str, float] = {}  # work done in the stacks that train now
 
-                def on_step(done: int, of: int, here: float = here, label: str = label) -> None:
-                    report(0.9 * here * done / of, label)
+            def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], float]:
+                label, here = _label(stack), sum(map(self._work, stack))
 
-                self._train(classifier, stack, fits.tokens_per_pass, on_step)
-                work += here
+                def on_step(done: int, of: int) -> None:
+                    begun[label] = 0.9 * here * done / of
+                    report(sum(begun.values()), label)
+
+                report(sum(begun.values()), label)
+                return self._train(worker, stack, fits.tokens_per_pass, on_step)
+
+            for stack, (trained, seconds) in run_in_threads(workers, stacks, train_stack):
+                self._write(stack, trained, seconds / len(workers))
+                begun.pop(_label(stack), None)
+                work += sum(map(self._work, stack))
                 n_done += len(stack)
-                report(0.0, label)
-            self.store.note("resources", self._resources(classifier, fits))
+                report(sum(begun.values()), _label(stack))
+            self.store.note("resources", self._resources(workers, fits))
 
-    def _with_prefix(self) -> WithPrefix:
-        """The classifier, with what its frozen layers compute stored in at most half of the memory left."""
-        room = free_bytes(self._budget, self.classifier.device) / 2
-        return WithPrefix(self.classifier, list(self.shapes), [self.pool.inputs, self.test_set.inputs], room, self.out)
+    def _workers(self, n_runs: int) -> list[WithPrefix]:
+        """Models for the threads, with what their frozen layers compute stored in at most half of the memory left."""
+        device, sets = self.classifier.device, [self.pool.inputs, self.test_set.inputs]
+        first = WithPrefix(self.classifier, list(self.shapes), sets, free_bytes(self._budget, device) / 2, self.out)
+        return [first, *(first.twin() for _ in range(n_workers(device, n_runs) - 1))]
 
-    def _allot(self, classifier: Classifier) -> Allotment:
+    def _allot(self, workers: list[WithPrefix]) -> Allotment:
+        """What fits into a worker's share of the memory left."""
         config, rank = self.config, max(self.config.ranks)
         probe = new_adapter(self.shapes, rank, "train_both", 0, config.law, config.alpha_over_r)
-        sets = self.pool.inputs, self.test_set.inputs
-        widest = max(sets, key=lambda inputs: int(inputs.lengths.max()))
-        per_token = bytes_per_token(classifier, widest, probe)
-        room = free_bytes(self._budget, self.classifier.device)
+        widest = max((self.pool.inputs, self.test_set.inputs), key=lambda inputs: int(inputs.lengths.max()))
+        per_token = bytes_per_token(workers[0], widest, probe)
+        room = free_bytes(self._budget, self.classifier.device) / len(workers)
         return allot(room, per_token, n_entries(self.shapes, config.ranks), int(widest.lengths.max()))
 
     @property
     def _budget(self) -> float | None:
         return None if self.config.memory is None else self.config.memory * GIB
 
-    def _resources(self, classifier: WithPrefix, fits: Allotment) -> dict[str, Any]:
+    def _resources(self, workers: list[WithPrefix], fits: Allotment) -> dict[str, Any]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return {
-            "peak_gib": peak / GIB, "budget_gib": self.config.memory, "width": fits.width,
-            "tokens_per_pass": fits.tokens_per_pass, "stored_gib": classifier.n_bytes / GIB,
-            "stored_on_disk": classifier.on_disk,
+            "peak_gib": peak / GIB, "budget_gib": self.config.memory, "workers": len(workers),
+            "width": fits.width, "tokens_per_pass": fits.tokens_per_pass,
+            "stored_gib": workers[0].n_bytes / GIB, "stored_on_disk": workers[0].on_disk,
         }  # fmt: skip
 
     def _work(self, run: Run) -> float:
@@ -170,21 +184,22 @@ class _Sweep:
         training = 2 * self.config.epochs * run.n_train if run.rank else 0
         return training + run.n_train + len(self.test_set.labels)
 
-    def _zero_shot(self, runs: list[Run]) -> list[Row]:
+    def _zero_shot(self, classifier: Classifier, runs: list[Run]) -> list[Row]:
         """The model without adapters; the test set is measured once for all training sizes."""
-        test = evaluate(self.classifier, self.test_set.inputs, self.test_set.labels)[0]
+        test = evaluate(classifier, self.test_set.inputs, self.test_set.labels)[0]
         if not test.finite:
             raise ModelError(f"the zero-shot losses of {self.config.model} are not finite: lower logit_scale")
         rows = []
         for run in runs:
             start = time.perf_counter()
-            fitted = evaluate(self.classifier, self.pool.inputs, self.pool.labels[: run.n_train])[0]
+            fitted = evaluate(classifier, self.pool.inputs, self.pool.labels[: run.n_train])[0]
             rows.append(self._row(run, 0, time.perf_counter() - start, (fitted, test)))
         return rows
 
     def _train(
         self, classifier: Classifier, stack: list[Run], tokens: int, on_step: Callable[[int, int], None]
-    ) -> None:  # fmt: skip
+    ) -> tuple[list[Trained], float]:
+        """The trained runs of a stack, and the seconds it took."""
         config = self.config
         start = time.perf_counter()
         recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
@@ -195,19 +210,23 @@ class _Sweep:
         seeds = [run.seed for run in stack]
         train_set = self.pool.head(stack[0].n_train)
         trained = train(classifier, train_set, self.test_set, adapters, seeds, recipe, on_step, tokens)
-        seconds = (time.perf_counter() - start) / len(stack)
+        return trained, time.perf_counter() - start
+
+    def _write(self, stack: list[Run], trained: list[Trained], seconds: float) -> None:
+        """Adapters first, then the rows of the whole stack in one transaction."""
         rows = []
         for run, result in zip(stack, trained, strict=True):
             if result.diverged:
-                rows.append(self._row(run, result.adapter.n_params, seconds, None))
+                rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), None))
                 continue
             try:
-                save_adapter(result.adapter, self.out / ADAPTERS / run.name, config.model)
+                save_adapter(result.adapter, self.out / ADAPTERS / run.name, self.config.model)
             except AdapterError as error:
                 raise StoreError(
                     f"{error}; the runs already stored are safe, make room and run the same command again to go on"
                 ) from None
-            rows.append(self._row(run, result.adapter.n_params, seconds, (result.train, result.test)))
+            losses = result.train, result.test
+            rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), losses))
         self.store.add(rows)
 
     def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
@@ -224,6 +243,11 @@ class _Sweep:
             train_ce=train.cross_entropy, test_ce=test.cross_entropy,
             test_errors=test.errors, test_log_losses=test.log_losses,
         )  # fmt: skip
+
+
+def _label(stack: list[Run]) -> str:
+    ranks = sorted({run.rank for run in stack})
+    return f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
 
 
 def _about(config: SweepConfig, data: Split, classifier: PromptClassifier, test_set: Examples) -> dict[str, Any]:

@@ -41,15 +41,17 @@ def runs_of(config: SweepConfig) -> list[Run]:
     return runs
 
 
-def stacks_of(runs: list[Run], width: int) -> list[list[Run]]:
+def stacks_of(runs: list[Run], width: int, n_workers: int = 1) -> list[list[Run]]:
     """Runs that train together: one training size, at most ``width``, neighbours in rank.
 
-    Close ranks in a stack leave little of it to padding.
+    Close ranks in a stack leave little of it to padding. Each size has a multiple of ``n_workers`` stacks where it
+    has that many runs, so that no worker is idle.
     """
     stacks = []
     for n_train in sorted({run.n_train for run in runs}):
         here = sorted((run for run in runs if run.n_train == n_train and run.rank), key=lambda run: run.rank)
-        count = -(-len(here) // width)
+        rounds = -(-len(here) // (width * n_workers))
+        count = min(len(here), rounds * n_workers)
         cuts = [part * len(here) // count for part in range(count + 1)]
         stacks += [here[start:end] for start, end in pairwise(cuts)]
     return stacks
