@@ -63,20 +63,20 @@ def test_the_fit_is_that_of_scipy():
 ])  # fmt: skip
 @pytest.mark.parametrize("where", ["inside", "outside"])
 def test_prediction_interval_covers(cells, misfit, spread, n_seeds, where):
-    """600 pilots and one more measured cell each: misses of the 80% interval may not exceed 20% (binomial, 1e-4)."""
+    """300 pilots and one more measured cell each: misses of the 80% interval may not exceed 20% (binomial, 1e-4)."""
     random = np.random.default_rng(4)
     r, n = axes(cells)
     alone = len(set(r)) == 1
     new = [(4 if alone else 1.5, 100)] if where == "inside" else [(4 if alone else 2 * r.max(), 4 * n.max())]
     misses = tried = 0
-    for _ in range(600):
+    for _ in range(300):
         gaps = measured(random, law(cells), misfit, spread, n_seeds)
         if np.any(gaps.mean(axis=1) <= 0):
             continue
         interval = fit_power_law(r, n, gaps).predict(*new[0])
         tried += 1
         misses += not interval.low <= measured(random, law(new), misfit, spread, n_seeds).mean() <= interval.high
-    assert tried > 590
+    assert tried > 290
     assert scipy_stats.binom.sf(misses - 1, tried, 0.2) > 1e-4, misses
 
 

@@ -10,16 +10,30 @@ from lorabound.stats.forecast import (
     leave_one_cell_out,
 )
 from lorabound.stats.growth import Exponent, growth_exponent
+from lorabound.stats.variance import (
+    Component,
+    SharedNoise,
+    SingleRun,
+    VarianceComponents,
+    shared_test_noise,
+    variance_components,
+)
 
 __all__ = [
+    "Component",
     "CrossedMean",
     "Exponent",
     "HeldOut",
     "PowerLaw",
     "Prediction",
+    "SharedNoise",
+    "SingleRun",
+    "VarianceComponents",
     "crossed_mean",
     "fit_power_law",
     "growth_exponent",
     "leave_largest_out",
     "leave_one_cell_out",
+    "shared_test_noise",
+    "variance_components",
 ]
