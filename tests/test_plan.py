@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -150,6 +151,11 @@ def test_a_pilot_is_extrapolated(tmp_path):
     assert "Forecast, freeze_b: none, the pilot has no run of this mode." in words
     assert "measured in the pilot: freeze_a r=4 minus train_both r=2" in words
     assert "Forecast: no guarantee." in words
+    assert "!" not in words.split("Forecast, ")[0]
+    # 2 (16/64)^0.5 = 1 is above the test error of 0.5, which no gap exceeds
+    high = " ".join(text_of(make_plan({"l": (16, 16)}, ["train_both"], [16], [64], pilot=plan.pilot)).split())
+    assert re.search(r"train_both 16 512 64 \S+ \S+ \d\.\d+! \[", high)
+    assert "! above 0.500, the pilot's largest test error" in high
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def _title(plan: Plan) -> str:
 def _row(row: Row, plan: Plan) -> list[str]:
     at = row.limits
     cells = [at.mode, str(at.rank), f"{at.n_params:,}", f"{at.n_train:,}", _bound(at.guarantee), _bound(at.average)]
-    return [*cells, _prediction(row.forecast)] if plan.pilot else cells
+    return [*cells, _prediction(row.forecast, plan.pilot.ceiling)] if plan.pilot else cells
 
 
 def _bound(bound: Bound) -> str:
@@ -76,12 +76,12 @@ def _bound(bound: Bound) -> str:
     return f"{value:.3g}*" if bound.vacuous else f"{value:.3f}"
 
 
-def _prediction(forecast: Prediction | None) -> str:
+def _prediction(forecast: Prediction | None, ceiling: float) -> str:
     if forecast is None:
         return "none"
+    over = "!" if forecast.value > ceiling else ""
     if math.isnan(forecast.low):
-        return f"{forecast.value:.3f} [no interval]"
-    over = "!" if forecast.value >= 1 else ""
+        return f"{forecast.value:.3f}{over} [no interval]"
     return f"{forecast.value:.3f}{over} [{forecast.low:.3f}, {forecast.high:.3f}]"
 
 
@@ -101,7 +101,8 @@ def _guideline(plan: Plan) -> list[str]:
         return []
     n = plan.rows[-1].limits.n_train
     lines = [
-        f"Freeze A and double the rank, at about equal parameters (N = {n:,}; the guarantee counts parameters only):"
+        "Freeze A and double the rank: equal parameters where the layers are square, and the guarantee counts nothing "
+        f"else (N = {n:,}):"
     ]
     lines += [
         "  " + "; ".join(
@@ -200,7 +201,8 @@ def _reading(plan: Plan) -> list[str]:
         lines.append(
             "Forecast: no guarantee. A power law fitted to the pilot's gaps in 0-1 error says what one more cell would "
             f"measure, with as many seeds, on the same {n_test} test examples and from the same training pool. Far "
-            "beyond the pilot's ranks and N it is an assumption. N, forecast: at even odds. ! 1 or more: the law "
-            "cannot hold there."
+            "beyond the pilot's ranks and N it is an assumption. N, forecast: at even odds. ! above "
+            f"{plan.pilot.ceiling:.3f}, the pilot's largest test error: a gap is never above the test error, so the "
+            "law cannot go on so far."
         )
     return lines

@@ -45,6 +45,11 @@ class Pilot:
     def n_classes(self) -> int:
         return len(self.summary.about["classes"])
 
+    @property
+    def ceiling(self) -> float:
+        """The largest test error of a cell: a gap, test minus training error, is never above the test error."""
+        return max(cell.test["error"] for cell in self.summary.cells)
+
 
 def read_pilot(store: Store) -> Pilot:
     """Fit a law to each mode's cells.

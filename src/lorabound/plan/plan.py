@@ -44,7 +44,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Pair:
-    """The paper's guideline (section 4.3): freeze A and double the rank, at about equal parameters and the same N."""
+    """The paper's guideline (section 4.3): freeze A and double the rank; equal parameters where layers are square."""
 
     frozen: Limits
     both: Limits
