@@ -80,15 +80,66 @@ def test_prediction_interval_covers(cells, misfit, spread, n_seeds, where):
     assert scipy_stats.binom.sf(misses - 1, tried, 0.2) > 1e-4, misses
 
 
+def shaken(random, cells, test_sd, sample_sd):
+    """The gaps of cells and of new cells, all with one shift, and with one shift for each N."""
+    n = axes(cells)[1]
+    shifts = {size: sample_sd / math.sqrt(size) * random.normal() for size in np.unique(n)}
+    shift = test_sd * random.normal() + np.array([shifts[size] for size in n])
+    return measured(random, law(cells), 0.08, 0.01, 3) + shift[:, None]
+
+
+@pytest.mark.parametrize(("test_sd", "sample_sd"), [(0.02, 0.0), (0.01, 0.2)])
+@pytest.mark.parametrize("new", [(2, 128), (16, 1024), (2, 2048)])
+def test_shared_chance_is_covered_when_its_size_is_given(test_sd, sample_sd, new):
+    random = np.random.default_rng(8)
+    misses = told_nothing = 0
+    for _ in range(200):
+        gaps = shaken(random, [*GRID, new], test_sd, sample_sd)
+        arguments = (*axes(GRID), gaps[:-1])
+        interval = fit_power_law(*arguments, shared_test=test_sd, shared_sample=sample_sd).predict(*new)
+        misses += not interval.low <= gaps[-1].mean() <= interval.high
+        blind = fit_power_law(*arguments).predict(*new)
+        told_nothing += not blind.low <= gaps[-1].mean() <= blind.high
+    assert scipy_stats.binom.sf(misses - 1, 200, 0.2) > 1e-4, misses
+    if new == (2, 2048):  # a small gap: without the sizes the interval is far too narrow
+        assert scipy_stats.binom.sf(told_nothing - 1, 200, 0.2) < 1e-4, told_nothing
+
+
+def test_a_shift_moves_the_forecast_as_the_delta_method_says():
+    """One tiny shift of all cells of N = 64, by refitting: the interval grows by z times its effect."""
+    r, n = axes(GRID)
+    clean, step = law(GRID), 1e-7
+    base = fit_power_law(r, n, clean[:, None])
+    moved = fit_power_law(r, n, (clean + step * (n == 64))[:, None])
+    effect = (moved.predict(8, 1024).value / base.predict(8, 1024).value - 1) / step
+    others = sum(
+        (
+            (
+                fit_power_law(r, n, (clean + step * (n == m))[:, None]).predict(8, 1024).value
+                / base.predict(8, 1024).value
+                - 1
+            )
+            / step
+        )
+        ** 2
+        / m
+        for m in (128, 256)
+    )
+    new = 1 / base.predict(8, 1024).value ** 2 / 1024
+    wide = fit_power_law(r, n, clean[:, None], shared_sample=0.01).predict(8, 1024)
+    half = scipy_stats.norm.ppf(0.9) * 0.01 * math.sqrt(effect**2 / 64 + others + new)
+    assert math.log(wide.high / wide.value) == pytest.approx(half, rel=1e-4)
+
+
 def test_coefficient_intervals_cover():
     random = np.random.default_rng(5)
     r, n = axes(GRID)
     misses = np.zeros(3)
-    for _ in range(600):
+    for _ in range(300):
         got = fit_power_law(r, n, measured(random, law(GRID), 0.2, 0.0, 2))
         truths = ((got.c, 1.6), (got.beta, 0.5), (got.gamma, 0.5))
         misses += [not value.low <= truth <= value.high for value, truth in truths]
-    assert scipy_stats.binom.sf(misses.max() - 1, 600, 0.05) > 1e-4, misses
+    assert scipy_stats.binom.sf(misses.max() - 1, 300, 0.05) > 1e-4, misses
 
 
 def test_leave_one_cell_out_covers_when_the_law_is_right():

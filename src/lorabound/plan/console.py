@@ -91,8 +91,8 @@ def _need(need: Need, plan: Plan) -> list[str]:
 
 
 def _count(n: float | None) -> str:
-    if n is not None and math.isinf(n):
-        return "no N"
+    if n is not None and math.isnan(n):
+        return "unclear"
     return f"over {MOST:.0e}".replace("e+", "e") if n is None or n > MOST else f"{int(n):,}"
 
 
@@ -199,9 +199,11 @@ def _reading(plan: Plan) -> list[str]:
     if plan.pilot:
         n_test = plan.pilot.summary.about["n_test"]
         lines.append(
-            "Forecast: no guarantee. A power law fitted to the pilot's gaps in 0-1 error says what one more cell would "
-            f"measure, with as many seeds, on the same {n_test} test examples and from the same training pool. Far "
-            "beyond the pilot's ranks and N it is an assumption. N, forecast: at even odds. ! above "
+            "Forecast: no guarantee. A power law is fitted to the pilot's gaps in 0-1 error beyond that of the model "
+            "without an adapter (whose gap is chance); it says what one more cell would measure, with as many seeds, "
+            f"on the same {n_test} test examples and from the same training pool. Far "
+            "beyond the pilot's ranks and N it is an assumption. N, forecast: at even odds; unclear where the pilot "
+            "does not show that the gap falls with N. ! above "
             f"{plan.pilot.ceiling:.3f}, the pilot's largest test error: a gap is never above the test error, so the "
             "law cannot go on so far."
         )

@@ -1,9 +1,19 @@
-"""What a small sweep forecasts for a large one: a power law a mode, and how it did on cells held out."""
+"""What a small sweep forecasts for a large one: a power law a mode, and how it did on cells held out.
+
+The law is fitted to the gap beyond that of the model without an adapter, on the same training and test examples. That
+model never saw the sample, so its gap is chance of mean 0, and much of it is the same chance that is in the gaps of
+the adapters: taking it away changes no expectation and steadies small gaps.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from lorabound.errors import InputError
 from lorabound.notation import Mode
@@ -11,14 +21,14 @@ from lorabound.plan.limits import trainable
 from lorabound.plan.shapes import Shapes
 from lorabound.report import Summary, summarize
 from lorabound.stats import HeldOut, PowerLaw, fit_power_law, leave_largest_out, leave_one_cell_out
-from lorabound.sweep import ZERO_SHOT, Store
+from lorabound.sweep import ZERO_SHOT, Row, Store
 
 LEVEL = 0.8
 
 
 @dataclass(frozen=True)
 class ModeForecast:
-    """The law of one mode's gap in 0-1 error.
+    """The law of one mode's gap in 0-1 error beyond that of the model without an adapter.
 
     Attributes:
         law: None where it cannot be fitted; ``reason`` then says why.
@@ -55,21 +65,18 @@ def read_pilot(store: Store) -> Pilot:
     """Fit a law to each mode's cells.
 
     Raises:
-        InputError: no finished run with an adapter.
+        InputError: no finished run with an adapter, beside the run without one at the same N.
     """
     summary = summarize(store)
-    gaps: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in summary.rows:
-        if (
-            row.status == "done"
-            and row.mode != ZERO_SHOT
-            and row.test_error is not None
-            and row.train_error is not None
-        ):
-            gaps[row.mode][row.rank, row.n_train].append(row.test_error - row.train_error)
-    if not gaps:
+    done = [row for row in summary.rows if row.status == "done"]
+    bare = {row.n_train: row for row in done if row.mode == ZERO_SHOT}
+    runs: dict[str, dict[tuple[int, int], list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in done:
+        if row.mode != ZERO_SHOT and row.n_train in bare:
+            runs[row.mode][row.rank, row.n_train].append(row)
+    if not runs:
         raise InputError(f"pilot {store.folder} holds no finished run of an adapter: run the sweep again to go on")
-    return Pilot(summary, {mode: _forecast(mode, cells) for mode, cells in sorted(gaps.items())})
+    return Pilot(summary, {mode: _forecast(mode, cells, bare) for mode, cells in sorted(runs.items())})
 
 
 def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
@@ -89,17 +96,57 @@ def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
             )
 
 
-def _forecast(mode: str, cells: dict[tuple[int, int], list[float]]) -> ModeForecast:
+def _forecast(mode: str, cells: dict[tuple[int, int], list[Row]], bare: dict[int, Row]) -> ModeForecast:
     ranks, sizes = [r for r, _ in cells], [n for _, n in cells]
-    gaps = list(cells.values())
+    gaps = [
+        [_train(bare[n]) - _train(row) + float(_beyond(row, bare[n]).mean()) for row in rows]
+        for (_, n), rows in cells.items()
+    ]
+    shared = _shared(cells, bare, gaps)
     try:
-        law = fit_power_law(ranks, sizes, gaps)
+        law = fit_power_law(ranks, sizes, gaps, None, 0.95, *shared)
     except InputError as error:
         return ModeForecast(mode, None, str(error).split(": ", 1)[1])
     return ModeForecast(
         mode,
         law,
-        held_out=leave_one_cell_out(ranks, sizes, gaps, LEVEL),
-        largest_rank=leave_largest_out(ranks, sizes, gaps, "rank", LEVEL),
-        largest_n=leave_largest_out(ranks, sizes, gaps, "n_train", LEVEL),
+        held_out=leave_one_cell_out(ranks, sizes, gaps, LEVEL, *shared),
+        largest_rank=leave_largest_out(ranks, sizes, gaps, "rank", LEVEL, *shared),
+        largest_n=leave_largest_out(ranks, sizes, gaps, "n_train", LEVEL, *shared),
     )
+
+
+def _shared(
+    cells: dict[tuple[int, int], list[Row]], bare: dict[int, Row], gaps: list[list[float]]
+) -> tuple[float, float]:
+    """(shared_test, shared_sample): root mean squares over the cells.
+
+    On the test examples the variance of the loss beyond the bare model's is measured, and the seeds' common part is
+    added where every cell has the same seeds (Student's quantile over the normal one makes up for few seeds). On the
+    training examples only means are stored. A share D of them must have changed their loss to move the mean by D, at
+    least the share that changed in the test set is taken, and changes are +-1: variance d - D^2.
+    """
+    test, sample = [], []
+    for (_, n), rows in cells.items():
+        beyond = np.mean([_beyond(row, bare[n]) for row in rows], axis=0)
+        test.append(beyond.var(ddof=1) / len(beyond))
+        moved = _train(bare[n]) - float(np.mean([_train(row) for row in rows]))
+        changed = max(abs(moved), float(np.mean([np.mean(_beyond(row, bare[n]) ** 2) for row in rows])))
+        sample.append(changed - moved**2)
+    seeds = {tuple(row.seed for row in rows) for rows in cells.values()}
+    variance = float(np.mean(test))
+    if len(seeds) == 1 and (count := len(gaps[0])) > 1:
+        tail = (1 - LEVEL) / 2
+        widen = float(stats.t.isf(tail, count - 1) / stats.norm.isf(tail))
+        variance += widen**2 * float(np.mean(gaps, axis=0).var(ddof=1)) / count
+    return math.sqrt(variance), math.sqrt(max(float(np.mean(sample)), 0.0))
+
+
+def _beyond(row: Row, bare: Row) -> NDArray[np.float64]:
+    """0-1 losses on the test examples minus those of the model without an adapter."""
+    return np.asarray(row.test_errors, dtype=np.float64) - np.asarray(bare.test_errors, dtype=np.float64)
+
+
+def _train(row: Row) -> float:
+    assert row.train_error is not None
+    return row.train_error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ class Need:
 
     Attributes:
         guarantee, average: exact integers, by the bound of that name; None beyond 10^15.
-        forecast: by the power law, at even odds; None without one, inf when the pilot's gap does not fall with N.
+        forecast: by the power law, at even odds; None without one, nan when the 95% interval of gamma reaches 0: then the
+            pilot does not show a gap that falls with N.
     """
 
     mode: Mode
@@ -158,6 +160,9 @@ def _forecast(pilot: Pilot | None, mode: Mode, rank: int, n_train: int) -> Predi
 def _needed(pilot: Pilot | None, mode: Mode, rank: int, target: float) -> float | None:
     law = _law(pilot, mode)
     try:
-        return float(np.ceil(law.n_train_for(target, rank))) if law else None
+        if law is None:
+            return None
+        n = max(float(np.ceil(law.n_train_for(target, rank))), 1.0)
+        return n if law.gamma is not None and law.gamma.low > 0 else math.nan
     except InputError:
         return None

@@ -1,9 +1,11 @@
 """Forecasts of a gap from a pilot: gap = c r^beta N^-gamma, fitted to cells and put to the test on cells held out.
 
 What is predicted is the mean gap that would be MEASURED in one more cell like those of the pilot: over as many
-seeds, on the same test examples, with training sets from the same pool. Another pool or test set adds a spread
-that no pilot with one of each can show. Nothing here is a guarantee: outside the pilot's range a power law is an
-assumption, and :func:`leave_largest_out` shows how it fared at the edge of the range.
+seeds, on the same test examples, with training sets from the same pool. Chance that cells share (the test examples,
+the training sample of one N, seeds used in every cell) shows in no residual: it bends the law as a whole, most where
+the gap is small. Its size must be given (``shared_test``, ``shared_sample``), or the intervals are too narrow.
+Nothing here is a guarantee: outside the pilot's range a power law is an assumption, and :func:`leave_largest_out`
+shows how it fared at the edge of the range.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class PowerLaw:
             gaps; nan without them. A ``residual_sd`` well above it says that the gap is no power law.
         n_cells, dof: cells, and degrees of freedom left.
         ranks, sizes: distinct ranks and training sizes of the pilot, sorted.
+        standard_error: root mean square over the cells that have one, 0 where none has.
+        shared_test, shared_sample: as given to :func:`fit_power_law`.
     """
 
     c: Coefficient
@@ -71,18 +75,29 @@ class PowerLaw:
     dof: int
     ranks: tuple[float, ...]
     sizes: tuple[float, ...]
+    standard_error: float
+    shared_test: float
+    shared_sample: float
     _theta: Array
     _inverse: Array
+    _pull: Array
+    _n: Array
 
     def predict(self, rank: float, n_train: float, level: float = 0.8) -> Prediction:
-        """The mean gap of one more cell: exp( x theta -+ t_dof sigma sqrt(1 + x (X'X)^-1 x') ), x = (1, ln r, -ln N).
+        """The mean gap of one more cell: exp(x theta -+ half), x = (1, ln r, -ln N).
+
+        half^2 = t_dof^2 ( sigma^2 x (X'X)^-1 x' + max(sigma, se/gap)^2 ) + z^2 v. The maximum is for gaps so small that
+        the pilot's standard error (root mean square) outweighs sigma. v is the variance of ln(forecast) -
+        ln(measured) that shared chance makes, to first order: a shift b of cell i moves the forecast by b k_i, k_i =
+        x (X'X)^-1 x_i' / gap_i, and the new cell, where it has the shift too, by b/gap.
 
         Args:
             rank, n_train: r > 0, N > 0.
             level: of the prediction interval, in (0, 1).
         Raises:
             InputError: an argument outside its range, or off an axis on which the pilot has one value only.
-        Source: prediction interval of normal regression (Draper & Smith 1998, sec. 3.1), on logarithms.
+        Source: prediction interval of normal regression (Draper & Smith 1998, sec. 3.1), on logarithms; v is ours
+            (delta method).
         """
         r = float(real("predict", "rank", rank, open_low=True, open_high=True))
         n = float(real("predict", "n_train", n_train, open_low=True, open_high=True))
@@ -97,7 +112,11 @@ class PowerLaw:
         centre = float(x @ self._theta)
         half = math.nan
         if self.dof:
-            half = float(stats.t.isf(tail, self.dof)) * self.residual_sd * math.sqrt(1 + float(x @ self._inverse @ x))
+            alone = max(self.residual_sd, self.standard_error / _exp(centre))
+            spread = math.hypot(self.residual_sd * math.sqrt(float(x @ self._inverse @ x)), alone)
+            own = float(stats.t.isf(tail, self.dof)) * spread
+            shared = _shared_sd(self._pull @ x, self._n, n, 1 / _exp(centre), self.shared_test, self.shared_sample)
+            half = math.hypot(own, float(stats.norm.isf(tail)) * shared)
         return Prediction(_exp(centre), _exp(centre - half), _exp(centre + half), level)
 
     def n_train_for(self, gap: float, rank: float) -> float:
@@ -126,6 +145,8 @@ def fit_power_law(
     gaps: Sequence[ArrayLike],
     standard_errors: ArrayLike | None = None,
     level: float = 0.95,
+    shared_test: float = 0.0,
+    shared_sample: float = 0.0,
 ) -> PowerLaw:
     """Least squares of ln(mean gap) on ln(rank) and ln(N), all cells with the same weight.
 
@@ -137,9 +158,13 @@ def fit_power_law(
     Args:
         rank, n_train: (cells,), positive. An axis with one value is left out of the law.
         gaps: per cell (S,), the gap of each seed; cells may differ in S.
-        standard_errors: (cells,), of the mean gaps; by default from the spread over seeds. They only set
-            ``noise_sd``.
+        standard_errors: (cells,), of the mean gaps; by default from the spread over seeds. They set ``noise_sd`` and
+            ``standard_error``, not the weights.
         level: of the coefficients' intervals, in (0, 1).
+        shared_test: standard deviation of a shift that all mean gaps share, >= 0, in units of the gap: the sampling
+            of the test examples, and seeds common to all cells.
+        shared_sample: the cells of one N share a shift of standard deviation shared_sample/sqrt(N), >= 0: the sampling
+            of their training examples.
     Raises:
         InputError: shapes that do not agree; a mean gap that is not positive (its cell is named); fewer cells than
             coefficients, or cells in which rank and N move together.
@@ -185,7 +210,12 @@ def fit_power_law(
     theta = inverse @ design.T @ np.log(means)
     dof = n_cells - width
     residual_sd = math.sqrt(float(np.sum((np.log(means) - design @ theta) ** 2)) / dof) if dof else math.nan
-    reach = float(stats.t.isf(tail, dof)) * residual_sd * np.sqrt(np.diag(inverse)) if dof else np.full(width, math.nan)
+    test_sd = float(real(name, "shared_test", shared_test, open_high=True))
+    sample_sd = float(real(name, "shared_sample", shared_sample, open_high=True))
+    pull = (design @ inverse) / means[:, None]  # how far a shift of cell i moves each coefficient
+    own = float(stats.t.isf(tail, dof)) * residual_sd * np.sqrt(np.diag(inverse)) if dof else np.full(width, math.nan)
+    shared = [_shared_sd(column, n, math.nan, 0.0, test_sd, sample_sd) for column in pull.T]
+    reach = np.hypot(own, float(stats.norm.isf(tail)) * np.array(shared))
     fitted = [Coefficient(float(v), float(v - h), float(v + h)) for v, h in zip(theta, reach, strict=True)]
     first = fitted[0]
     return PowerLaw(
@@ -199,8 +229,13 @@ def fit_power_law(
         dof=dof,
         ranks=tuple(float(v) for v in np.unique(r)),
         sizes=tuple(float(v) for v in np.unique(n)),
+        standard_error=float(np.sqrt(np.mean(known**2))) if (known := errors[~np.isnan(errors)]).size else 0.0,
+        shared_test=test_sd,
+        shared_sample=sample_sd,
         _theta=theta,
         _inverse=inverse,
+        _pull=pull,
+        _n=n,
     )
 
 
@@ -239,7 +274,14 @@ class HeldOut:
         return float(np.median(errors)) if errors else math.nan
 
 
-def leave_one_cell_out(rank: ArrayLike, n_train: ArrayLike, gaps: Sequence[ArrayLike], level: float = 0.8) -> HeldOut:
+def leave_one_cell_out(
+    rank: ArrayLike,
+    n_train: ArrayLike,
+    gaps: Sequence[ArrayLike],
+    level: float = 0.8,
+    shared_test: float = 0.0,
+    shared_sample: float = 0.0,
+) -> HeldOut:
     """Each cell forecast from all the others.
 
     A cell without which the law cannot be fitted, or does not reach the cell, is left out of the record. If the
@@ -250,11 +292,19 @@ def leave_one_cell_out(rank: ArrayLike, n_train: ArrayLike, gaps: Sequence[Array
     """
     fit_power_law(rank, n_train, gaps)
     n_cells = len(np.atleast_1d(np.asarray(rank)))
-    return _held_out(rank, n_train, gaps, [np.arange(n_cells) == cell for cell in range(n_cells)], level)
+    return _held_out(
+        rank, n_train, gaps, [np.arange(n_cells) == cell for cell in range(n_cells)], level, shared_test, shared_sample
+    )
 
 
 def leave_largest_out(
-    rank: ArrayLike, n_train: ArrayLike, gaps: Sequence[ArrayLike], axis: Axis, level: float = 0.8
+    rank: ArrayLike,
+    n_train: ArrayLike,
+    gaps: Sequence[ArrayLike],
+    axis: Axis,
+    level: float = 0.8,
+    shared_test: float = 0.0,
+    shared_sample: float = 0.0,
 ) -> HeldOut:
     """All cells of the largest rank (or N) forecast from the smaller: one step of the extrapolation a plan asks for.
 
@@ -263,7 +313,7 @@ def leave_largest_out(
     Args:
         axis: "rank" or "n_train"; with fewer than three values on it there is nothing to extrapolate from, and the
             record is empty.
-        rank, n_train, gaps, level: as in :func:`leave_one_cell_out`.
+        rank, n_train, gaps, level, shared_test, shared_sample: as in :func:`leave_one_cell_out`.
     Raises:
         InputError: as :func:`fit_power_law`; or another axis.
     """
@@ -271,18 +321,28 @@ def leave_largest_out(
         raise InputError(f"leave_largest_out: axis must be 'rank' or 'n_train', got {axis!r}")
     fit_power_law(rank, n_train, gaps)
     along = np.atleast_1d(np.asarray(rank if axis == "rank" else n_train, dtype=np.float64))
-    return _held_out(rank, n_train, gaps, [along == along.max()] if len(set(along)) > 2 else [], level)
+    return _held_out(
+        rank, n_train, gaps, [along == along.max()] if len(set(along)) > 2 else [], level, shared_test, shared_sample
+    )
 
 
 def _held_out(
-    rank: ArrayLike, n_train: ArrayLike, gaps: Sequence[ArrayLike], groups: Sequence[NDArray[np.bool_]], level: float
+    rank: ArrayLike,
+    n_train: ArrayLike,
+    gaps: Sequence[ArrayLike],
+    groups: Sequence[NDArray[np.bool_]],
+    level: float,
+    shared_test: float,
+    shared_sample: float,
 ) -> HeldOut:
     r, n = np.atleast_1d(np.asarray(rank, dtype=np.float64)), np.atleast_1d(np.asarray(n_train, dtype=np.float64))
     records = []
     for out in groups:
         kept = np.flatnonzero(~out)
         try:
-            law = fit_power_law(r[kept], n[kept], [gaps[i] for i in kept.tolist()])
+            law = fit_power_law(
+                r[kept], n[kept], [gaps[i] for i in kept.tolist()], None, 0.95, shared_test, shared_sample
+            )
             records += [
                 (
                     (float(r[i]), float(n[i])),
@@ -295,6 +355,15 @@ def _held_out(
             continue
     cells, predictions, measured = zip(*records, strict=True) if records else ((), (), ())
     return HeldOut(tuple(cells), tuple(predictions), tuple(measured))
+
+
+def _shared_sd(pull: Array, n: Array, new_n: float, own_pull: float, test_sd: float, sample_sd: float) -> float:
+    """Standard deviation of sum_i pull_i b_i - own_pull b_new, b the shared shifts of the cells and the new cell."""
+    variance = (test_sd * (float(pull.sum()) - own_pull)) ** 2
+    for size in np.unique(np.append(n, new_n)):
+        here = float(pull[n == size].sum()) - (own_pull if size == new_n else 0.0)
+        variance += (sample_sd * here) ** 2 / size if here else 0.0
+    return math.sqrt(variance)
 
 
 def _row(log_rank: float, log_n: float, along_rank: bool, along_n: bool) -> Array:
