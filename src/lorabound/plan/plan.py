@@ -32,8 +32,8 @@ class Need:
 
     Attributes:
         guarantee, average: exact integers, by the bound of that name; None beyond 10^15.
-        forecast: by the power law, at even odds; None without one, nan when the 95% interval of gamma reaches 0: the pilot
-            then does not show a gap that falls with N.
+        forecast: by the power law, at even odds; None without one, nan when the 95% interval of gamma reaches 0: the
+            pilot then does not show a gap that falls with N.
     """
 
     mode: Mode
