@@ -1,5 +1,6 @@
 """The code shown in docs/adapters.md runs as it stands, from top to bottom."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -12,3 +13,9 @@ def test_the_snippets_of_the_adapters_page(tmp_path, monkeypatch, capsys):
     exec("\n".join(snippets), {})
     assert capsys.readouterr().out.startswith("['")
     assert (tmp_path / "my-adapter" / "lorabound.json").is_file()
+
+
+def test_the_numbers_of_the_plan_page():
+    failed, tried = doctest.testfile(str(Path(__file__).parents[1] / "docs" / "plan.md"), module_relative=False)
+    assert failed == 0
+    assert tried > 10

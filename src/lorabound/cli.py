@@ -165,6 +165,48 @@ def inspect(
         out.print(f"{len(spectra.layers)} layers -> {csv}", highlight=False, markup=False, soft_wrap=True)
 
 
+def plan(
+    shapes: Annotated[str | None, typer.Option(help="Layers to adapt, d_out x d_in: 384x384,384x384.")] = None,
+    model: Annotated[str | None, typer.Option(help="Or the encoder they are read from, as in sweep.")] = None,
+    targets: Annotated[str | None, typer.Option(help="With --model: linear layers to adapt. [query,key,value]")] = None,
+    layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [all]")] = None,
+    ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8, or the pilot's]")] = None,
+    modes: Annotated[
+        str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both, or the pilot's]")
+    ] = None,
+    n_train: Annotated[str | None, typer.Option(help="Training set sizes. [1000,10000,100000, or the pilot's]")] = None,
+    target_gap: Annotated[float | None, typer.Option(help="Also say how many examples this gap needs.")] = None,
+    delta: Annotated[float, typer.Option(help="Failure probability of the guarantees.")] = 0.05,
+    bits: Annotated[int, typer.Option(help="Bits in which a trained parameter is stored.")] = 32,
+    pilot: Annotated[Path | None, typer.Option(help="Directory of a small sweep to forecast from.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Classes of the task, to refuse an N below. [the pilot's]")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write every number to this .csv file.")] = None,
+) -> None:
+    """Say, before training, which gap is guaranteed and which a pilot forecasts."""
+    from lorabound.plan import make_plan, model_shapes, parse_shapes, print_plan, read_pilot, write_csv
+    from lorabound.sweep import Store, read_config
+
+    if shapes and (model or targets or layers):
+        raise InputError("give --shapes, or --model with --targets and --layers, not both")
+    if not (shapes or model or pilot):
+        raise InputError("say what is adapted: --shapes 384x384,384x384, or --model NAME, or --pilot DIR")
+    store = Store.open(pilot) if pilot else None
+    given = {"model": model, "targets": targets, "layers": layers, "ranks": ranks, "modes": modes, "n_train": n_train}
+    flags = {name: value for name, value in given.items() if value is not None}
+    base = store.config.model_dump(mode="json") if store else {"n_train": "1000,10000,100000"}
+    settings = read_config(None, {**base, **flags})
+    planned = make_plan(
+        parse_shapes(shapes) if shapes else model_shapes(settings.model, settings.targets, settings.layers),
+        settings.modes, settings.ranks, settings.n_train, delta, bits, target_gap,
+        read_pilot(store) if store else None, classes,
+    )  # fmt: skip
+    if csv:
+        write_csv(planned, csv)
+    print_plan(planned, out)
+
+
 @contextmanager
 def _progress() -> Iterator[Observer]:
     """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""

@@ -16,6 +16,7 @@ from lorabound.bounds import (
     information_gap,
     net_kl,
     occam,
+    occam_gap,
     over_radii,
     pac_bayes,
     rank_lower_bound,
@@ -69,6 +70,7 @@ CASES = [
     ),
     Case("information", lambda n, delta, risk, c: information_gap(abs(c), n), delta=False),
     Case("occam", lambda n, delta, risk, c: occam(risk, n, abs(c), delta), risk=True),
+    Case("occam gap", lambda n, delta, risk, c: occam_gap(n, abs(c), delta)),
     Case(
         "occam zero-one",
         lambda n, delta, risk, c: occam(risk, n, abs(c), delta, zero_one=True),

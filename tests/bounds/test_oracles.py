@@ -24,6 +24,7 @@ from lorabound.bounds import (
     lower_bound,
     net_kl,
     occam,
+    occam_gap,
     operator_norm_radius,
     pac_bayes,
     rademacher_lower,
@@ -556,6 +557,9 @@ def test_information_gap():
 def test_occam(risk, n, bits, delta):
     nats = mp.mpf(bits) * mp.log(2) + mp.log(1 / mp.mpf(delta))
     assert occam(risk, n, bits, delta).value == rel(exact_kl_inverse(risk, nats / n))
+    gap = occam_gap(n, bits, delta)
+    assert gap.value == rel(mp.sqrt(nats / n / 2))
+    assert occam(risk, n, bits, delta).value <= risk + gap.value
     exact = occam(risk, n, bits, delta, zero_one=True)
     assert exact.value <= occam(risk, n, bits, delta).value * (1 + 1e-9)
     k = round(risk * n)

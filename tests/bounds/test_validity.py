@@ -26,6 +26,7 @@ from lorabound.bounds import (
     lower_bound,
     net_kl,
     occam,
+    occam_gap,
     operator_norm_radius,
     over_radii,
     pac_bayes,
@@ -157,6 +158,14 @@ def test_occam_with_the_predictor_that_breaks_it_most(zero_one):
         # Without the price of the code the same predictors break it far too often: the test can fail.
         free = occam(np.arange(n + 1) / n, n, 0.0, delta, zero_one).value
         assert not holds(np.sum(free[errors] < risk), delta)
+
+
+def test_occam_gap_with_the_predictor_that_breaks_it_most():
+    rng = np.random.default_rng(7)
+    n, bits, delta, risk = 60, 6, 0.2, 0.5
+    gaps = risk - rng.binomial(n, risk, (SAMPLES, 2**bits)).min(axis=1) / n
+    assert holds(np.sum(gaps > occam_gap(n, bits, delta).value), delta)
+    assert not holds(np.sum(gaps > occam_gap(n, 0.0, delta).value), delta)
 
 
 def test_occam_with_codes_of_unequal_length():

@@ -10,7 +10,7 @@ from lorabound.bounds.information import information_gap
 from lorabound.bounds.lower import admissibility, lower_bound, rank_lower_bound
 from lorabound.bounds.net import net_kl
 from lorabound.bounds.network import RELU, SIGMOID, TANH, Activation, LoraNetwork
-from lorabound.bounds.occam import occam
+from lorabound.bounds.occam import occam, occam_gap
 from lorabound.bounds.pac_bayes import gaussian_kl, log_xi, pac_bayes, snap_prior_variance
 from lorabound.bounds.rademacher import rademacher_lower, rademacher_upper
 from lorabound.bounds.radii import over_radii
@@ -45,6 +45,7 @@ __all__ = [
     "lower_bound",
     "net_kl",
     "occam",
+    "occam_gap",
     "operator_norm_radius",
     "over_radii",
     "pac_bayes",

@@ -70,3 +70,40 @@ def occam(
         ),
         inputs={"code_bits": number(bits), "zero_one": zero_one},
     )
+
+
+def occam_gap(n_samples: ArrayLike, code_bits: ArrayLike, delta: float) -> Bound:
+    """R - Rhat <= sqrt( (len ln 2 + ln(1/delta))/(2N) ), for all predictors with a code word at once.
+
+    What can be said before training, when no empirical risk is known. Afterwards :func:`occam` is never worse
+    (Pinsker), and much better at a small empirical risk. q parameters of b bits each have len = q b.
+
+    Args:
+        n_samples: N.
+        code_bits: as in :func:`occam`.
+        delta: failure probability, in (0, 1).
+    Raises:
+        InputError: an argument outside its range.
+    Source: Hoeffding 1963, Theorem 2, at delta 2^-len for each code word (McAllester 1999, Theorem 1).
+    """
+    n = samples("occam_gap", n_samples)
+    bits = real("occam_gap", "code_bits", code_bits, open_high=True)
+    nats = bits * math.log(2) - math.log(probability("occam_gap", "delta", delta))
+    return Bound(
+        value=number(np.sqrt(nats / (2 * n))),
+        kind="gap",
+        delta=delta,
+        n_samples=number(n),
+        terms={"nats_per_sample": number(nats / n)},
+        combine="sqrt(nats_per_sample / 2)",
+        theorem="Occam bound, Hoeffding form (McAllester 1999, Theorem 1)",
+        predictor="the decoded predictor",
+        scope="uniform",
+        assumptions=(
+            "examples are independent and identically distributed",
+            "the loss has values in [0, 1]",
+            "the code is prefix-free, its length that of a real message, fixed before the data were seen",
+            "the empirical risk is that of the decoded predictor",
+        ),
+        inputs={"code_bits": number(bits)},
+    )

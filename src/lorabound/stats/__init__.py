@@ -1,6 +1,39 @@
 """Statistics of measured gaps, on plain arrays: use them on your own runs."""
 
 from lorabound.stats.crossed import CrossedMean, crossed_mean
+from lorabound.stats.forecast import (
+    HeldOut,
+    PowerLaw,
+    Prediction,
+    fit_power_law,
+    leave_largest_out,
+    leave_one_cell_out,
+)
 from lorabound.stats.growth import Exponent, growth_exponent
+from lorabound.stats.variance import (
+    Component,
+    SharedNoise,
+    SingleRun,
+    VarianceComponents,
+    shared_test_noise,
+    variance_components,
+)
 
-__all__ = ["CrossedMean", "Exponent", "crossed_mean", "growth_exponent"]
+__all__ = [
+    "Component",
+    "CrossedMean",
+    "Exponent",
+    "HeldOut",
+    "PowerLaw",
+    "Prediction",
+    "SharedNoise",
+    "SingleRun",
+    "VarianceComponents",
+    "crossed_mean",
+    "fit_power_law",
+    "growth_exponent",
+    "leave_largest_out",
+    "leave_one_cell_out",
+    "shared_test_noise",
+    "variance_components",
+]
