@@ -139,6 +139,30 @@ def export(
     out.print(f"{count} runs -> {file}", highlight=False, markup=False, soft_wrap=True)
 
 
+@app.command("lower-bound")
+def lower_bound(
+    widths: Annotated[str, typer.Option(help="Layer widths d_0 .. d_L.")] = "8,8,1",
+    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16,64",
+    n_train: Annotated[str, typer.Option(help="Training set sizes.")] = "100,10000",
+    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
+    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
+    trials: Annotated[int, typer.Option(help="Draws of A and of the sample.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    probability: Annotated[float, typer.Option(help="p of the statement: the gap is that large with p.")] = 0.5,
+) -> None:
+    """Simulate Theorem 2: how small the largest gap cannot be."""
+    from lorabound.worst_case import LowerSettings, simulate_lower_bound
+    from lorabound.worst_case.lower_tables import print_lower_bound
+    from lorabound.worst_case.options import whole_numbers
+
+    settings = LowerSettings(
+        whole_numbers("--widths", widths), whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train),
+        radius, std, scale, trials, seed, probability,
+    )  # fmt: skip
+    print_lower_bound(simulate_lower_bound(settings), out)
+
+
 @contextmanager
 def _progress() -> Iterator[Observer]:
     """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""
