@@ -153,9 +153,11 @@ def test_the_radius_holds_every_factor():
 
 
 def test_a_seed_fixes_everything():
-    first, second = simulate_lower_bound(SMALL), simulate_lower_bound(SMALL)
+    short = dataclasses.replace(SMALL, trials=200)
+    first, second = simulate_lower_bound(short), simulate_lower_bound(short)
+    assert first.cells == second.cells
     assert [row.frequency for row in first.theorem] == [row.frequency for row in second.theorem]
-    other = simulate_lower_bound(dataclasses.replace(SMALL, seed=4))
+    other = simulate_lower_bound(dataclasses.replace(short, seed=4))
     assert first.admissions[0].frequency != other.admissions[0].frequency
 
 

@@ -163,6 +163,34 @@ def lower_bound(
     print_lower_bound(simulate_lower_bound(settings), out)
 
 
+@app.command()
+def complexity(
+    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16",
+    n_train: Annotated[str, typer.Option(help="Sample sizes, at most 1024.")] = "64,256,1024",
+    signs: Annotated[int, typer.Option(help="Draws of the random signs; even, at least 4.")] = 16,
+    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
+    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Steps of each of the four ascents; more find more.")] = 150,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
+) -> None:
+    """Measure the Rademacher complexity of a LoRA class, beside its bound."""
+    from lorabound.worst_case.options import whole_numbers
+
+    lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
+    from lorabound.worst_case.complexity import ComplexitySettings, measure_complexity
+    from lorabound.worst_case.complexity_tables import print_complexity, write_complexity
+
+    settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
+    with err.status("") as status:
+        measured = measure_complexity(settings, status.update)
+    print_complexity(measured, out)
+    if out_dir:
+        for path in write_complexity(measured, out_dir):
+            out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def _progress() -> Iterator[Observer]:
     """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""

@@ -33,7 +33,7 @@ class CellsRow:
         max_error: largest |f(e_i) - c_i|.
         norm, max_norm: median and largest ||B||_F.
         upper: mean over the A drawn of the chaining bound on E sup (R - Rhat), in the ball of radius
-            (sqrt(m) + ||w||)/(|s| s_min(A)), which holds every such B.
+            :func:`holding_radius`, which holds every such B.
     """
 
     rank: int
@@ -60,11 +60,10 @@ def simulate_cells(settings: LowerSettings, random: np.random.Generator) -> list
 
 
 def holding_radius(a: Array, weight: Array, scale: float) -> Array:
-    """(sqrt(m) + ||w||)/(|s| s_min(A)) >= ||(1/s)(c - w) A^+||_F for every c in [0, 1]^m; ``a`` (draws, r, m)."""
+    """max_c ||c - w|| / (|s| s_min(A)) >= ||(1/s)(c - w) A^+||_F for every c in [0, 1]^m; ``a`` (draws, r, m)."""
     smallest = np.linalg.svd(a, compute_uv=False)[:, -1]
-    radius: Array = np.asarray(
-        (math.sqrt(a.shape[2]) + float(np.linalg.norm(weight))) / (abs(scale) * smallest), dtype=np.float64
-    )
+    furthest = np.linalg.norm(np.maximum(np.abs(weight), np.abs(1 - weight)))
+    radius: Array = np.asarray(furthest / (abs(scale) * smallest), dtype=np.float64)
     return radius
 
 

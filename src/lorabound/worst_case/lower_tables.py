@@ -68,7 +68,7 @@ def _closest(rows: list[AdmissionRow]) -> str:
     distance = abs(middle.frequency.value - middle.frequency.theory)
     agreeing = sum(frequency.agrees for frequency in frequencies)
     return (
-        f"At rank {middle.rank} the frequency {middle.frequency.value:.4f} lies within {distance:.4f} of the exact "
+        f"At rank {middle.rank} the frequency {middle.frequency.value:.4f} lies within {distance:.1g} of the exact "
         f"{middle.frequency.theory:.4f}; {agreeing} of {len(rows)} intervals hold the exact probability."
     )
 
