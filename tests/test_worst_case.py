@@ -173,6 +173,7 @@ def run(capsys, monkeypatch, *arguments):
 def test_the_command(capsys, monkeypatch):
     status, output, errors = run(capsys, monkeypatch, "--trials", "2000", "--ranks", "2,8", "--n-train", "100")
     assert (status, errors) == (0, "")
+    output = " ".join(output.split())
     assert "needs r >= 8" in output
     assert "intervals hold the exact probability" in output
     assert math.isclose(float(output.split("of the exact ")[1].split(";")[0]), 0.9872, abs_tol=0.02)

@@ -76,15 +76,18 @@ def print_complexity(complexity: Complexity, console: Console) -> None:
 
 
 def verdict(rows: Sequence[ComplexityRow]) -> str:
-    """Whether any measured value stands above its bound or its supremum, and how close the closest comes."""
+    """Whether a measured value stands above its bound or its supremum, and how close a telling bound comes."""
     above = [row for row in rows if row.mean > min(row.upper, row.supremum or math.inf) + _ROUNDING]
     if above:
         return f"{len(above)} of {len(rows)} measured values stand ABOVE their limit: a fault, please report it."
-    closest = max(rows, key=lambda row: row.mean / row.upper)
-    vacuous = sum(row.vacuous for row in rows)
+    telling = [row for row in rows if not row.vacuous]
+    if not telling:
+        return f"All {len(rows)} bounds are vacuous."
+    closest = max(telling, key=lambda row: row.mean / row.upper)
     return (
-        f"All {len(rows)} measured values lie below their bound, the closest at {closest.mean / closest.upper:.0%} "
-        f"of it (rank {closest.rank}, N = {closest.n_train}); {vacuous} bounds are vacuous."
+        f"All {len(rows)} measured values lie below their bound; {len(rows) - len(telling)} bounds are vacuous, of the "
+        f"others the closest is {closest.upper / closest.mean:.1f} times the measured value (rank {closest.rank}, "
+        f"N = {closest.n_train})."
     )
 
 
