@@ -79,14 +79,14 @@ def verdict(rows: Sequence[ComplexityRow]) -> str:
     """Whether a measured value stands above its bound or its supremum, and how close a telling bound comes."""
     above = [row for row in rows if row.mean > min(row.upper, row.supremum or math.inf) + _ROUNDING]
     if above:
-        return f"{len(above)} of {len(rows)} measured values stand ABOVE their limit: a fault, please report it."
+        return f"Measured values ABOVE their limit: {len(above)} of {len(rows)}. That is a fault, please report it."
     telling = [row for row in rows if not row.vacuous]
     if not telling:
-        return f"All {len(rows)} bounds are vacuous."
+        return "Every bound is vacuous."
     closest = max(telling, key=lambda row: row.mean / row.upper)
     return (
-        f"All {len(rows)} measured values lie below their bound; {len(rows) - len(telling)} bounds are vacuous, of the "
-        f"others the closest is {closest.upper / closest.mean:.1f} times the measured value (rank {closest.rank}, "
+        f"All {len(rows)} measured values lie below their bound. Vacuous: {len(rows) - len(telling)}; of the others the "
+        f"closest is {closest.upper / closest.mean:.1f} times the measured value (rank {closest.rank}, "
         f"N = {closest.n_train})."
     )
 
