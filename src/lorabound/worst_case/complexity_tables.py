@@ -85,8 +85,8 @@ def verdict(rows: Sequence[ComplexityRow]) -> str:
         return "Every bound is vacuous."
     closest = max(telling, key=lambda row: row.mean / row.upper)
     return (
-        f"All {len(rows)} measured values lie below their bound. Vacuous: {len(rows) - len(telling)}; of the others the "
-        f"closest is {closest.upper / closest.mean:.1f} times the measured value (rank {closest.rank}, "
+        f"All {len(rows)} measured values lie below their bound. Vacuous: {len(rows) - len(telling)}; of the others "
+        f"the closest is {closest.upper / closest.mean:.1f} times the measured value (rank {closest.rank}, "
         f"N = {closest.n_train})."
     )
 
