@@ -14,11 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-# (distance of the start from 0, first step), in units of the radius; the last ascent goes on from the best so far.
-# Tuned on digits at radius 0.3 to 3, where other starts, steps and four times the length found 0 to 5 percent more.
-STARTS: tuple[tuple[float, float], ...] = ((0.0, 1.0), (0.3, 0.3), (0.0, 0.1))
-FROM_BEST = 0.1
-_MOMENTUM = 0.9
+# (distance of the start from 0, first step, momentum), lengths in units of the radius; the last ascent goes on from the
+# best so far. Long steps without momentum leave poor maxima in small balls, short ones with it climb in large balls. On
+# digits six ascents of twice the length found up to 3 percent more at radius 0.1 to 1, up to 26 percent at radius 3.
+STARTS: tuple[tuple[float, float, float], ...] = ((0.0, 2.0, 0.0), (0.3, 0.5, 0.0), (0.0, 0.1, 0.9))
+FROM_BEST: tuple[float, float] = (0.1, 0.9)
 
 
 class StackedClass(Protocol):
@@ -70,11 +70,11 @@ def largest_signed_means(
     best = _Best()
     if known is not None:
         best.offer(members.signed_means(known, signs)[0], known)
-    for distance, step in STARTS:
+    for distance, step, momentum in STARTS:
         drawn = [torch.randn(len(signs), *shape, generator=generator) for shape in members.shapes]
-        _ascend(members, signs, [distance * unit / _norm(unit) for unit in drawn], step, steps, best)
+        _ascend(members, signs, [distance * unit / _norm(unit) for unit in drawn], step, momentum, steps, best)
     units = [f / _column(radius, f) for f, radius in zip(best.factors, members.radii, strict=True)]
-    _ascend(members, signs, units, FROM_BEST, steps, best)
+    _ascend(members, signs, units, *FROM_BEST, steps, best)
     return best.values, best.factors
 
 
@@ -99,20 +99,26 @@ class _Best:
 
 
 def _ascend(
-    members: StackedClass, signs: Tensor, start: Sequence[Tensor], step: float, steps: int, best: _Best
+    members: StackedClass,
+    signs: Tensor,
+    start: Sequence[Tensor],
+    step: float,
+    momentum: float,
+    steps: int,
+    best: _Best,
 ) -> None:
     """One ascent from ``start`` (in units of the radius), offering every point it meets."""
     units = list(start)
-    momentum = [torch.zeros_like(unit) for unit in units]
+    pulls = [torch.zeros_like(unit) for unit in units]
     for done in range(steps + 1):
         factors = [unit * _column(radius, unit) for unit, radius in zip(units, members.radii, strict=True)]
         values, gradients = members.signed_means(factors, signs)
         best.offer(values, factors)
         length = step * (1 + math.cos(math.pi * done / steps)) / 2
-        momentum = [_MOMENTUM * old + new for old, new in zip(momentum, gradients, strict=True)]
+        pulls = [momentum * old + new for old, new in zip(pulls, gradients, strict=True)]
         units = [
             _onto_ball(unit + length * pull / _norm(pull).clamp_min(1e-30))
-            for unit, pull in zip(units, momentum, strict=True)
+            for unit, pull in zip(units, pulls, strict=True)
         ]
 
 
