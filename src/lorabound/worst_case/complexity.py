@@ -8,7 +8,7 @@ mean supremum, and whatever does not depend on B cancels. A pair counts as one d
 
 Two families. ``digits``: a pre-trained 64-32-10 ReLU network on unit-norm images, loss 1 - p(label), every layer
 adapted. ``cells``: one layer, 4m ranks for m cells, fair-coin labels, loss |clip(yhat, 0, 1) - y|, W = 1/2, fresh
-sample a pair, in the smallest ball around 0 that is sure to hold every c in {0, 1}^m: there the supremum is known,
+sample a pair, in a ball around 0 that is sure to hold every c in {0, 1}^m: there the supremum is known,
 sum_i |T_i|/(2N) with T_i the signed sum of the labels +-1 of cell i, and so is its mean over samples:
 ``bounds.rank_lower_bound``, as T_i is a walk of n_i steps. It tells what share of a supremum the ascent finds.
 """
