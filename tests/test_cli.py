@@ -20,6 +20,7 @@ def python(code):
     "import lorabound.sweep",
     "import lorabound.report",
     "import lorabound.data",
+    "import lorabound.worst_case, lorabound.worst_case.lower_tables",
     "import sys; sys.argv = ['lorabound', '--help']\ntry:\n    from lorabound.cli import main; main()\nexcept SystemExit: pass",
 ])  # fmt: skip
 def test_torch_stays_out(code):

@@ -165,6 +165,7 @@ def inspect(
         out.print(f"{len(spectra.layers)} layers -> {csv}", highlight=False, markup=False, soft_wrap=True)
 
 
+@app.command()
 def plan(
     shapes: Annotated[str | None, typer.Option(help="Layers to adapt, d_out x d_in: 384x384,384x384.")] = None,
     model: Annotated[str | None, typer.Option(help="Or the encoder they are read from, as in sweep.")] = None,
@@ -205,6 +206,58 @@ def plan(
     if csv:
         write_csv(planned, csv)
     print_plan(planned, out)
+
+
+@app.command("lower-bound")
+def lower_bound(
+    widths: Annotated[str, typer.Option(help="Layer widths d_0 .. d_L.")] = "8,8,1",
+    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16,64",
+    n_train: Annotated[str, typer.Option(help="Training set sizes.")] = "100,10000",
+    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
+    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
+    trials: Annotated[int, typer.Option(help="Draws of A and of the sample.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    probability: Annotated[float, typer.Option(help="p of the statement: the gap is that large with p.")] = 0.5,
+) -> None:
+    """Simulate Theorem 2: how small the largest gap cannot be."""
+    from lorabound.worst_case import LowerSettings, simulate_lower_bound
+    from lorabound.worst_case.lower_tables import print_lower_bound
+    from lorabound.worst_case.options import whole_numbers
+
+    settings = LowerSettings(
+        whole_numbers("--widths", widths), whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train),
+        radius, std, scale, trials, seed, probability,
+    )  # fmt: skip
+    print_lower_bound(simulate_lower_bound(settings), out)
+
+
+@app.command()
+def complexity(
+    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16",
+    n_train: Annotated[str, typer.Option(help="Sample sizes, at most 1024.")] = "64,256,1024",
+    signs: Annotated[int, typer.Option(help="Draws of the random signs; even, at least 4.")] = 16,
+    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
+    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Steps of each of the four ascents; more find more.")] = 150,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
+) -> None:
+    """Measure the Rademacher complexity of a LoRA class, beside its bound."""
+    from lorabound.worst_case.options import whole_numbers
+
+    lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
+    from lorabound.worst_case.complexity import ComplexitySettings, measure_complexity
+    from lorabound.worst_case.complexity_tables import print_complexity, write_complexity
+
+    settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
+    with err.status("") as status:
+        measured = measure_complexity(settings, status.update)
+    print_complexity(measured, out)
+    if out_dir:
+        for path in write_complexity(measured, out_dir):
+            out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
