@@ -30,8 +30,15 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 amp = torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.precision == "bfloat16")
 
 
-def pad(texts):
-    return tokenizer(texts, truncation=True, max_length=work["max_length"], padding=True, return_tensors="pt")
+def tokens(texts):
+    return tokenizer(texts, truncation=True, max_length=work["max_length"])["input_ids"]
+
+
+def pad(token_ids):
+    width = max(map(len, token_ids))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in token_ids])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in token_ids])
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def embed(model, batch):
@@ -43,30 +50,33 @@ def embed(model, batch):
 
 def read(path):
     table = pl.read_csv(path)
-    return table["text"].to_list(), table["label"].to_list()
+    return tokens(table["text"].to_list()), table["label"].to_list()
 
 
-(train_texts, train_labels), (test_texts, test_labels) = read(args.train), read(args.test)
+(train_rows, train_labels), (test_rows, test_labels) = read(args.train), read(args.test)
 classes = sorted(set(train_labels))
+train_classes, test_classes = (torch.tensor([classes.index(y) for y in ys]) for ys in (train_labels, test_labels))
 with torch.no_grad():
-    prototypes = embed(AutoModel.from_pretrained(folder).eval(), pad([work["prompt"].format(c) for c in classes]))
+    prototypes = embed(
+        AutoModel.from_pretrained(folder).eval(), pad(tokens([work["prompt"].format(c) for c in classes]))
+    )
 
 
-def logits(model, texts):
-    return work["logit_scale"] * embed(model, pad(texts)) @ prototypes.T
+def logits(model, rows):
+    return work["logit_scale"] * embed(model, pad(rows)) @ prototypes.T
 
 
 @torch.no_grad()
-def measure(model, texts, labels):
+def measure(model, rows, labels):
     """Mean 0-1 loss and cross-entropy, in batches of similar length."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     error = loss = 0.0
     for start in range(0, len(order), 256):
         part = order[start : start + 256]
-        out, target = logits(model, [texts[i] for i in part]), torch.tensor([classes.index(labels[i]) for i in part])
-        error += (out.argmax(1) != target).sum().item()
-        loss += F.cross_entropy(out, target, reduction="sum").item()
-    return error / len(texts), loss / len(texts)
+        out = logits(model, [rows[i] for i in part])
+        error += (out.argmax(1) != labels[part]).sum().item()
+        loss += F.cross_entropy(out, labels[part], reduction="sum").item()
+    return error / len(rows), loss / len(rows)
 
 
 runs, started = [], time.perf_counter()
@@ -82,15 +92,14 @@ for rank, seed in product(work["ranks"], range(work["seeds"])):
             parameter.requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=work["lr"], weight_decay=0.0)
     for epoch in range(work["epochs"]):
-        order = np.random.default_rng([seed, epoch]).permutation(len(train_texts))
+        order = np.random.default_rng([seed, epoch]).permutation(len(train_rows))
         for start in range(0, len(order), work["batch_size"]):
             part = order[start : start + work["batch_size"]]
-            target = torch.tensor([classes.index(train_labels[i]) for i in part])
             optimizer.zero_grad()
-            F.cross_entropy(logits(model, [train_texts[i] for i in part]), target).backward()
+            F.cross_entropy(logits(model, [train_rows[i] for i in part]), train_classes[part]).backward()
             optimizer.step()
-    train_error, _ = measure(model, train_texts, train_labels)
-    test_error, test_ce = measure(model, test_texts, test_labels)
+    train_error, _ = measure(model, train_rows, train_classes)
+    test_error, test_ce = measure(model, test_rows, test_classes)
     runs.append(
         {"rank": rank, "seed": seed, "train_error": train_error, "test_error": test_error, "test_ce": test_ce}
     )  # fmt: skip

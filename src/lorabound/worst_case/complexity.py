@@ -35,9 +35,9 @@ from lorabound.worst_case.digits import POOL, WIDTHS, Digits, pretrained_digits
 from lorabound.worst_case.lora_mlp import DISTANCE, MISS, FrozenMlp, LoraMlpClass
 from lorabound.worst_case.options import check_ball, check_list
 
-Family = Literal["digits", "cells"]
+Family = Literal["digits", "cells", "encoder"]
 Axis = Literal["rank", "n_train"]
-FAMILIES: tuple[Family, ...] = ("digits", "cells")
+FAMILIES: tuple[Family, ...] = ("digits", "cells", "encoder")
 AXES: tuple[Axis, ...] = ("rank", "n_train")
 
 DELTA = 0.05
@@ -158,7 +158,7 @@ def measure_complexity(settings: ComplexitySettings, observe: Callable[[str], No
     for n in sorted(settings.n_train):
         rows += [_cells_row(m, n, settings, observe) for m in sorted(settings.ranks)]
     rows.sort(key=lambda row: (row.family == "cells", row.rank, row.n_train))
-    return Complexity(settings, digits.accuracy, rows, _growth(rows))
+    return Complexity(settings, digits.accuracy, rows, growth(rows))
 
 
 def _digits_rows(
@@ -166,7 +166,7 @@ def _digits_rows(
 ) -> list[ComplexityRow]:
     """All ranks at one N, smallest first: the best of one rank, padded with zeros, is a member of the next class."""
     x, y = torch.from_numpy(digits.images[None, :n]), torch.from_numpy(digits.labels[None, :n])
-    signs = _signs(settings, n)
+    signs = signs_of(settings, n)
     radii = [settings.radius] * (len(WIDTHS) - 1)
     generator = torch.Generator().manual_seed(settings.seed)
     best: list[torch.Tensor] | None = None
@@ -179,7 +179,7 @@ def _digits_rows(
         values, best = largest_signed_means(members, signs, settings.steps, generator, known)
         network = digits.mlp.lora_class(rank, a, radii, settings.scale, input_radius=1.0)
         upper = np.mean(rademacher_upper(network.blocks(MISS.lipschitz), n))
-        rows.append(_row("digits", rank, n, int(network.n_params), values, float(upper)))
+        rows.append(row("digits", rank, n, int(network.n_params), values, float(upper)))
     return rows
 
 
@@ -187,7 +187,7 @@ def _cells_row(m: int, n: int, settings: ComplexitySettings, observe: Callable[[
     rank = RANKS_PER_CELL * m
     observe(f"cells, rank {rank}, N = {n}")
     pairs = settings.signs // 2
-    signs = _signs(settings, n)
+    signs = signs_of(settings, n)
     random = np.random.default_rng([settings.seed, 3, m, n])
     cell, label = random.integers(m, size=(pairs, n)), random.integers(2, size=(pairs, n))
     weight = np.full((1, m), 0.5, dtype=np.float32)
@@ -205,13 +205,14 @@ def _cells_row(m: int, n: int, settings: ComplexitySettings, observe: Callable[[
     np.add.at(walks, (np.arange(pairs)[:, None], cell), signs[:pairs].numpy() * (2 * label - 1))
     supremum = float(np.abs(walks).sum(axis=1).mean() / (2 * n))
     exact = float(rank_lower_bound(n, m).value)
-    return _row("cells", rank, n, int(network.n_params), values, upper, supremum, exact)
+    return row("cells", rank, n, int(network.n_params), values, upper, supremum, exact)
 
 
-def _row(
+def row(
     family: Family, rank: int, n: int, n_params: int, values: torch.Tensor, upper: float,
     supremum: float | None = None, exact: float | None = None,
 ) -> ComplexityRow:  # fmt: skip
+    """A row from the largest signed means of s and -s, in this order."""
     pairs = values.double().numpy().reshape(2, -1).mean(axis=0)
     mean = float(pairs.mean())
     half = float(stats.t.isf((1 - LEVEL) / 2, len(pairs) - 1)) * float(pairs.std(ddof=1)) / math.sqrt(len(pairs))
@@ -221,7 +222,7 @@ def _row(
     )  # fmt: skip
 
 
-def _signs(settings: ComplexitySettings, n: int) -> torch.Tensor:
+def signs_of(settings: ComplexitySettings, n: int) -> torch.Tensor:
     """(2 pairs, N): the pairs' signs, then their negatives. A larger N goes on where a smaller one ended."""
     random = np.random.default_rng([settings.seed, 1])
     drawn = 2 * random.integers(2, size=(n, settings.signs // 2)).T - 1
@@ -240,12 +241,15 @@ def _twice(array: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> np.ndarray[tupl
     return np.concatenate([array, array])
 
 
-def _growth(rows: Sequence[ComplexityRow]) -> list[ComplexityGrowth]:
+def growth(rows: Sequence[ComplexityRow]) -> list[ComplexityGrowth]:
+    """Exponents along both axes, for every family that has two cells there."""
     found = []
     for family, axis, other in product(FAMILIES, AXES, AXES):
         if axis == other:
             continue
         here = [row for row in rows if row.family == family]
+        if not here:
+            continue
         fixed = max(getattr(row, other) for row in here)
         line = [row for row in here if getattr(row, other) == fixed]
         if len(line) < 2:

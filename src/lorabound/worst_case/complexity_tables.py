@@ -75,6 +75,24 @@ def print_complexity(complexity: Complexity, console: Console) -> None:
             console.print(growth_sentence(growth), highlight=False)
 
 
+def print_encoder(complexity: Complexity, what: str, console: Console) -> None:
+    """Print the complexity of an encoder's adapters; ``what`` names model, data and layers."""
+    settings = complexity.settings
+    shown = table("rank", "params", "N", "measured", f"{LEVEL:.0%} interval", f"proved\n{1 - DELTA:.0%} >=")
+    for row in complexity.rows:
+        shown.add_row(*_measured(row), f"{row.proved:.4f}")
+    console.print(shown)
+    console.print(
+        f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n of {what}: loss 1 - p(label), A frozen and Gaussian "
+        f"(std {settings.std:g}/sqrt(d_in)), scale {settings.scale:g}, ||B||_F <= {settings.radius:g} in every layer; "
+        f"{settings.signs} sign draws in pairs s and -s. Measured is an estimate from below. No upper bound is known "
+        "for a transformer but 1/2.",
+        highlight=False,
+    )
+    for growth in complexity.growth:
+        console.print(growth_sentence(growth), highlight=False)
+
+
 def verdict(rows: Sequence[ComplexityRow]) -> str:
     """Whether a measured value stands above its bound or its supremum, and how close a telling bound comes."""
     above = [row for row in rows if row.mean > min(row.upper, row.supremum or math.inf) + _ROUNDING]
@@ -118,7 +136,7 @@ def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     record = {
         "settings": asdict(complexity.settings),
-        "accuracy": complexity.accuracy,
+        "accuracy": None if math.isnan(complexity.accuracy) else complexity.accuracy,
         "rows": [asdict(row) | {"vacuous": row.vacuous} for row in complexity.rows],
         "growth": [_plain(asdict(growth)) for growth in complexity.growth],
     }
