@@ -305,6 +305,23 @@ def concentration(
             out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
 
 
+@app.command()
+def paper(
+    out_dir: Annotated[Path, typer.Option("--out", help="Directory of everything; run again to go on.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids, a few minutes.")] = False,
+) -> None:
+    """Draw upper bound, lower bound, worst case and trained gaps, all measured here."""
+    from lorabound.paper import gather, write_paper
+    from lorabound.paper.page import readings
+
+    with err.status("") as status:
+        evidence = gather(out_dir, quick, status.update)
+    for sentence in readings(evidence):
+        out.print(sentence, highlight=False, markup=False)
+    for path in write_paper(evidence, out_dir):
+        out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def _progress() -> Iterator[Observer]:
     """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""

@@ -1,0 +1,129 @@
+"""Everything the figures show, measured here: worst case, lower bound, trained adapters, concentration.
+
+What was measured is kept in the directory, so that a second call, or one after an interruption, goes on from there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lorabound.concentration import CrossedSettings, measure_spread, write_spread
+from lorabound.concentration.table import CSV as GAPS
+from lorabound.concentration.table import JSON as SPREAD
+from lorabound.errors import StoreError
+from lorabound.report import Summary, summarize
+from lorabound.stats import Exponent
+from lorabound.sweep import SweepConfig
+from lorabound.sweep.execute import run_sweep
+from lorabound.worst_case.complexity import (
+    Complexity,
+    ComplexityGrowth,
+    ComplexityRow,
+    ComplexitySettings,
+    measure_complexity,
+)
+from lorabound.worst_case.complexity_tables import JSON as COMPLEXITY
+from lorabound.worst_case.complexity_tables import write_complexity
+
+SWEEP = "sweep"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the figures are drawn from.
+
+    Attributes:
+        complexity: worst case of a small network and of a class whose supremum is known, beside bounds.
+        trained: a sweep of the sentence encoder over rank and N.
+        gaps: 0-1 gaps of single runs by mode, over draws of the factor and of the sample.
+        guarantee: 1/(2 sqrt N) at the N of ``gaps``.
+    """
+
+    complexity: Complexity
+    trained: Summary
+    gaps: dict[str, list[float]]
+    guarantee: float
+
+
+def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], None] = lambda _: None) -> Evidence:
+    """Measure what ``folder`` does not hold yet.
+
+    Args:
+        folder: where everything is kept.
+        quick: smaller grids, for a look in a minute or two.
+        observe: is told what is being measured.
+    Raises:
+        LoraboundError: model or data are missing, or ``folder`` cannot be written.
+    """
+    folder = Path(folder)
+    observe("worst case")
+    complexity = _complexity(folder, quick, observe)
+    observe("trained adapters")
+    grid: dict[str, Any] = {"ranks": [1, 2, 4, 8, 16, 32], "n_train": [64, 128, 256, 512], "seeds": 3}
+    if quick:
+        grid = {"ranks": [1, 4, 16], "n_train": [64, 256], "seeds": 2, "n_test": 500, "layers": [4, 5]}
+    trained = SweepConfig(**grid)
+    store = run_sweep(trained, folder / SWEEP, lambda at: observe(f"{at.runs_done} of {at.runs_total} runs"))
+    observe("concentration of single runs")
+    small: dict[str, Any] = {"n_test": 500, "layers": [4, 5], "epochs": 3} if quick else {"n_test": 1000}
+    base = SweepConfig(ranks=[8], n_train=[128], modes=["freeze_a", "freeze_b", "train_both"], **small)
+    crossed = CrossedSettings(base, *((4, 4) if quick else (8, 8)))
+    if not _holds(folder / SPREAD, crossed):
+        write_spread(measure_spread(crossed, observe), folder)
+    return Evidence(complexity, summarize(store), _gaps(folder / GAPS), 1 / (2 * math.sqrt(base.n_train[0])))
+
+
+def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Complexity:
+    settings = (
+        ComplexitySettings(ranks=(1, 4, 16), n_train=(64, 256), signs=8, steps=60) if quick else ComplexitySettings()
+    )
+    path = folder / COMPLEXITY
+    if path.is_file():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["settings"] == json.loads(json.dumps(asdict(settings))):
+                return _read(record, settings)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} cannot be read ({error}): move it away") from None
+    measured = measure_complexity(settings, observe)
+    write_complexity(measured, folder)
+    return measured
+
+
+def _read(record: dict[str, Any], settings: ComplexitySettings) -> Complexity:
+    rows = [
+        ComplexityRow(**{name: value for name, value in row.items() if name != "vacuous"}) for row in record["rows"]
+    ]
+    growth = []
+    for entry in record["growth"]:
+        values = {name: math.nan if value is None else value for name, value in entry.items()}
+        exponent = {name: math.nan if value is None else value for name, value in entry["exponent"].items()}
+        growth.append(ComplexityGrowth(**{**values, "exponent": Exponent(**exponent)}))
+    return Complexity(settings, record["accuracy"], rows, growth)
+
+
+def _holds(path: Path, crossed: CrossedSettings) -> bool:
+    """Whether the record of a crossed design is there, and is that of this one."""
+    if not path.is_file():
+        return False
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): move it away") from None
+    asked = (crossed.base.model_dump(mode="json"), crossed.n_factors, crossed.n_samples)
+    return asked == (record.get("config"), record.get("n_factors"), record.get("n_samples"))
+
+
+def _gaps(path: Path) -> dict[str, list[float]]:
+    gaps: dict[str, list[float]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["loss"] == "error":
+                gaps.setdefault(row["mode"], []).append(float(row["gap"]))
+    return gaps
