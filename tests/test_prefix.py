@@ -9,6 +9,7 @@ import torch
 from lorabound.adapters import Stack, new_adapter, select_linears
 from lorabound.engine import Examples, Recipe, WithPrefix, evaluate, train
 from lorabound.engine.batches import passes
+from lorabound.errors import InputError
 
 WORDS = [
     "pear",
@@ -196,3 +197,14 @@ def test_bfloat16_risks_agree_with_float32_within_the_noise_of_the_draws():
     assert (apart < spread).all(), (apart, spread)
     assert (apart[:, :2] < 0.02).all(), apart
     assert not np.array_equal(wide, narrow)
+
+
+def test_a_full_disk_is_one_sentence(minilm, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lorabound.engine.prefix.os.posix_fallocate", full)
+    data = examples(minilm)
+    with pytest.raises(InputError, match="no room for .* GiB of stored activations .*: make room there, or raise"):
+        WithPrefix(minilm, ["encoder.layer.5.attention.self.value"], [data.inputs], 1.0, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -46,6 +46,10 @@ def n_stacked() -> int:
 class StackedLinear(nn.Module):
     """A frozen ``nn.Linear`` that carries K adapters (see the top of this file)."""
 
+    scale: Tensor
+    frozen_a: Tensor
+    frozen_b: Tensor
+
     def __init__(self, base: nn.Linear, factors: Sequence[Factors], modes: Sequence[Mode]) -> None:
         super().__init__()
         self.base = base
@@ -61,14 +65,15 @@ class StackedLinear(nn.Module):
         self.trained_a = nn.Parameter(a[n_freeze_a:].clone())
         self.trained_b = nn.Parameter(b[:n_trained_b].clone())
         self.register_buffer("frozen_b", b[n_trained_b:].clone())
+        self._frozen: tuple[Tensor, Tensor] | None = None
 
     def factors(self) -> tuple[Float[Tensor, "k r d_in"], Float[Tensor, "k d_out r"]]:
         """All K factors: A (K, r_max, d_in) and B (K, d_out, r_max)."""
-        return torch.cat([self.frozen_a, self.trained_a]), torch.cat([self.trained_b, self.frozen_b])  # type: ignore[list-item]
+        return torch.cat([self.frozen_a, self.trained_a]), torch.cat([self.trained_b, self.frozen_b])
 
     def _trained(self) -> list[tuple[nn.Parameter, slice]]:
         """The stacked trained factors and the adapters they belong to."""
-        n = len(self.scale)  # type: ignore[arg-type]
+        n = len(self.scale)
         return [
             (self.trained_a, slice(n - len(self.trained_a), n)),
             (self.trained_b, slice(len(self.trained_b))),
@@ -76,7 +81,7 @@ class StackedLinear(nn.Module):
 
     def gradient_squares(self) -> Float[Tensor, " k"]:
         """Squared 2-norm of each adapter's gradient in this layer, (K,)."""
-        squares = torch.zeros(len(self.scale), device=self.trained_a.device)  # type: ignore[arg-type]
+        squares = torch.zeros(len(self.scale), device=self.trained_a.device)
         for parameter, adapters in self._trained():
             if parameter.grad is not None:
                 squares[adapters] += parameter.grad.square().sum((1, 2))
@@ -89,18 +94,29 @@ class StackedLinear(nn.Module):
                 parameter.grad *= factors[adapters].view(-1, 1, 1)
 
     def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
-        a, b = self.factors()
-        if len(a) > 1 and len(x) != self.batch_rows:
+        n_adapters = len(self.scale)
+        if n_adapters > 1 and len(x) != self.batch_rows:
             raise AdapterError(
                 f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row an "
                 "example (DeBERTa's relative positions are such a case), so adapters train here one at a time only"
             )
         frozen: Tensor = self.base(x)
-        grouped = x.reshape(len(a), -1, x.shape[-1])
-        narrow = torch.bmm(grouped, a.to(x.dtype).mT)
-        wide = (b * self.scale).to(x.dtype)  # type: ignore[operator]
-        adapted = torch.baddbmm(frozen.view(len(a), -1, frozen.shape[-1]), narrow, wide.mT)
-        return adapted.view(frozen.shape)
+        a, b = self._operands(x.dtype)
+        narrow = torch.bmm(x.reshape(n_adapters, -1, x.shape[-1]), a.mT)
+        return torch.baddbmm(frozen.view(n_adapters, -1, frozen.shape[-1]), narrow, b.mT).view(frozen.shape)
+
+    def _operands(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A and s B of all adapters in a number format; what is frozen is converted once."""
+        n = len(self.trained_b)
+        if self._frozen is None or self._frozen[0].dtype != dtype:
+            self._frozen = self.frozen_a.to(dtype), (self.frozen_b * self.scale[n:]).to(dtype)
+        a, b = self._frozen
+        if len(self.trained_a):
+            a = torch.cat([a, self.trained_a.to(dtype)])
+        if n:
+            trained = (self.trained_b * self.scale[:n]).to(dtype)
+            b = torch.cat([trained, b]) if len(b) else trained
+        return a, b
 
 
 class Stack:

@@ -9,9 +9,11 @@ that order is part of the interaction. All runs are measured on the same test ex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +29,8 @@ from lorabound.sweep import SweepConfig
 
 # Adapters trained together.
 _WIDTH = 12
-# Losses whose gap is taken apart: both in [0, 1], as the guarantee needs.
-LOSSES = {"error": "0-1 error", "risk": "1 - p(correct)"}
+# Losses whose gap is taken apart, 0-1 and 1 - p(correct): both in [0, 1], as the guarantee needs.
+LOSSES = ("error", "risk")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class CrossedSettings:
             raise InputError("a crossed design has one rank and one training size: give one --rank and one --n-train")
         if min(self.n_factors, self.n_samples) < 3:
             raise InputError(f"need at least 3 factors and 3 samples, got {self.n_factors} and {self.n_samples}")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON values; an infinite setting is null."""
+        base = self.base.model_dump(mode="json")
+        plain = {name: None if value == math.inf else value for name, value in base.items()}
+        return {"sweep": plain, "n_factors": self.n_factors, "n_samples": self.n_samples}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lorabound.concentration.crossed import LOSSES, Crossed, ModeSpread
+from lorabound.concentration.crossed import Crossed, ModeSpread
 from lorabound.errors import StoreError
 
 _NAMES = {"factor": "the factor", "sample": "the training sample", "interaction": "the rest", "test": "the test set"}
@@ -27,19 +27,16 @@ def print_spread(crossed: Crossed, console: Console) -> None:
         highlight=False,
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in (
-        "mode", "gap in", "mean", "sd of\none run", "95% interval", "factor", "sample", "rest", "test",
-        "one new run,\n95%",
-    ):  # fmt: skip
-        table.add_column(name, justify="left" if name in ("mode", "gap in") else "right", no_wrap=True)
+    for name in ("mode", "loss", "mean\ngap", "sd of one run\n[95% interval]", "factor", "sample", "rest", "test"):
+        table.add_column(name, justify="left" if name in ("mode", "loss") else "right", no_wrap=True)
     for spread in crossed.spreads:
         table.add_row(*_cells(spread))
     console.print(table)
     guarantee = crossed.spreads[0].variance.single_run.guarantee
     console.print(
-        "sd of one run: of its gap around the mean over factors and samples, test noise taken out. factor, sample, "
-        "rest (their interaction and the order of examples), test: shares of the variance of a measured gap. One new "
-        "run: where the gap of another factor on another sample will be, measured on these test examples.",
+        "loss: error is 0-1, risk is 1 - p(correct). sd of one run: of its gap around the mean over factors and "
+        "samples, test noise taken out. factor, sample, rest (their interaction and the order of examples), test: "
+        "shares of the variance of a measured gap.",
         highlight=False,
     )
     console.print(
@@ -63,9 +60,10 @@ def conclusions(crossed: Crossed) -> list[str]:
         run = spread.variance.single_run
         most = max(run.shares, key=lambda part: run.shares[part])
         lines.append(
-            f"{spread.mode}: one run's gap lies within about {1.96 * run.sd_measured:.3f} of the mean gap "
-            f"{spread.variance.mean:.3f} (95%, if effects are normal); most of that comes from {_NAMES[most]} "
-            f"({run.shares[most]:.0%}), from the factor {run.shares['factor']:.0%}."
+            f"{spread.mode}: mean gap {spread.variance.mean:.3f}; the gap of another factor on another sample, "
+            f"measured on these test examples, lies in [{run.low:+.3f}, {run.high:+.3f}] (95%, if effects are normal). "
+            f"Most of the spread comes from {_NAMES[most]} ({run.shares[most]:.0%}), from the factor "
+            f"{run.shares['factor']:.0%}."
         )
     return lines
 
@@ -78,8 +76,7 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     record = {
-        "config": crossed.settings.base.model_dump(mode="json"),
-        "n_factors": crossed.settings.n_factors, "n_samples": crossed.settings.n_samples, "n_test": crossed.n_test,
+        "settings": crossed.settings.record, "n_test": crossed.n_test, "precision": crossed.precision,
         "spreads": [
             {
                 "mode": spread.mode, "loss": spread.loss, "mean": spread.variance.mean,
@@ -109,8 +106,7 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
 def _cells(spread: ModeSpread) -> list[str]:
     run = spread.variance.single_run
     return [
-        spread.mode, LOSSES[spread.loss], f"{spread.variance.mean:+.3f}", f"{run.sd.value:.3f}",
-        f"[{run.sd.low:.3f}, {run.sd.high:.3f}]",
+        spread.mode, spread.loss, f"{spread.variance.mean:+.3f}",
+        f"{run.sd.value:.3f} [{run.sd.low:.3f}, {run.sd.high:.3f}]",
         *(f"{run.shares[part]:.0%}" for part in ("factor", "sample", "interaction", "test")),
-        f"[{run.low:+.3f}, {run.high:+.3f}]",
     ]  # fmt: skip

@@ -10,6 +10,7 @@ since a stored output needs no gradient.
 from __future__ import annotations
 
 import copy
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.engine.batches import passes
+from lorabound.errors import InputError
 from lorabound.models import TokenizedTexts
 
 
@@ -201,6 +203,14 @@ def _empty(n_tokens: int, output: _Output, folder: str | Path | None) -> Tensor:
     if folder is None:
         return torch.empty(n_tokens, output.width, dtype=output.dtype, device=output.device)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".prefix-", suffix=".tmp") as file:  # gone when unmapped
+        size = n_tokens * output.bytes_per_token
+        try:  # a mapped file without its blocks would end the process where the disk is full
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise InputError(
+                f"{folder} has no room for {size / 2**30:.2f} GiB of stored activations ({error.strerror}): make room "
+                "there, or raise --memory"
+            ) from None
         mapped = torch.from_file(file.name, shared=True, size=n_tokens * output.width, dtype=output.dtype)
     return mapped.view(n_tokens, output.width)
 

@@ -49,14 +49,17 @@ def run_in_threads(
         finally:
             idle.put(worker)
 
-    with ThreadPoolExecutor(len(workers)) as pool:
-        futures = {pool.submit(one, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            for worker in workers:
-                worker.interrupted = True
-            for future in futures:
-                future.cancel()
-    torch.set_num_threads(cores)
+    try:
+        with ThreadPoolExecutor(len(workers)) as pool:
+            futures = {pool.submit(one, job): job for job in jobs}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:  # an error, Ctrl-C, or a caller that asks for no more
+                for worker in workers:
+                    worker.interrupted = True
+                for future in futures:
+                    future.cancel()
+                raise
+    finally:
+        torch.set_num_threads(cores)

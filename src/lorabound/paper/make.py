@@ -97,15 +97,20 @@ def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Co
 
 
 def _read(record: dict[str, Any], settings: ComplexitySettings) -> Complexity:
-    rows = [
-        ComplexityRow(**{name: value for name, value in row.items() if name != "vacuous"}) for row in record["rows"]
-    ]
+    rows = []
+    for row in record["rows"]:
+        del row["vacuous"]
+        rows.append(ComplexityRow(**{**row, "values": tuple(row["values"])}))
     growth = []
-    for entry in record["growth"]:
-        values = {name: math.nan if value is None else value for name, value in entry.items()}
-        exponent = {name: math.nan if value is None else value for name, value in entry["exponent"].items()}
-        growth.append(ComplexityGrowth(**{**values, "exponent": Exponent(**exponent)}))
+    for entry in map(_nan, record["growth"]):
+        entry["exponent"] = Exponent(**_nan(entry["exponent"]))
+        growth.append(ComplexityGrowth(**entry))
     return Complexity(settings, record["accuracy"], rows, growth)
+
+
+def _nan(record: dict[str, Any]) -> dict[str, Any]:
+    """The null of JSON as nan."""
+    return {name: math.nan if value is None else value for name, value in record.items()}
 
 
 def _holds(path: Path, crossed: CrossedSettings) -> bool:
@@ -116,8 +121,7 @@ def _holds(path: Path, crossed: CrossedSettings) -> bool:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error}): move it away") from None
-    asked = (crossed.base.model_dump(mode="json"), crossed.n_factors, crossed.n_samples)
-    return asked == (record.get("config"), record.get("n_factors"), record.get("n_samples"))
+    return bool(record.get("settings") == crossed.record)
 
 
 def _gaps(path: Path) -> dict[str, list[float]]:
