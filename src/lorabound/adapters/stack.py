@@ -98,7 +98,7 @@ class StackedLinear(nn.Module):
         if n_adapters > 1 and len(x) != self.batch_rows:
             raise AdapterError(
                 f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row an "
-                "example (DeBERTa's relative positions are such a case), so adapters train here one at a time only"
+                "example (DeBERTa's relative positions are such a case): choose other targets or another encoder"
             )
         frozen: Tensor = self.base(x)
         a, b = self._operands(x.dtype)

@@ -51,7 +51,8 @@ def passes(lengths: Index, copies: int = 1, most: int = TOKENS_PER_PASS) -> list
         lengths: (rows,) tokens, ascending.
         copies: how often a pass holds each row: once for each of K adapters.
         most: tokens in a pass, copies counted; a pass has at least one row.
-    Source: ours; shortest path over the places where the length changes, exact.
+    Source: ours; shortest path over the places where the length changes, exact as long as no pass exceeds ``most``:
+        longer ones are then cut where they are full.
     """
     ends = np.append(np.flatnonzero(np.diff(lengths)) + 1, len(lengths))  # a pass ends where the length changes
     cost, start = [0.0], [0]  # of the cheapest way to the k-th end, and where its last pass starts

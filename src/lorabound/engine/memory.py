@@ -1,8 +1,8 @@
 """A sweep within a memory budget: how many adapters train together, how many tokens a pass holds, what is stored.
 
 The budget is for the whole process. What is left after the model is loaded is divided: at most half for the stored
-prefix (the rest of it goes to disk), a quarter for the factors of the adapters and their optimizer, the remainder for
-the activations of a pass, whose size a token is measured on this model.
+prefix (what does not fit goes to disk), a third of the rest for the factors of the adapters and their optimizer, the
+remainder for the activations of a pass, whose size a token is measured on this model.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: blocks below this size come from the heap
+    mallopt(-3, 2**30) or mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: smaller blocks come from the heap; older glibc: 32 MiB
     mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap does not shrink
     mallopt(-8, 1)  # M_ARENA_MAX: one heap for all threads; those of threads cannot hold large blocks
 
 
-def free_bytes(budget: float | None, device: torch.device) -> float:
+def free_bytes(budget: float | None, device: torch.device, on_disk: int = 0) -> float:
     """Bytes that may still be taken: of a budget for the whole process, without one 70% of what is free.
 
+    The ``on_disk`` bytes of mapped files are outside the budget: the system drops their pages when it wants the memory.
     On a GPU the budget is for its memory, of which this process holds what PyTorch has reserved.
     """
     if device.type == "cuda":
@@ -59,7 +60,7 @@ def free_bytes(budget: float | None, device: torch.device) -> float:
         return _FREE_SHARE * free if budget is None else budget - torch.cuda.memory_reserved(device)
     if budget is None:
         return _FREE_SHARE * float(psutil.virtual_memory().available)
-    return budget - _RESERVE - float(psutil.Process().memory_info().rss)
+    return budget - _RESERVE + on_disk - float(psutil.Process().memory_info().rss)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def bytes_per_token(classifier: Classifier, inputs: TokenizedTexts, adapter: Ada
 
     Measured: the storages that automatic differentiation saves with one adapter attached, without the weights.
     """
-    index = np.full(8, int(np.argmax(inputs.lengths)))
+    index = np.full(2, int(np.argmax(inputs.lengths)))
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

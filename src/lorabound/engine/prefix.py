@@ -43,7 +43,7 @@ class Classifier(Protocol):
 
 
 class WithPrefix:
-    """A classifier whose frozen prefix is stored for some inputs; other inputs go through the whole model.
+    """A classifier whose frozen prefix is stored for some inputs; it takes no others.
 
     Use as a context manager: the model is changed meanwhile and put back at the end.
 
@@ -120,8 +120,9 @@ class WithPrefix:
         width = int(lengths.max())
         token = stored.starts[index][:, None] + np.minimum(np.arange(width), lengths[:, None] - 1)
         flat = torch.from_numpy(token.reshape(-1))
+        beyond = torch.from_numpy(np.arange(width) >= lengths[:, None]) if lengths.min() < width else None
         for name, stub in self._stubs.items():
-            stub.rows = self._outputs[name].rebuild(stored.values.get(name), flat, (len(index), width))
+            stub.rows = self._outputs[name].rebuild(stored.values.get(name), flat, (len(index), width), beyond)
         return self._classifier.logits(inputs, index)
 
     @torch.no_grad()
@@ -150,12 +151,14 @@ class _Output:
     def bytes_per_token(self) -> int:
         return self.width * self.dtype.itemsize
 
-    def rebuild(self, stored: Tensor | None, token: Tensor, shape: tuple[int, int]) -> Any:
-        """The output for these tokens; where nothing later needs it, zeros of its shape that take no memory."""
+    def rebuild(self, stored: Tensor | None, token: Tensor, shape: tuple[int, int], beyond: Tensor | None) -> Any:
+        """The output for these tokens, zero ``beyond`` a row's end, and all zero where nothing later needs it."""
         if stored is None:
-            value = torch.zeros((), dtype=self.dtype, device=self.device).expand(*shape, self.width)
+            value = torch.zeros(*shape, self.width, dtype=self.dtype, device=self.device)
         else:
             value = stored.index_select(0, token.to(stored.device)).view(*shape, self.width).to(self.device)
+            if beyond is not None:
+                value[beyond.to(self.device)] = 0
         return value if self.n_nones is None else (value, *[None] * self.n_nones)
 
 
@@ -205,7 +208,7 @@ def _empty(n_tokens: int, output: _Output, folder: str | Path | None) -> Tensor:
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".prefix-", suffix=".tmp") as file:  # gone when unmapped
         size = n_tokens * output.bytes_per_token
         try:  # a mapped file without its blocks would end the process where the disk is full
-            os.posix_fallocate(file.fileno(), 0, size)
+            getattr(os, "posix_fallocate", lambda *_: None)(file.fileno(), 0, size)  # not on macOS
         except OSError as error:
             raise InputError(
                 f"{folder} has no room for {size / 2**30:.2f} GiB of stored activations ({error.strerror}): make room "
@@ -296,7 +299,8 @@ def _needed(
         def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
             value = output[0] if isinstance(output, tuple) else output
             leaves[name] = value.detach().clone().requires_grad_()
-            return (leaves[name], *output[1:]) if isinstance(output, tuple) else leaves[name]
+            passed = leaves[name].clone()  # a model may write into it
+            return (passed, *output[1:]) if isinstance(output, tuple) else passed
 
         return hook
 

@@ -54,7 +54,7 @@ def run_in_threads(
             futures = {pool.submit(one, job): job for job in jobs}
             try:
                 for future in as_completed(futures):
-                    yield futures[future], future.result()
+                    yield futures.pop(future), future.result()  # popped, so that no result outlives its use
             except BaseException:  # an error, Ctrl-C, or a caller that asks for no more
                 for worker in workers:
                     worker.interrupted = True

@@ -7,7 +7,9 @@ keeps rows to themselves:
     O = softmax(s Q K^T + mask) V     for Q, K, V (ceil(rows/g) * heads, T, d_head),  mask -inf between rows.
 
 Registered with transformers as ``short_rows``. Anything but unmasked bidirectional self-attention on a CPU goes to
-PyTorch's own kernel, as it would without us.
+PyTorch's own kernel, as it would without us. In bfloat16 the scores are rounded before the softmax: the output is off
+by twice what the library's kernel is on words, by up to five times on rows of 200 tokens (0.009 for standard normal
+inputs).
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ class PromptClassifier:
         try:
             with torch.no_grad():
                 self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
-            self.module.to(getattr(torch, precision))
+            for weight in self.module.parameters():  # buffers keep float32: angles of rotary positions need it
+                weight.data = weight.data.to(getattr(torch, precision))
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
 
@@ -120,13 +121,14 @@ class PromptClassifier:
 
 
 def _load(folder: Path, device: torch.device) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
-    attention = SHORT_ROWS if device.type == "cpu" else "sdpa"
     try:
         with _quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-            module = transformers.AutoModel.from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, attn_implementation=attention
-            )
+            module = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+            # Models that choose the library's fused kernel by themselves go through transformers' attention interface;
+            # others (MPNet, RoFormer, ...) have code of their own that would misread the masks of another kernel.
+            if device.type == "cpu" and module.config._attn_implementation == "sdpa":
+                module.set_attn_implementation(SHORT_ROWS)
     except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{folder} cannot be loaded by transformers: {reason}") from error

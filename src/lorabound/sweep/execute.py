@@ -54,6 +54,7 @@ class Progress:
     now: str
 
 
+# Called from the threads of the workers too.
 Observer = Callable[[Progress], None]
 
 
@@ -63,7 +64,7 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
     Runs are written one stack at a time in one transaction, after their adapters are in place.
 
     Raises:
-        DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; nothing is written.
+        DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; no run is written.
         StoreError: ``out`` was made by another configuration, or cannot be written.
     """
     keep_freed_memory()
@@ -124,21 +125,21 @@ class _Sweep:
             workers = self._workers(len(runs))
             for worker in workers:
                 models.enter_context(worker)
+            fits = self._allot(workers)
             if zero_shots:
                 report(0.0, "measuring the zero-shot model")
                 self.store.add(self._zero_shot(workers[0], zero_shots))
                 work += sum(map(self._work, zero_shots))
                 n_done += len(zero_shots)
-            fits = self._allot(workers)
             whole = stacks_of(runs, fits.width, len(workers))
             stacks = [kept for stack in whole if (kept := [run for run in stack if run in missing])]
-            begun: dict[str, float] = {}  # work done in the stacks that train now
+            begun: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
 
             def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], float]:
                 label, here = _label(stack), sum(map(self._work, stack))
 
                 def on_step(done: int, of: int) -> None:
-                    begun[label] = 0.9 * here * done / of
+                    begun[stack[0]] = 0.9 * here * done / of
                     report(sum(begun.values()), label)
 
                 report(sum(begun.values()), label)
@@ -146,7 +147,7 @@ class _Sweep:
 
             for stack, (trained, seconds) in run_in_threads(workers, stacks, train_stack):
                 self._write(stack, trained, seconds / len(workers))
-                begun.pop(_label(stack), None)
+                begun.pop(stack[0], None)
                 work += sum(map(self._work, stack))
                 n_done += len(stack)
                 report(sum(begun.values()), _label(stack))
@@ -163,8 +164,9 @@ class _Sweep:
         config, rank = self.config, max(self.config.ranks)
         probe = new_adapter(self.shapes, rank, "train_both", 0, config.law, config.alpha_over_r)
         widest = max((self.pool.inputs, self.test_set.inputs), key=lambda inputs: int(inputs.lengths.max()))
+        on_disk = workers[0].n_bytes if workers[0].on_disk else 0
+        room = free_bytes(self._budget, self.classifier.device, on_disk) / len(workers)
         per_token = bytes_per_token(workers[0], widest, probe)
-        room = free_bytes(self._budget, self.classifier.device) / len(workers)
         return allot(room, per_token, n_entries(self.shapes, config.ranks), int(widest.lengths.max()))
 
     @property
