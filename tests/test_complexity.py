@@ -15,7 +15,7 @@ from scipy import stats
 from lorabound.bounds import rademacher_lower, rademacher_upper, rank_lower_bound
 from lorabound.cli import main
 from lorabound.worst_case.ascent import largest_signed_means
-from lorabound.worst_case.complexity import ComplexitySettings, _cells_row, _gaussian, _signs, measure_complexity
+from lorabound.worst_case.complexity import ComplexitySettings, _cells_row, _gaussian, measure_complexity, signs_of
 from lorabound.worst_case.complexity_tables import print_complexity, verdict, write_complexity
 from lorabound.worst_case.digits import POOL, pretrained_digits
 from lorabound.worst_case.lora_mlp import DISTANCE, MISS, BoundedLoss, FrozenMlp, LoraMlpClass
@@ -194,10 +194,10 @@ def test_digits_have_norm_one_and_the_network_has_not_seen_the_pool():
 def test_larger_ranks_and_samples_go_on_where_smaller_ones_ended():
     assert np.array_equal(_gaussian(SMALL, 0, 7, 5)[:, :3], _gaussian(SMALL, 0, 3, 5))
     assert not np.array_equal(_gaussian(SMALL, 0, 3, 5), _gaussian(SMALL, 1, 3, 5))
-    assert torch.equal(_signs(SMALL, 40)[:, :16], _signs(SMALL, 16))
-    assert torch.equal(_signs(SMALL, 16)[:4], -_signs(SMALL, 16)[4:])
+    assert torch.equal(signs_of(SMALL, 40)[:, :16], signs_of(SMALL, 16))
+    assert torch.equal(signs_of(SMALL, 16)[:4], -signs_of(SMALL, 16)[4:])
     many = dataclasses.replace(SMALL, signs=2000)
-    assert abs(_signs(many, 500)[:1000].mean()) < 0.01
+    assert abs(signs_of(many, 500)[:1000].mean()) < 0.01
     assert stats.kstest(_gaussian(many, 0, 4, 5).ravel(), "norm").pvalue > 1e-4
 
 
