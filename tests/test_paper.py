@@ -66,6 +66,12 @@ def test_the_figure_holds_every_measured_point(evidence):
     assert all(str(gap) in text for gaps in evidence.gaps.values() for gap in gaps)
 
 
+def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write to"):
+        make.gather(tmp_path / "file" / "out", observe=lambda now: pytest.fail(f"began with {now}"))
+
+
 def test_what_was_measured_is_read_again(complexity, tmp_path, monkeypatch):
     write_complexity(complexity, tmp_path)
     monkeypatch.setattr(make, "ComplexitySettings", lambda **_: SMALL)

@@ -185,7 +185,7 @@ def plan(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write every number to this .csv file.")] = None,
 ) -> None:
-    """Say, before training, which gap is guaranteed and which a pilot forecasts."""
+    """Before training: the gap guaranteed, and the gap forecast."""
     from lorabound.plan import make_plan, model_shapes, parse_shapes, print_plan, read_pilot, write_csv
     from lorabound.sweep import Store, read_config
 
@@ -249,7 +249,7 @@ def complexity(
     layers: Annotated[str, typer.Option(help="With --model: layer indices, as 4,5, or all.")] = "5",
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
 ) -> None:
-    """Measure the Rademacher complexity of a LoRA class, beside its bound."""
+    """Measure the worst case: Rademacher complexity, and its bound."""
     from lorabound.worst_case.options import whole_numbers
 
     lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
@@ -290,7 +290,7 @@ def concentration(
     data_seed: Annotated[int, typer.Option(help="Seed of the shuffle of the data.")] = 0,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for concentration.csv and .json.")] = None,
 ) -> None:
-    """Measure how tightly a single run's gap concentrates, and what spreads it."""
+    """Measure what spreads the gap of a single run."""
     flags = {name: value for name, value in locals().items() if name not in ("factors", "samples", "rank", "out_dir")}
     from lorabound.sweep import read_config
 
@@ -310,7 +310,7 @@ def paper(
     out_dir: Annotated[Path, typer.Option("--out", help="Directory of everything; run again to go on.")],
     quick: Annotated[bool, typer.Option("--quick", help="Smaller grids, a few minutes.")] = False,
 ) -> None:
-    """Draw upper bound, lower bound, worst case and trained gaps, all measured here."""
+    """Draw bounds, worst case and trained gaps in one figure."""
     from lorabound.paper import gather, write_paper
     from lorabound.paper.page import readings
 

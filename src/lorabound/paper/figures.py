@@ -46,9 +46,10 @@ def _worst(evidence: Evidence, family: Family, axis: str) -> alt.LayerChart:
                 points.append((x, "exact", row.exact, row.exact, row.exact))
             if row.upper < TRIVIAL:
                 points.append((x, "upper bound", row.upper, row.upper, row.upper))
-    names = {"cells": "A class whose worst case is known", "digits": "A 64-32-10 network on digits"}
+    titles = {"cells": "A class whose worst case is known", "digits": "A 64-32-10 network on digits"}
+    names = ["upper bound", "measured"] if rows[0].exact is None else ["upper bound", "exact", "measured"]
     at = f"{'N' if axis == 'rank' else 'r'} = {fixed}"
-    return _panel(points, axis, f"{names[family]}, {at}", "Rademacher complexity")
+    return _panel(points, names, axis, f"{titles[family]}, {at}", "Rademacher complexity")
 
 
 def _trained(evidence: Evidence, axis: str) -> alt.LayerChart:
@@ -62,16 +63,17 @@ def _trained(evidence: Evidence, axis: str) -> alt.LayerChart:
         if getattr(cell, other) == fixed and gap.mean > 0:
             points.append((float(getattr(cell, axis)), cell.mode, gap.mean, max(gap.low, gap.mean / 10), gap.high))
     at = f"{'N' if axis == 'rank' else 'r'} = {fixed}"
-    return _panel(points, axis, f"Trained adapters of MiniLM, {at}", f"gap in {_RISK.title}")
+    names = [name for name in _SERIES if name in {cell.mode for cell in cells}]
+    return _panel(points, names, axis, f"Trained adapters of MiniLM, {at}", f"gap in {_RISK.title}")
 
 
-def _panel(points: list[Row], axis: str, title: str, y_title: str) -> alt.LayerChart:
+def _panel(points: list[Row], names: list[str], axis: str, title: str, y_title: str) -> alt.LayerChart:
+    """One panel; panels of one row have the same ``names``, and so one legend."""
     slope = 0.5 if axis == "rank" else -0.5
     table = pl.DataFrame(points, _SCHEMA, orient="row")
     xs = sorted(set(table["x"]))
     middle, level = table.select(pl.col("x", "y").log().mean().exp()).row(0)
     ends = pl.DataFrame({"x": [xs[0], xs[-1]]}).with_columns(y=level * (pl.col("x") / middle).pow(slope))
-    names = [name for name in _SERIES if name in set(table["what"])]
     colour = alt.Color("what:N", title=None, sort=names).scale(domain=names, range=[_SERIES[name] for name in names])
     x = alt.X("x:Q", title="rank r" if axis == "rank" else "examples N", axis=alt.Axis(values=xs, format="d")).scale(
         type="log", domain=[xs[0] / 1.15, xs[-1] * 1.15], nice=False

@@ -62,6 +62,10 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
         LoraboundError: model or data are missing, or ``folder`` cannot be written.
     """
     folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
     observe("worst case")
     complexity = _complexity(folder, quick, observe)
     observe("trained adapters")

@@ -58,7 +58,7 @@ def readings(evidence: Evidence) -> list[str]:
         low, middle, high = np.quantile(gaps, [0.05, 0.5, 0.95])
         lines.append(
             f"single runs, {mode}: median gap {middle:.3f}, 90% of {len(gaps)} runs in [{low:.3f}, {high:.3f}], "
-            f"standard deviation {np.std(gaps, ddof=1):.3f}; for the class's largest gap at most "
-            f"{evidence.guarantee:.3f} is guaranteed"
+            f"standard deviation {np.std(gaps, ddof=1):.3f} (guaranteed for another number: the standard deviation of "
+            f"the largest gap of the class is at most {evidence.guarantee:.3f})"
         )
     return lines
