@@ -1,6 +1,6 @@
 """Where the time of a stack goes: one worker, one thread, nine adapters, one epoch and its evaluation.
 
-python bench/profile.py [--layers 4 5] [--rank 8]
+python bench/time_shares.py [--layers 4 5] [--rank 8]
 """
 
 import argparse
