@@ -308,7 +308,7 @@ def concentration(
 @app.command()
 def paper(
     out_dir: Annotated[Path, typer.Option("--out", help="Directory of everything; run again to go on.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids, a few minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids, about a minute.")] = False,
 ) -> None:
     """Draw bounds, worst case and trained gaps in one figure."""
     from lorabound.paper import gather, write_paper

@@ -56,7 +56,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
 
     Args:
         folder: where everything is kept.
-        quick: smaller grids, for a look in a minute or two.
+        quick: smaller grids, for a look in about a minute.
         observe: is told what is being measured.
     Raises:
         LoraboundError: model or data are missing, or ``folder`` cannot be written.
