@@ -34,6 +34,25 @@ def test_output_and_gradients_are_those_of_the_library(rows, length):
         torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("length", [2, 5, 11, 17, 32])
+@pytest.mark.parametrize("rows", [1, 7, 12])
+@pytest.mark.parametrize("all_queries", [True, False])
+def test_padding_that_ends_rows_is_hidden_as_the_library_hides_it(rows, length, all_queries):
+    q, k, v = case(rows, length)
+    real = torch.arange(length) < torch.randint(1, length + 1, (rows, 1))
+    mask = real[:, None, None].expand(-1, -1, length if all_queries else 1, -1)
+    weight = torch.randn(rows, length, 3, 8)
+    ours, _ = attention.short_rows(Module(), q, k, v, mask)
+    assert "Tiled" in type(ours.grad_fn).__name__
+    theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    for a, b in zip(
+        torch.autograd.grad((ours * weight).sum(), (q, k, v)), torch.autograd.grad((theirs * weight).sum(), (q, k, v)),
+        strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+
+
 def test_bfloat16_is_within_its_rounding():
     q, k, v = case(20, 5, torch.bfloat16)
     ours, _ = attention.short_rows(Module(), q, k, v, None)
@@ -41,18 +60,22 @@ def test_bfloat16_is_within_its_rounding():
     assert (ours.double() - exact).abs().max() < 4 * 2.0**-8 * v.abs().max()
 
 
-@pytest.mark.parametrize("change", ["mask", "causal", "long", "bias"])
+@pytest.mark.parametrize("change", ["mask", "empty", "numbers", "causal", "long", "bias"])
 def test_anything_else_is_left_to_the_library(change):
     length = 40 if change == "long" else 4
     q, k, v = case(6, length)
-    mask = torch.ones(6, 1, length, length, dtype=torch.bool).tril() if change == "mask" else None
+    mask = {
+        "mask": torch.ones(6, 1, length, length, dtype=torch.bool).tril(),
+        "empty": torch.arange(6)[:, None, None, None].expand(6, 1, length, length) > 0,  # the first row hides all
+        "numbers": torch.randn(6, 1, length, length),
+    }.get(change)
     options = {"position_bias": torch.randn(1, 3, length, length)} if change == "bias" else {}
     module = Module()
     module.is_causal = change == "causal"
     ours, _ = attention.short_rows(module, q, k, v, mask, **options)
     bias = options.get("position_bias", mask)
     theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=change == "causal").transpose(1, 2)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5, equal_nan=True)
 
 
 def test_a_tile_never_holds_rows_of_two_adapters(tiny):
