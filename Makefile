@@ -1,13 +1,20 @@
 # make demo: the whole job on a real model and real words, ending with the table and the page.
+# make tiny-clip: a small CLIP from nothing, then few-shot digits on it; ends with the page. Wants Fashion-MNIST:
+#                 Debian's package dataset-fashion-mnist, which root gets it here by itself.
 # make test: the fast tests.
 # make bench: the sweep against a plain PEFT loop, and how its time grows; wants a quiet machine.
 # All build .venv first when it is missing or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow bench lint clean
+.PHONY: demo tiny-clip test slow bench lint clean
 demo: .venv/installed
 	$(BIN)/lorabound sweep recipes/demo.yaml --out demo-out
+
+tiny-clip: .venv/installed
+	test -d /usr/share/datasets/fashion-mnist || (apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist)
+	$(BIN)/python recipes/tiny-clip/pretrain.py --out tiny-clip-out/model
+	$(BIN)/lorabound sweep recipes/tiny-clip/sweep.yaml --out tiny-clip-out
 
 test: .venv/installed
 	$(BIN)/pytest
@@ -33,4 +40,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo-out bench-out
+	rm -rf .venv demo-out tiny-clip-out bench-out

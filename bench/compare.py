@@ -37,7 +37,7 @@ N_TRAIN, N_TEST = 512, 2000
 def write_data(folder: Path) -> tuple[Path, Path]:
     """512 words to train on and 2,000 to test on, ten languages."""
     table = load_table("words", "text", "label")
-    rows = pl.DataFrame({"text": table.texts, "label": table.labels}).sample(fraction=1.0, shuffle=True, seed=0)
+    rows = pl.DataFrame({"text": table.examples, "label": table.labels}).sample(fraction=1.0, shuffle=True, seed=0)
     train, test = folder / "train.csv", folder / "test.csv"
     rows[:N_TRAIN].write_csv(train)
     rows[N_TRAIN : N_TRAIN + N_TEST].write_csv(test)
@@ -80,7 +80,7 @@ def useful_flop(name: str, train: Path, test: Path) -> float:
         for path, module in classifier.module.named_modules()
         if isinstance(module, torch.nn.Linear) and int(path.split(".")[2]) >= first
     )
-    n_train, n_test = (int(classifier.tokenize(pl.read_csv(p)["text"].to_list()).lengths.sum()) for p in (train, test))
+    n_train, n_test = (int(classifier.prepare(pl.read_csv(p)["text"].to_list()).lengths.sum()) for p in (train, test))
     adapters = len(WORK["ranks"]) * WORK["seeds"]
     return adapters * weights * (4 * WORK["epochs"] * n_train + 2 * (n_train + n_test))
 

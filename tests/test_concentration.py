@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lorabound import concentration
 from lorabound.adapters import new_adapter, select_linears
-from lorabound.concentration import CrossedSettings, crossed, measure_spread, print_spread, write_spread
+from lorabound.concentration import CrossedSettings, measure_spread, print_spread, write_spread
 from lorabound.data import load_table, split
 from lorabound.engine import Examples, Recipe, train
 from lorabound.errors import InputError, ModelError
@@ -23,7 +23,7 @@ def config(tmp_path, tiny, monkeypatch):
     texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, random.integers(3, 8))) for _ in range(300)})
     path = tmp_path / "letters.csv"
     pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
-    monkeypatch.setattr(crossed, "PromptClassifier", lambda *_: tiny)
+    monkeypatch.setattr("lorabound.sweep.task.load_classifier", lambda *_: tiny)
     return SweepConfig(
         data=str(path), n_test=60, ranks=[2], modes=["freeze_a", "train_both"], n_train=[20], targets=["query"],
         epochs=2, batch_size=8, lr=0.02,
@@ -36,11 +36,11 @@ def test_each_cell_is_its_factor_on_its_sample(config, tiny):
         (mode, loss) for mode in config.modes for loss in ("error", "risk")
     ]
     data = split(load_table(config.data), 80, 60, 0)
-    test_set = Examples(tiny.tokenize(data.test_texts), data.test_labels)
+    test_set = Examples(tiny.prepare(data.test_examples), data.test_labels)
     shapes = select_linears(tiny.module, config.targets)
     for mode, factor, sample in (("freeze_a", 0, 0), ("freeze_a", 2, 3), ("train_both", 1, 2)):
         rows = slice(20 * sample, 20 * sample + 20)
-        train_set = Examples(tiny.tokenize(data.train_texts[rows]), data.train_labels[rows])
+        train_set = Examples(tiny.prepare(data.train_examples[rows]), data.train_labels[rows])
         adapter = new_adapter(shapes, 2, mode, factor, config.law, config.alpha_over_r)
         (alone,) = train(tiny, train_set, test_set, [adapter], [factor * 4 + sample], Recipe(2, 8, 0.02))
         by_loss = {s.loss: s.gaps[factor, sample] for s in result.spreads if s.mode == mode}

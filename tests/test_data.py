@@ -21,7 +21,7 @@ def test_formats_agree(tmp_path, ending):
     else:
         FRAME.write_csv(path, separator="\t" if kind == "tsv" else ",")
     table = read_table(path)
-    assert (table.texts, table.labels) == (FRAME["text"].to_list(), FRAME["label"].to_list())
+    assert (table.examples, table.labels) == (FRAME["text"].to_list(), FRAME["label"].to_list())
 
 
 def test_numeric_labels_and_other_column_names(tmp_path):
@@ -61,21 +61,21 @@ def table(n, name="t", classes=3):
 def test_training_sets_are_nested_and_the_test_set_stays():
     small, large = split(table(100), 10, 30), split(table(100), 60, 30)
     assert small.sha256 == large.sha256
-    assert small.train_texts[:10] == large.train_texts[:10]
-    assert not set(large.train_texts) & set(large.test_texts)
-    assert len(large.test_texts) == 30
+    assert small.train_examples[:10] == large.train_examples[:10]
+    assert not set(large.train_examples) & set(large.test_examples)
+    assert len(large.test_examples) == 30
     assert split(table(100), 10, 30, seed=1).sha256 != small.sha256
 
 
 def test_the_shuffle_is_the_documented_one():
     order = np.argsort(np.random.Philox(key=5).random_raw(20), kind="stable")
     made = split(table(20), 5, 5, seed=5)
-    assert made.train_texts + made.test_texts == [f"text {i}" for i in order]
+    assert made.train_examples + made.test_examples == [f"text {i}" for i in order]
 
 
 def test_labels_follow_their_texts():
     made = split(table(50), 10, 10)
-    for texts, labels in ((made.train_texts, made.train_labels), (made.test_texts, made.test_labels)):
+    for texts, labels in ((made.train_examples, made.train_labels), (made.test_examples, made.test_labels)):
         for text, label in zip(texts, labels, strict=True):
             assert made.classes[label] == f"class {int(text.split()[1]) % 3}"
 
@@ -83,20 +83,20 @@ def test_labels_follow_their_texts():
 def test_test_rows_whose_text_stands_in_the_pool_are_removed():
     base = table(60)
     order = np.argsort(np.random.Philox(key=0).random_raw(62), kind="stable")
-    doubled = Table("t", [*base.texts, "  TEXT 7", "text  8"], [*base.labels, "class 1", "class 0"])
+    doubled = Table("t", [*base.examples, "  TEXT 7", "text  8"], [*base.labels, "class 1", "class 0"])
     made = split(doubled, 10, 20)
-    pool = {" ".join(doubled.texts[i].casefold().split()) for i in order[:42]}
-    tail = [doubled.texts[i] for i in order[42:]]
-    assert made.test_texts == [t for t in tail if " ".join(t.casefold().split()) not in pool]
-    assert made.n_removed == 20 - len(made.test_texts) > 0  # this seed puts a pair on both sides
-    assert len(made.train_texts) == 42
+    pool = {" ".join(doubled.examples[i].casefold().split()) for i in order[:42]}
+    tail = [doubled.examples[i] for i in order[42:]]
+    assert made.test_examples == [t for t in tail if " ".join(t.casefold().split()) not in pool]
+    assert made.n_removed == 20 - len(made.test_examples) > 0  # this seed puts a pair on both sides
+    assert len(made.train_examples) == 42
 
 
 def test_repeated_rows_of_one_side_stay():
     test = Table("test", ["new", "new", "old", "NEW"], ["x", "y", "x", "x"])
     made = split(Table("pool", ["a", "a", "old"], ["x", "y", "x"]), 3, 4, test=test)
-    assert sorted(made.train_texts) == ["a", "a", "old"]
-    assert sorted(made.test_texts) == ["NEW", "new", "new"]
+    assert sorted(made.train_examples) == ["a", "a", "old"]
+    assert sorted(made.test_examples) == ["NEW", "new", "new"]
     assert made.n_removed == 1
 
 
@@ -115,12 +115,12 @@ def test_holdout_limit_holds_on_a_population_with_a_frequent_text():
         ids = np.where(frequent, 0, random.integers(1, 200, 60))  # text 0 is frequent, texts 1-10 are errors too
         made = split(Table("t", [f"text {i}" for i in ids], ["x", "y"] * 30), 10, 30)
         wrong = {"text 0", *(f"text {i}" for i in range(1, 11))}
-        outside = [i for i in range(200) if f"text {i}" not in set(made.train_texts)]
+        outside = [i for i in range(200) if f"text {i}" not in set(made.train_examples)]
         mass = np.array([0.05 if i == 0 else 0.95 / 199 for i in outside])
         risk = float(mass[[f"text {i}" in wrong for i in outside]].sum() / mass.sum())
-        errors = sum(text in wrong for text in made.test_texts)
-        violations += holdout(errors, len(made.test_texts), 0.1).value < risk
-        tested += len(made.test_texts)
+        errors = sum(text in wrong for text in made.test_examples)
+        violations += holdout(errors, len(made.test_examples), 0.1).value < risk
+        tested += len(made.test_examples)
     assert tested > 10_000
     assert stats.binom.sf(violations - 1, 2000, 0.1) > 1e-4, violations
 
@@ -131,7 +131,7 @@ def test_a_label_column_of_nothing_but_different_values_is_questioned():
 
 
 def test_nothing_left_to_test_on():
-    with pytest.raises(DataError, match="test rows have a text of the training pool: nothing is left"):
+    with pytest.raises(DataError, match="test rows stand in the training pool too: nothing is left"):
         split(Table("t", ["a", "b"] * 50, ["x", "y"] * 50), 10, 20)
 
 
@@ -150,8 +150,8 @@ def test_words():
     """The counts of wordfreq 3.1.1's word lists; the words of a language stand in no other language's list."""
     table = words()
     assert len(table) == 203_490
-    assert len(set(table.texts)) == len(table)
+    assert len(set(table.examples)) == len(table)
     assert sorted(set(table.labels)) == [
         "Dutch", "English", "Finnish", "French", "German", "Italian", "Polish", "Portuguese", "Spanish", "Swedish",
     ]  # fmt: skip
-    assert dict(zip(table.texts, table.labels, strict=True))["kirja"] == "Finnish"
+    assert dict(zip(table.examples, table.labels, strict=True))["kirja"] == "Finnish"

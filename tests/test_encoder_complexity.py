@@ -19,7 +19,7 @@ SETTINGS = ComplexitySettings(ranks=(1, 3), n_train=(12, 24), signs=4, steps=12,
 def examples(tiny):
     random = np.random.default_rng(0)
     texts = ["".join(chr(97 + c) for c in random.integers(0, 26, random.integers(2, 7))) for _ in range(15)]
-    return Examples(tiny.tokenize(texts), np.array([ord(t[0]) % 3 for t in texts]))
+    return Examples(tiny.prepare(texts), np.array([ord(t[0]) % 3 for t in texts]))
 
 
 def test_signed_means_and_gradients(tiny, examples):
@@ -61,7 +61,7 @@ def test_larger_ranks_measure_no_less_and_the_ball_holds(tiny, monkeypatch, tmp_
     texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, 5)) for _ in range(80)})
     path = tmp_path / "letters.csv"
     pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
-    monkeypatch.setattr(encoder, "PromptClassifier", lambda *_: tiny)
+    monkeypatch.setattr("lorabound.sweep.task.load_classifier", lambda *_: tiny)
     norms = []
     original = EncoderClass.signed_means
 

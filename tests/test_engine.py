@@ -26,7 +26,7 @@ def task(tiny, n, seed=0):
     random = np.random.default_rng(seed)
     texts = ["".join(chr(97 + c) for c in random.integers(0, 26, random.integers(2, 8))) for _ in range(n)]
     labels = np.array([ord(t[0]) % 3 for t in texts])
-    return Examples(tiny.tokenize(texts), labels)
+    return Examples(tiny.prepare(texts), labels)
 
 
 def make(tiny, specs):
@@ -94,7 +94,7 @@ def test_a_frozen_factor_never_moves(tiny):
 def test_training_learns(tiny):
     train_set, test_set = task(tiny, 60), task(tiny, 60, seed=1)
     before = evaluate(tiny, train_set.inputs, train_set.labels)[0]
-    (result,) = train(tiny, train_set, test_set, make(tiny, [("train_both", 4, 0)]), [0], Recipe(30, 8, 0.02))
+    (result,) = train(tiny, train_set, test_set, make(tiny, [("train_both", 4, 0)]), [0], Recipe(5, 8, 0.02))
     assert result.train.cross_entropy < 0.5 * before.cross_entropy
     assert result.train.error < result.test.error + 1e-9
 
@@ -132,7 +132,7 @@ def test_clipping_is_by_adapter(tiny):
     from lorabound.adapters import Stack, stack_order
 
     ordered = [make(tiny, SPECS)[k] for k in stack_order([m for m, _, _ in SPECS])]
-    inputs = tiny.tokenize(["abc", "de"])
+    inputs = tiny.prepare(["abc", "de"])
     with Stack(tiny.module, ordered) as stack:
         weights = torch.tensor([0.0, 1.0, 10.0, 100.0, 1e-9]).view(5, 1, 1)
         (tiny.logits(inputs, np.tile(np.arange(2), 5)).view(5, 2, -1).square() * weights).sum().backward()

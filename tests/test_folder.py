@@ -40,7 +40,7 @@ def logits_of(classifier, module):
     own, classifier.module = classifier.module, module
     try:
         with torch.no_grad():
-            return classifier.logits(classifier.tokenize(TEXTS), np.arange(len(TEXTS)))
+            return classifier.logits(classifier.prepare(TEXTS), np.arange(len(TEXTS)))
     finally:
         classifier.module = own
 
@@ -88,7 +88,7 @@ def test_reloaded_for_training_the_frozen_factor_is_still_frozen(tiny, tmp_path,
     before = adapter.frozen_sha256()
     with Stack(tiny.module, [adapter]) as stack:
         optimizer = torch.optim.AdamW(tiny.module.parameters(), lr=0.1)  # all there is, as a careless user would
-        tiny.logits(tiny.tokenize(TEXTS), np.arange(4)).square().sum().backward()
+        tiny.logits(tiny.prepare(TEXTS), np.arange(4)).square().sum().backward()
         optimizer.step()
         after = stack.extract(0)
     assert after.frozen_sha256() == before

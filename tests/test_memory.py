@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lorabound.adapters import new_adapter, select_linears
-from lorabound.engine import Allotment, allot, bytes_per_token
+from lorabound.engine import Activations, Allotment, activations, allot
 from lorabound.engine.batches import TOKENS_PER_PASS
 from lorabound.engine.memory import STACK_WIDTH
 from lorabound.errors import InputError
@@ -103,22 +103,24 @@ def test_too_small_a_budget_is_one_sentence(long_texts, tmp_path):
 
 def test_allotment_fits_and_never_exceeds_the_most():
     for room in (1e8, 1e9, 1e12):
-        fits = allot(room, per_token=5e4, entries=100_000, longest=30)
+        fits = allot(room, Activations(5e4, 0), entries=100_000, longest=30)
         assert fits.width * 24 * 100_000 + 2.5 * 50_000 * fits.tokens_per_pass <= room
         assert fits.width * 30 <= fits.tokens_per_pass
         assert fits.width <= STACK_WIDTH
         assert fits.tokens_per_pass <= TOKENS_PER_PASS
-    assert allot(1e12, 5e4, 100_000, 30) == Allotment(STACK_WIDTH, TOKENS_PER_PASS)
-    with pytest.raises(InputError, match="one adapter and one text of 30 tokens need .* GiB more"):
-        allot(1e6, 5e4, 100_000, 30)
+    assert allot(1e12, Activations(5e4, 0), 100_000, 30) == Allotment(STACK_WIDTH, TOKENS_PER_PASS)
+    with pytest.raises(InputError, match="one adapter and one example of 30 tokens need .* GiB more"):
+        allot(1e6, Activations(5e4, 0), 100_000, 30)
 
 
 def test_activations_are_counted_without_weights(minilm):
     """Six layers; float32; at least the four inputs an encoder layer must keep, at most thirty of them."""
-    inputs = minilm.tokenize(["a word or two", "three"])
+    inputs = minilm.prepare(["a word or two", "three"])
     shapes = select_linears(minilm.module, ["query"])
     adapter = new_adapter(shapes, 1, "train_both", 0, "gaussian", 1.0)
-    per_token = bytes_per_token(minilm, inputs, adapter)
+    kept = activations(minilm, inputs, adapter)
+    per_token = kept.per_token
+    assert kept.of_prompts == 0
     assert 6 * 4 * 384 * 4 < per_token < 6 * 30 * 384 * 4
     weights = sum(p.numel() * 4 for p in minilm.module.parameters())
     assert per_token * 8 * inputs.lengths.max() < weights

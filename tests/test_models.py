@@ -20,16 +20,16 @@ def test_logits_are_scaled_cosines_of_sentence_transformers_embeddings(minilm):
     texts = ["kirja", "unhappiness", "a longer sentence than the others"]
     x = peer.encode(texts, normalize_embeddings=True)
     prompts = peer.encode(["This is a English word.", "This is a Finnish word."], normalize_embeddings=True)
-    ours = minilm.logits(minilm.tokenize(texts), np.arange(3))
+    ours = minilm.logits(minilm.prepare(texts), np.arange(3))
     np.testing.assert_allclose(ours, 20 * x @ prompts.T, atol=1e-4)
 
 
 def test_cut_texts_are_counted(minilm):
-    assert minilm.tokenize(["short", "very " * 40, "word " * 30]).n_cut == 1
+    assert minilm.prepare(["short", "very " * 40, "word " * 30]).n_cut == 1
 
 
 def test_padding_changes_nothing(minilm):
-    inputs = minilm.tokenize(["talo", "a rather long sentence of many words"])
+    inputs = minilm.prepare(["talo", "a rather long sentence of many words"])
     together = minilm.logits(inputs, np.array([0, 1]))
     alone = torch.cat([minilm.logits(inputs, np.array([i])) for i in range(2)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
@@ -138,7 +138,7 @@ def test_a_row_does_not_depend_on_the_rows_it_is_padded_with(kind, tmp_path):
         if (source / name).exists():
             shutil.copy(source / name, tmp_path)
     model = PromptClassifier(str(tmp_path), ["English", "Finnish"], *PROMPTING)
-    inputs = model.tokenize(["a", "a much longer line of words than the other", "two words"])
+    inputs = model.prepare(["a", "a much longer line of words than the other", "two words"])
     with torch.no_grad():
         together = model.logits(inputs, np.arange(3))
         alone = torch.cat([model.logits(inputs, np.array([i])) for i in range(3)])

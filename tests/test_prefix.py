@@ -35,7 +35,7 @@ def adapters(classifier, targets, layers=None, modes=("freeze_a", "train_both", 
 
 def examples(classifier, n_classes=2):
     texts = [f"{a} {b}" if i % 3 else a for i, (a, b) in enumerate(itertools.product(WORDS, WORDS[:4]))]
-    return Examples(classifier.tokenize(texts), np.arange(len(texts)) % n_classes)
+    return Examples(classifier.prepare(texts), np.arange(len(texts)) % n_classes)
 
 
 @pytest.mark.parametrize(("targets", "layers"), [
@@ -108,7 +108,7 @@ def test_a_module_that_runs_twice_is_never_stored(tiny):
     classifier = tiny
     classifier.module = Shared().eval().requires_grad_(False)
     classifier.prototypes = torch.nn.functional.normalize(torch.randn(3, 8), dim=-1)
-    inputs = classifier.tokenize(["abc", "de", "fghi"])
+    inputs = classifier.prepare(["abc", "de", "fghi"])
     adapter = adapters(classifier, ["query"])[1]
     filled = {n: type(f)(f.a, np.ones_like(f.b), f.scale) for n, f in adapter.layers.items()}
     adapter = type(adapter)(filled, adapter.mode)
@@ -186,8 +186,8 @@ def test_bfloat16_risks_agree_with_float32_within_the_noise_of_the_draws():
         made = [
             new_adapter(shapes, rank, "freeze_a", seed, "kaiming_uniform", 2.0) for rank in (2, 8) for seed in range(4)
         ]
-        train_set = Examples(model.tokenize(data.train_texts[:128]), data.train_labels[:128])
-        test_set = Examples(model.tokenize(data.test_texts), data.test_labels)
+        train_set = Examples(model.prepare(data.train_examples[:128]), data.train_labels[:128])
+        test_set = Examples(model.prepare(data.test_examples), data.test_labels)
         with WithPrefix(model, list(shapes), [train_set.inputs, test_set.inputs]) as fast:
             trained = train(fast, train_set, test_set, made, [0, 1, 2, 3] * 2, Recipe(4, 32, 2e-3))
         losses[precision] = np.array([[t.train.cross_entropy, t.test.cross_entropy, t.test.error] for t in trained])

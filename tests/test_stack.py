@@ -36,7 +36,7 @@ SPECS = [("train_both", 2), ("freeze_b", 3), ("freeze_a", 1), ("freeze_a", 5)]
 
 def test_each_group_sees_its_own_w_plus_s_b_a(tiny):
     stack_adapters = adapters(tiny, SPECS)
-    inputs = tiny.tokenize(["abc", "de", "fghij"])
+    inputs = tiny.prepare(["abc", "de", "fghij"])
     index = np.arange(3)
     with Stack(tiny.module, stack_adapters):
         together = tiny.logits(inputs, np.tile(index, 4)).view(4, 3, -1)
@@ -49,7 +49,7 @@ def test_each_group_sees_its_own_w_plus_s_b_a(tiny):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_new_adapter_leaves_the_model_as_it_is(tiny, mode):
-    inputs = tiny.tokenize(["abc", "de"])
+    inputs = tiny.prepare(["abc", "de"])
     before = tiny.logits(inputs, np.arange(2))
     with Stack(tiny.module, adapters(tiny, [(mode, 3)], filled=False)):
         torch.testing.assert_close(tiny.logits(inputs, np.arange(2)), before)
@@ -77,7 +77,7 @@ def test_number_of_trained_values_is_q(tiny, mode):
 
 def test_padding_of_short_ranks_stays_zero(tiny):
     stack_adapters = adapters(tiny, SPECS)
-    inputs = tiny.tokenize(["abc", "de", "fghij"])
+    inputs = tiny.prepare(["abc", "de", "fghij"])
     with Stack(tiny.module, stack_adapters) as stack:
         optimizer = torch.optim.AdamW(stack.parameters(), lr=0.1, weight_decay=0.1)
         for _ in range(5):

@@ -32,7 +32,7 @@ def letters(tmp_path):
 
 @pytest.fixture
 def config(letters, tiny, monkeypatch):
-    monkeypatch.setattr(execute, "PromptClassifier", lambda *_: tiny)
+    monkeypatch.setattr("lorabound.sweep.task.load_classifier", lambda *_: tiny)
     return SweepConfig(
         data=str(letters), n_test=60, ranks=[1, 3], modes=["freeze_a", "train_both", "freeze_b"], seeds=2,
         n_train=[20, 40], targets=["query", "value"], epochs=2, batch_size=8, lr=0.01,
@@ -67,7 +67,7 @@ def test_stored_adapters_reproduce_their_rows(config, tmp_path, tiny):
 
     store = execute.run_sweep(config, tmp_path / "out")
     data = split(read_table(config.data), 40, 60)
-    inputs = tiny.tokenize(data.test_texts)
+    inputs = tiny.prepare(data.test_examples)
     for row in store.rows():
         if row.rank:
             adapter = load_adapter(

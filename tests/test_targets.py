@@ -1,8 +1,10 @@
 """Target names match whole words; what matches nothing is an error that says what could."""
 
 import pytest
+from torch import nn
 
 from lorabound.adapters import layer_index, select_linears
+from lorabound.adapters.targets import at_position
 from lorabound.errors import ModelError
 
 
@@ -53,3 +55,28 @@ def test_agrees_with_peft_on_the_real_model(minilm):
 def test_layer_index():
     assert layer_index("encoder.layer.11.attention.self.query") == 11
     assert layer_index("pooler.dense") is None
+
+
+@pytest.mark.parametrize(("position", "depth", "expected"), [
+    ("top", 12, [11]), ("top3", 12, [9, 10, 11]), ("bottom", 12, [0, 1, 2, 3]), ("mid", 12, [4, 5, 6, 7]),
+    ("up", 12, [8, 9, 10, 11]), ("half-bottom", 12, [0, 1, 2, 3, 4, 5]), ("half-up", 12, [6, 7, 8, 9, 10, 11]),
+    ("half-up", 24, list(range(12, 24))), ("top2", 2, [0, 1]),
+])  # fmt: skip
+def test_positions_are_those_of_clip_lora(position, depth, expected):
+    assert list(at_position(position, depth)) == expected
+
+
+def test_positions_are_of_each_tower_and_unknown_ones_are_named(tiny):
+    assert list(select_linears(tiny.module, ["query"], "top")) == ["layer.1.query"]
+    with pytest.raises(ModelError, match="no position 'middle': give layer indices, all, top3"):
+        select_linears(tiny.module, ["query"], "middle")
+    with pytest.raises(ModelError, match="top5: the model has 2 layers"):
+        select_linears(tiny.module, ["query"], "top5")
+    model = nn.ModuleDict(
+        {
+            "deep": nn.ModuleList(nn.ModuleDict({"q": nn.Linear(2, 2)}) for _ in range(4)),
+            "flat": nn.ModuleList([nn.ModuleDict({"q": nn.Linear(2, 2)})]),
+        }
+    )
+    assert list(select_linears(model, ["q"], "top")) == ["deep.3.q", "flat.0.q"]
+    assert list(select_linears(model, ["q"], None, ["flat"])) == ["flat.0.q"]

@@ -16,7 +16,7 @@ from lorabound.engine import Examples, Recipe, WithPrefix, run_in_threads, train
 def task(tiny):
     random = np.random.default_rng(0)
     texts = ["".join(chr(97 + c) for c in random.integers(0, 26, random.integers(2, 8))) for _ in range(40)]
-    return Examples(tiny.tokenize(texts), np.array([ord(t[0]) % 3 for t in texts]))
+    return Examples(tiny.prepare(texts), np.array([ord(t[0]) % 3 for t in texts]))
 
 
 @pytest.fixture

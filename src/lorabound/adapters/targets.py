@@ -1,9 +1,9 @@
-"""Which linear layers an adapter goes on: PEFT-style target names and layer indices, matched by whole words."""
+"""Which linear layers an adapter goes on: PEFT-style target names, matched by whole words; layer indices, positions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -13,17 +13,26 @@ from lorabound.errors import ModelError
 _LAYER_INDEX = re.compile(r"\.(\d+)\.")
 
 
-def select_linears(model: nn.Module, targets: Sequence[str], layers: Sequence[int] | None = None) -> Shapes:
+def select_linears(
+    model: nn.Module, targets: Sequence[str], layers: Sequence[int] | str | None = None, within: Sequence[str] = ("",)
+) -> Shapes:
     """Module name -> (d_out, d_in) of every ``nn.Linear`` that is selected, in the model's own order.
 
     A target matches a module whose dotted name equals it or ends in ``"." + target`` (PEFT's rule for a
     list of ``target_modules``), never a part of a word. ``layers`` keeps the modules whose first
-    all-digit name part is one of the given indices (PEFT's ``layers_to_transform``); None keeps all.
+    all-digit name part is one of the given indices (PEFT's ``layers_to_transform``), or lies at the given position
+    (see :func:`at_position`) among the layers of its own tower; None keeps all. ``within`` names the parts of the model
+    that are considered.
 
     Raises:
-        ModelError: a target or an index that matches nothing; the message lists what could match.
+        ModelError: a target, an index or a position that matches nothing; the message lists what could match.
     """
-    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    linears = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and any(not part or name == part or name.startswith(f"{part}.") for part in within)
+    }
     endings = sorted({name.rsplit(".", 1)[-1] for name in linears})
     selected: Shapes = {}
     for target in targets:
@@ -34,20 +43,67 @@ def select_linears(model: nn.Module, targets: Sequence[str], layers: Sequence[in
             selected[name] = (module.out_features, module.in_features)
     if layers is None:
         return selected
-    present = sorted({index for name in selected if (index := layer_index(name)) is not None})
-    missing = sorted(set(layers) - set(present))
-    if missing:
-        raise ModelError(
-            f"no layer {', '.join(map(str, missing))} holds {', '.join(targets)}: "
-            + (f"the model has layers {present[0]} to {present[-1]}" if present else "they carry no index")
-        )
-    kept = {name: shape for name, shape in selected.items() if layer_index(name) in set(layers)}
+    if isinstance(layers, str):
+        depths = _depths(linears)
+        kept = {
+            name: shape
+            for name, shape in selected.items()
+            if (index := layer_index(name)) is not None and index in at_position(layers, depths[_tower(name)])
+        }
+    else:
+        present = sorted({index for name in selected if (index := layer_index(name)) is not None})
+        missing = sorted(set(layers) - set(present))
+        if missing:
+            raise ModelError(
+                f"no layer {', '.join(map(str, missing))} holds {', '.join(targets)}: "
+                + (f"the model has layers {present[0]} to {present[-1]}" if present else "they carry no index")
+            )
+        kept = {name: shape for name, shape in selected.items() if layer_index(name) in set(layers)}
+    where = layers if isinstance(layers, str) else ", ".join(map(str, sorted(layers)))
     for target in targets:
         if not any(_matches(name, target) for name in kept):
-            raise ModelError(
-                f"no {target!r} in layers {', '.join(map(str, sorted(layers)))}: name other layers or targets"
-            )
+            raise ModelError(f"no {target!r} in layers {where}: name other layers or targets")
     return kept
+
+
+def at_position(position: str, depth: int) -> range:
+    """Layer indices at a position of a tower of ``depth`` layers, by the names of CLIP-LoRA (Zanella & Ben Ayed 2024).
+
+    ``top``, ``top2``, ``top3``, ...: the last ones; ``bottom``, ``mid``, ``up``: thirds, lowest first (of 12 layers
+    0-3, 4-7, 8-11); ``half-bottom``, ``half-up``: halves.
+
+    Raises:
+        ModelError: no such position, or more layers than there are.
+    """
+    third, half = depth // 3, depth // 2
+    parts = {
+        "bottom": range(third), "mid": range(third, depth - third), "up": range(depth - third, depth),
+        "half-bottom": range(half), "half-up": range(half, depth),
+    }  # fmt: skip
+    if position in parts:
+        return parts[position]
+    found = re.fullmatch(r"top(\d*)", position)
+    if found is None:
+        raise ModelError(
+            f"no position {position!r}: give layer indices, all, top3 (or another number), {', '.join(parts)}"
+        )
+    count = int(found[1] or 1)
+    if not 1 <= count <= depth:
+        raise ModelError(f"{position}: the model has {depth} layers")
+    return range(depth - count, depth)
+
+
+def _tower(name: str) -> str:
+    """What stands before the layer index: ``vision_model.encoder.layers``."""
+    return name[: found.start()] if (found := re.search(r"(^|\.)\d+(\.|$)", name)) else ""
+
+
+def _depths(names: Iterable[str]) -> dict[str, int]:
+    depths: dict[str, int] = {}
+    for name in names:
+        if (index := layer_index(name)) is not None:
+            depths[_tower(name)] = max(depths.get(_tower(name), 0), index + 1)
+    return depths
 
 
 def layer_index(name: str) -> int | None:

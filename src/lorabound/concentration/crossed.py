@@ -12,20 +12,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from lorabound.adapters import new_adapter, select_linears
 from lorabound.arguments import Array
-from lorabound.data import load_table, split
 from lorabound.engine import Examples, Recipe, Trained, WithPrefix, keep_freed_memory, n_workers, run_in_threads, train
 from lorabound.errors import InputError, ModelError
-from lorabound.models import PromptClassifier, default_device, resolve_precision
 from lorabound.notation import Mode
 from lorabound.stats import VarianceComponents, shared_test_noise, variance_components
 from lorabound.sweep import SweepConfig
+from lorabound.sweep.task import load_task
 
 # Adapters trained together.
 _WIDTH = 12
@@ -89,19 +87,10 @@ def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = l
     config, n_factors, n_samples = settings.base, settings.n_factors, settings.n_samples
     (n_train,), (rank,) = config.n_train, config.ranks
     keep_freed_memory()
-    observe("reading the data")
-    table = load_table(config.data, config.text_column, config.label_column)
-    data = split(table, n_samples * n_train, config.n_test, config.data_seed)
-    observe("loading the model")
-    device = default_device()
-    precision = resolve_precision(config.precision, device)
-    classifier = PromptClassifier(
-        config.model, data.classes, config.prompt, config.logit_scale, config.max_length, device, precision
-    )
-    shapes = select_linears(classifier.module, config.targets, config.layers)
+    task = load_task(config, n_samples * n_train, observe)
+    config, classifier, shapes, test_set = task.config, task.classifier, task.shapes, task.test_set
     cuts = [slice(s * n_train, (s + 1) * n_train) for s in range(n_samples)]
-    samples = [Examples(classifier.tokenize(data.train_texts[cut]), data.train_labels[cut]) for cut in cuts]
-    test_set = Examples(classifier.tokenize(data.test_texts), data.test_labels)
+    samples = [Examples(classifier.prepare(task.data.train_examples[cut]), task.data.train_labels[cut]) for cut in cuts]
     recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
     runs = [(mode, factor) for mode in config.modes for factor in range(n_factors)]
     jobs = [(s, runs[at : at + _WIDTH]) for s in range(n_samples) for at in range(0, len(runs), _WIDTH)]
@@ -109,13 +98,13 @@ def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = l
 
     def train_stack(worker: WithPrefix, job: tuple[int, list[tuple[Mode, int]]]) -> list[Trained]:
         s, members = job
-        adapters = [new_adapter(shapes, rank, mode, f, config.law, config.alpha_over_r) for mode, f in members]
+        adapters = [task.new_adapter(rank, mode, f) for mode, f in members]
         orders = [f * n_samples + s for _, f in members]
         return train(worker, samples[s], test_set, adapters, orders, recipe)
 
     with ExitStack() as models:
         first = WithPrefix(classifier, list(shapes), [*(sample.inputs for sample in samples), test_set.inputs])
-        workers = [first, *(first.twin() for _ in range(n_workers(device, len(jobs)) - 1))]
+        workers = [first, *(first.twin() for _ in range(n_workers(classifier.device, len(jobs)) - 1))]
         for worker in workers:
             models.enter_context(worker)
         for (s, members), results in run_in_threads(workers, jobs, train_stack):
@@ -131,7 +120,7 @@ def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = l
         spreads += [_spread(mode, loss, grid, n_train) for loss in LOSSES]
     if not spreads:
         raise ModelError("every mode has runs that diverged: lower --lr")
-    return Crossed(settings, len(data.test_labels), precision, spreads, left_out)
+    return Crossed(replace(settings, base=config), len(test_set.labels), classifier.precision, spreads, left_out)
 
 
 def _spread(mode: Mode, loss: str, grid: list[list[Trained]], n_train: int) -> ModeSpread:

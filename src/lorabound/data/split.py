@@ -2,10 +2,13 @@
 
 The rows are shuffled once by a seed. The last ones (or a file of its own) are for testing, the others are the
 pool: a training set of size N is its first N rows, so training sets are nested and no choice of N touches the
-test set. Test rows whose text stands anywhere in the pool are removed (two texts that differ in case or white
-space only are the same). What is left are independent draws from the population of texts outside the pool,
-whatever the pool is, so a hold-out limit is valid for that population. Repeated rows within the pool, or within
-the test set, are as the population has them, and stay.
+test set. Test rows whose text or image stands anywhere in the pool are removed (two texts that differ in case or
+white space only are the same; images are the same when their files are). What is left are independent draws from the
+population outside the pool, whatever the pool is, so a hold-out limit is valid for that population. Repeated rows
+within the pool, or within the test set, are as the population has them, and stay.
+
+Few-shot pools hold the same number of examples of every class, in rounds: one of each, another one of each, ... Their
+training sets are drawn class by class, not from the population as it is; the test set is.
 """
 
 from __future__ import annotations
@@ -16,8 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lorabound.data.images import Picture
 from lorabound.data.table import Table
 from lorabound.errors import DataError
+
+Row = tuple[str | Picture, str]
 
 
 @dataclass(frozen=True)
@@ -26,15 +32,15 @@ class Split:
 
     Attributes:
         classes: label names, sorted; labels index it.
-        train_texts, train_labels: the whole shuffled pool; a training set is a prefix.
-        test_texts, test_labels: no text of theirs stands in the pool.
-        n_removed: test rows removed because their text does.
+        train_examples, train_labels: the whole shuffled pool; a training set is a prefix.
+        test_examples, test_labels: none of them stands in the pool.
+        n_removed: test rows removed because they do.
     """
 
     classes: list[str]
-    train_texts: list[str]
+    train_examples: list[str | Picture]
     train_labels: NDArray[np.int64]
-    test_texts: list[str]
+    test_examples: list[str | Picture]
     test_labels: NDArray[np.int64]
     n_removed: int
 
@@ -42,25 +48,28 @@ class Split:
     def sha256(self) -> str:
         """Fingerprint of everything above that decides a result."""
         digest = hashlib.sha256(repr(self.classes).encode())
-        for texts, labels in ((self.train_texts, self.train_labels), (self.test_texts, self.test_labels)):
-            digest.update(f"{len(texts)}\0".encode())
-            digest.update("\0".join(texts).encode())
+        for rows, labels in ((self.train_examples, self.train_labels), (self.test_examples, self.test_labels)):
+            digest.update(f"{len(rows)}\0".encode())
+            digest.update("\0".join(row.sha256 if isinstance(row, Picture) else row for row in rows).encode())
             digest.update(labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
 
-def split(pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | None = None) -> Split:
+def split(
+    pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | None = None, shots: int | None = None
+) -> Split:
     """Shuffle, divide, and take out of the test set what stands in the pool.
 
     Args:
-        pool: labelled texts.
-        n_train: the largest training size that will be asked for.
+        pool: labelled examples.
+        n_train: the largest training size that will be asked for; not read with ``shots``.
         n_test: rows set aside for testing, before the removal.
         seed: of the shuffle (Philox words, sorted: the same order under every NumPy release).
         test: take the test rows from here (shuffled, the first n_test).
+        shots: the pool holds so many examples of every class and nothing else.
     Raises:
-        DataError: fewer than two classes, or more than half as many as rows; fewer rows than asked for, or fewer
-            than two test rows left.
+        DataError: fewer than two classes, or more than half as many as rows; fewer rows than asked for, of a class
+            with ``shots``; or fewer than two test rows left.
     """
     rows = _shuffled(pool, seed)
     if test:
@@ -70,42 +79,58 @@ def split(pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | N
     else:
         cut = max(len(rows) - n_test, 0)
         train_rows, test_rows = rows[:cut], rows[cut:]
-    if len(train_rows) < n_train:
+    if shots:
+        train_rows = _in_rounds(train_rows, shots, sorted({label for _, label in [*train_rows, *test_rows]}), pool.name)
+    elif len(train_rows) < n_train:
         beside = "" if test else f" beside {n_test} test rows"
         raise DataError(
             f"{pool.name} has {len(rows)} rows: too few for {n_train} training rows{beside}; lower n_train or n_test"
         )
-    known = {_identity(text) for text, _ in train_rows}
-    unseen = [(text, label) for text, label in test_rows if _identity(text) not in known]
+    known = {_identity(example) for example, _ in train_rows}
+    unseen = [(example, label) for example, label in test_rows if _identity(example) not in known]
     if len(unseen) < 2:
         raise DataError(
-            f"{len(test_rows) - len(unseen)} of {len(test_rows)} test rows have a text of the training pool: "
-            "nothing is left to test on; remove repeated texts from the data"
+            f"{len(test_rows) - len(unseen)} of {len(test_rows)} test rows stand in the training pool too: "
+            "nothing is left to test on; remove repeated rows from the data"
         )
     classes = sorted({label for _, label in [*train_rows, *test_rows]})
     if len(classes) < 2:
         raise DataError(f"{pool.name} has one class only ({classes[0]!r}): a classifier needs two")
-    if 2 * len(classes) > len(train_rows) + len(test_rows):
+    if 2 * len(classes) > len(pool) + len(test or ()):
         raise DataError(
-            f"{pool.name} has {len(classes)} different labels in {len(train_rows) + len(test_rows)} rows: "
+            f"{pool.name} has {len(classes)} different labels in {len(pool) + len(test or ())} rows: "
             "is it the right label column?"
         )
     index = {name: i for i, name in enumerate(classes)}
     return Split(
         classes,
-        [text for text, _ in train_rows],
+        [example for example, _ in train_rows],
         np.array([index[label] for _, label in train_rows], dtype=np.int64),
-        [text for text, _ in unseen],
+        [example for example, _ in unseen],
         np.array([index[label] for _, label in unseen], dtype=np.int64),
         len(test_rows) - len(unseen),
     )
 
 
-def _identity(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _in_rounds(rows: list[Row], shots: int, classes: list[str], name: str) -> list[Row]:
+    """The first ``shots`` rows of every class: the first of each, the second of each, ..."""
+    by_class: dict[str, list[Row]] = {label: [] for label in classes}
+    for row in rows:
+        by_class[row[1]].append(row)
+    for label, members in by_class.items():
+        if len(members) < shots:
+            raise DataError(
+                f"{name} has {len(members)} training examples of {label!r}, fewer than the {shots} of shots: lower "
+                "shots or n_test, or leave the class out"
+            )
+    return [members[at] for at in range(shots) for members in by_class.values()]
 
 
-def _shuffled(table: Table, seed: int) -> list[tuple[str, str]]:
-    rows = list(zip(table.texts, table.labels, strict=True))
+def _identity(example: str | Picture) -> str:
+    return example.sha256 if isinstance(example, Picture) else " ".join(example.casefold().split())
+
+
+def _shuffled(table: Table, seed: int) -> list[Row]:
+    rows = list(zip(table.examples, table.labels, strict=True))
     order = np.argsort(np.random.Philox(key=seed).random_raw(len(rows)), kind="stable")
     return [rows[i] for i in order]

@@ -1,14 +1,19 @@
-"""Labelled texts: what a task is before it is split."""
+"""Labelled examples, texts or images: what a task is before it is split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from lorabound.errors import DataError
+
+if TYPE_CHECKING:
+    from lorabound.data.images import Picture
 
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
@@ -17,18 +22,19 @@ _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".ndjson": pl.read_ndjson,
     ".parquet": pl.read_parquet,
 }
+FORMATS = tuple(_READERS)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts and their labels, row by row, and the name they go by."""
+    """Examples and their labels, row by row, and the name they go by."""
 
     name: str
-    texts: list[str]
+    examples: Sequence[str | Picture]
     labels: list[str]
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.examples)
 
 
 def read_table(path: str | Path, text_column: str = "text", label_column: str = "label") -> Table:
@@ -41,6 +47,12 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder: name a file in it")
+    frame = read_frame(path, text_column, label_column, "--text-column")
+    return Table(str(path), text_column_of(frame, path, text_column), class_names(frame, path, label_column))
+
+
+def read_frame(path: Path, column: str, label_column: str, flag: str) -> pl.DataFrame:
+    """The table in a file, which has both columns and at least one row; ``flag`` names the first one."""
     if not path.is_file():
         raise DataError(f"no data file {path}")
     reader = _READERS.get(path.suffix.lower())
@@ -54,21 +66,42 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
         raise DataError(
             f"{path} cannot be read as {path.suffix} in UTF-8: {str(error).strip().splitlines()[0]}"
         ) from None
-    for column in (text_column, label_column):
-        if column not in frame.columns:
+    for name in (column, label_column):
+        if name not in frame.columns:
             raise DataError(
-                f"{path} has no column {column!r}, only {', '.join(frame.columns)}: "
-                "name the columns with --text-column and --label-column"
+                f"{path} has no column {name!r}, only {', '.join(frame.columns)}: "
+                f"name the columns with {flag} and --label-column"
             )
     if frame.is_empty():
         raise DataError(f"{path} has a header but no rows")
-    columns = []
-    for column in (text_column, label_column):
-        if frame[column].dtype.is_nested():
-            raise DataError(f"{path}: column {column!r} holds lists or records, it must hold plain text")
-        values = frame[column].cast(pl.String, strict=False).str.strip_chars()
-        missing = (values.is_null() | (values == "")).arg_true()
-        if len(missing):
-            raise DataError(f"{path}: {column} is empty in {len(missing)} rows, the first is data row {missing[0] + 1}")
-        columns.append(values.to_list())
-    return Table(str(path), *columns)
+    return frame
+
+
+def text_column_of(frame: pl.DataFrame, path: Path, column: str) -> list[str]:
+    """A column as texts, none of them empty."""
+    if frame[column].dtype.is_nested():
+        raise DataError(f"{path}: column {column!r} holds lists or records, it must hold plain text")
+    values = frame[column].cast(pl.String, strict=False).str.strip_chars()
+    missing = (values.is_null() | (values == "")).arg_true()
+    if len(missing):
+        raise DataError(f"{path}: {column} is empty in {len(missing)} rows, the first is data row {missing[0] + 1}")
+    return values.to_list()
+
+
+def class_names(frame: pl.DataFrame, path: Path, column: str) -> list[str]:
+    """A column of labels; numbers become names where a Parquet file written by Hugging Face tells them."""
+    names = _recorded_names(path, column) if path.suffix.lower() == ".parquet" else None
+    if names and frame[column].dtype.is_integer() and not frame[column].null_count():
+        numbers = frame[column].to_list()
+        if min(numbers) >= 0 and max(numbers) < len(names):
+            return [names[number] for number in numbers]
+    return text_column_of(frame, path, column)
+
+
+def _recorded_names(path: Path, column: str) -> list[str] | None:
+    try:
+        record: Any = json.loads(pl.read_parquet_metadata(path).get("huggingface", "null"))
+        names = record["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None

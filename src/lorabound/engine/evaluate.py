@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Int
 
 from lorabound.engine.batches import TOKENS_PER_PASS, passes
-from lorabound.engine.prefix import Classifier
-from lorabound.models import TokenizedTexts
+from lorabound.models import Classifier, Inputs
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Losses:
 @torch.no_grad()
 def evaluate(
     classifier: Classifier,
-    inputs: TokenizedTexts,
+    inputs: Inputs,
     labels: Int[np.ndarray, " n"],
     n_adapters: int = 1,
     tokens_per_pass: int = TOKENS_PER_PASS,
@@ -58,10 +57,11 @@ def evaluate(
     """Losses on the first n rows of ``inputs`` of each of the K adapters now attached (one without any)."""
     errors = np.zeros((n_adapters, len(labels)), dtype=np.bool_)
     log_losses = np.zeros((n_adapters, len(labels)), dtype=np.float32)
+    classes = classifier.class_embeddings()
     order = np.argsort(inputs.lengths[: len(labels)], kind="stable")
     for cut in passes(inputs.lengths[order], n_adapters, tokens_per_pass):
         index = order[cut]
-        logits = classifier.logits(inputs, np.tile(index, n_adapters)).view(n_adapters, len(index), -1)
+        logits = classifier.logits(inputs, np.tile(index, n_adapters), classes).view(n_adapters, len(index), -1)
         target = torch.from_numpy(labels[index]).to(logits.device).expand(n_adapters, -1)
         errors[:, index] = (logits.argmax(-1) != target).cpu().numpy()
         log_losses[:, index] = F.cross_entropy(logits.mT, target, reduction="none").cpu().numpy()

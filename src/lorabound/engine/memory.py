@@ -2,14 +2,14 @@
 
 The budget is for the whole process. What is left after the model is loaded is divided: at most half for the stored
 prefix (what does not fit goes to disk), a third of the rest for the factors of the adapters and their optimizer, the
-remainder for the activations of a pass, whose size a token is measured on this model.
+remainder for the activations of a pass, whose size is measured on this model.
 """
 
 from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,8 @@ from torch import Tensor
 
 from lorabound.adapters import Adapter, Stack
 from lorabound.engine.batches import TOKENS_PER_PASS
-from lorabound.engine.prefix import Classifier
 from lorabound.errors import InputError
-from lorabound.models import TokenizedTexts
+from lorabound.models import Classifier, Inputs
 
 GIB = 2**30
 # Adapters trained together at most. Wider stacks lose more work when the process is killed, and gain little beyond.
@@ -76,33 +75,49 @@ class Allotment:
     tokens_per_pass: int
 
 
-def allot(room: float, per_token: float, entries: int, longest: int) -> Allotment:
+@dataclass(frozen=True)
+class Activations:
+    """Bytes kept between forward and backward pass: for a token of an example, and for the prompts of one adapter."""
+
+    per_token: float
+    of_prompts: int
+
+
+def allot(room: float, kept: Activations, entries: int, longest: int) -> Allotment:
     """Divide ``room`` bytes between factors and activations.
 
     Args:
         room: bytes for both.
-        per_token: bytes of activations kept for the backward pass, see :func:`bytes_per_token`.
+        kept: bytes of activations kept for the backward pass, see :func:`activations`.
         entries: of both factors of the largest adapter.
         longest: tokens of the longest row; a pass holds one row of every adapter at least.
     Raises:
         InputError: not even one adapter and one row fit; the message says how much would do.
     """
-    of_adapter = _BYTES_PER_FACTOR_ENTRY * entries
-    of_token = _WORK_SPACE * per_token
+    of_adapter = _BYTES_PER_FACTOR_ENTRY * entries + _WORK_SPACE * kept.of_prompts
+    of_token = _WORK_SPACE * kept.per_token
     if room < of_adapter + longest * of_token:
         short = (of_adapter + longest * of_token - room) / GIB
-        raise InputError(f"one adapter and one text of {longest} tokens need {short:.2f} GiB more: raise --memory")
+        raise InputError(f"one adapter and one example of {longest} tokens need {short:.2f} GiB more: raise --memory")
     width = int(min(STACK_WIDTH, max(1.0, room / 3 // of_adapter)))
     tokens = int(min(TOKENS_PER_PASS, (room - width * of_adapter) // of_token))
     return Allotment(max(1, min(width, tokens // longest)), tokens)
 
 
-def bytes_per_token(classifier: Classifier, inputs: TokenizedTexts, adapter: Adapter) -> float:
-    """Bytes of activations kept between forward and backward pass for one token of the longest row.
-
-    Measured: the storages that automatic differentiation saves with one adapter attached, without the weights.
-    """
+def activations(classifier: Classifier, inputs: Inputs, adapter: Adapter) -> Activations:
+    """Measure what a step with one adapter keeps, on the longest row: storages that automatic differentiation saves,
+    without the weights."""
     index = np.full(2, int(np.argmax(inputs.lengths)))
+    with Stack(classifier.module, [adapter], classifier.towers) as stack:
+        weights = {w.untyped_storage().data_ptr() for w in (*stack.model.parameters(), *stack.model.buffers())}
+        classes, of_prompts = _saved(classifier.class_embeddings, weights)
+        compared = classes.detach().requires_grad_(classes.requires_grad)
+        _, of_rows = _saved(lambda: classifier.logits(inputs, index, compared), weights)
+    return Activations(of_rows / int(inputs.lengths[index].sum()), of_prompts)
+
+
+def _saved(run: Callable[[], Tensor], weights: set[int]) -> tuple[Tensor, int]:
+    """The result of ``run`` (held, so that no address is used twice), and the bytes saved for its backward pass."""
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -110,13 +125,9 @@ def bytes_per_token(classifier: Classifier, inputs: TokenizedTexts, adapter: Ada
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with Stack(classifier.module, [adapter]) as stack:
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            logits = classifier.logits(inputs, index)  # held, so that no address is used twice
-        for weight in [*stack.model.parameters(), *stack.model.buffers()]:
-            saved.pop(weight.untyped_storage().data_ptr(), None)
-    del logits
-    return sum(saved.values()) / int(inputs.lengths[index].sum())
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = run()
+    return result, sum(size for address, size in saved.items() if address not in weights)
 
 
 def n_entries(shapes: Mapping[str, tuple[int, int]], ranks: Sequence[int]) -> int:

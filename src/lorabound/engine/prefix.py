@@ -1,10 +1,10 @@
 """Nothing below the first adapted layer is computed twice.
 
-What the model does before an adapter can change anything depends on the example alone. One traced pass finds the
-modules that are done by then, the frozen products of the first adapted layer among them; one more pass finds, by
-their gradients, which of their outputs anything later still needs. Those outputs are computed once an example and
-kept, in memory or in a file mapped into it; the modules step aside and hand them out. Backward stops there as well,
-since a stored output needs no gradient.
+What a tower of the model does before an adapter can change anything depends on its input alone. One traced pass finds
+the modules that are done by then, the frozen products of the first adapted layer among them; one more pass finds, by
+their gradients, which of their outputs anything later still needs. Those outputs are computed once an example (a class
+prompt) and kept, in memory or in a file mapped into it; the modules step aside and hand them out. Backward stops there
+as well, since a stored output needs no gradient. A tower without any adapter is nothing but such a prefix.
 """
 
 from __future__ import annotations
@@ -14,36 +14,23 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lorabound.adapters import n_stacked
 from lorabound.engine.batches import passes
 from lorabound.errors import InputError
-from lorabound.models import TokenizedTexts
-
-
-@runtime_checkable
-class Classifier(Protocol):
-    """What the engine asks of a model: adapters attach to ``module``, examples go in as rows of ``inputs``.
-
-    ``twin`` is the same classifier on a copy of the module that shares its weights.
-    """
-
-    @property
-    def module(self) -> nn.Module: ...
-
-    def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]: ...
-
-    def twin(self) -> Classifier: ...
+from lorabound.models import Classifier, Inputs, Tower
 
 
 class WithPrefix:
-    """A classifier whose frozen prefix is stored for some inputs; it takes no others.
+    """A classifier whose frozen prefix is stored for some inputs; others go through the whole model.
 
     Use as a context manager: the model is changed meanwhile and put back at the end.
 
@@ -57,11 +44,11 @@ class WithPrefix:
         self,
         classifier: Classifier,
         adapted: Sequence[str],
-        inputs: Sequence[TokenizedTexts],
+        inputs: Sequence[Inputs],
         room: float = float("inf"),
         folder: str | Path | None = None,
     ) -> None:
-        """Trace the model and store the prefix of every row of ``inputs``.
+        """Trace the model and store the prefix of every row of ``inputs``, and of every class prompt.
 
         Args:
             adapted: names of the linear layers that adapters will change.
@@ -70,22 +57,29 @@ class WithPrefix:
         """
         self.interrupted = False  # set from another thread: the next pass raises KeyboardInterrupt
         self._classifier = classifier
-        self._stored: dict[TokenizedTexts, _Stored] = {}
-        done, self.names = _prefix(classifier, adapted, inputs[0])
-        n_tokens = [int(i.lengths.sum()) for i in inputs]
-        size = sum(n_tokens) * sum(done[name].bytes_per_token for name in self.names)
-        if size > room:
-            products = set(self.names) & set(adapted)
-            self.names = [name for name in self.names if name not in products]
-            done = {name: output for name, output in done.items() if name not in products}
-            size = sum(n_tokens) * sum(done[name].bytes_per_token for name in self.names)
-        self.n_bytes, self.on_disk = size, size > room
-        for texts, n in zip(inputs, n_tokens, strict=True):
-            where = folder if self.on_disk else None
-            store = {name: _empty(n, done[name], where) for name in self.names}
-            self._stored[texts] = _Stored(np.cumsum(texts.lengths) - texts.lengths, store)
-            self._compute(texts)
-        self._outputs = done
+        with torch.no_grad():
+            classes = classifier.class_embeddings()
+        sources: list[tuple[_Run, list[Inputs]]] = [(partial(_logits, classifier, classes), list(inputs))]
+        if classifier.prompts is not None:
+            sources.append((lambda *_: classifier.class_embeddings(), [classifier.prompts]))
+        towers = [
+            _trace_tower(classifier.module, tower, adapted, run, these[0], these[0] is classifier.prompts)
+            for tower, (run, these) in zip(classifier.towers, sources, strict=True)
+        ]
+
+        def size() -> int:
+            return sum(tower.n_bytes(i) for tower, (_, these) in zip(towers, sources, strict=True) for i in these)
+
+        if size() > room:
+            for tower in towers:
+                tower.leave_out(adapted)
+        self.n_bytes, self.on_disk = size(), size() > room
+        self.names = [name for tower in towers for name in tower.needed]
+        self._outputs = [tower.outputs for tower in towers]
+        self._stored: dict[Inputs, _Stored] = {}
+        for tower, (run, these) in zip(towers, sources, strict=True):
+            for rows in these:
+                self._stored[rows] = tower.store(run, rows, folder if self.on_disk else None)
 
     def twin(self) -> WithPrefix:
         """The same stored prefix on a copy of the model that shares its weights: for another thread."""
@@ -97,8 +91,16 @@ class WithPrefix:
     def module(self) -> nn.Module:
         return self._classifier.module
 
+    @property
+    def towers(self) -> tuple[Tower, ...]:
+        return self._classifier.towers
+
+    @property
+    def prompts(self) -> Inputs | None:
+        return self._classifier.prompts
+
     def __enter__(self) -> WithPrefix:
-        self._replaced = {name: self.module.get_submodule(name) for name in self._outputs}
+        self._replaced = {name: self.module.get_submodule(name) for outputs in self._outputs for name in outputs}
         self._stubs = {
             name: _ReplayLinear(module) if isinstance(module, nn.Linear) else _ReplayModule(module)
             for name, module in self._replaced.items()
@@ -111,72 +113,169 @@ class WithPrefix:
         for name, module in self._replaced.items():
             self.module.set_submodule(name, module)
 
-    def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]:
+    def class_embeddings(self) -> Float[Tensor, "groups classes width"]:
+        """Unit embeddings of the classes, the prefix of their prompts looked up."""
+        if self.prompts is not None:
+            self._look_up(1, self.prompts, np.tile(np.arange(len(self.prompts)), n_stacked()))
+        return self._classifier.class_embeddings()
+
+    def logits(
+        self, inputs: Inputs, index: Int[np.ndarray, " rows"],
+        classes: Float[Tensor, "groups classes width"] | None = None,
+    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
         """Class scores of the rows ``index``, their prefix looked up."""
         if self.interrupted:
             raise KeyboardInterrupt
-        stored = self._stored[inputs]
+        if classes is None:
+            classes = self.class_embeddings()
+        self._look_up(0, inputs, index)
+        return self._classifier.logits(inputs, index, classes)
+
+    def _look_up(self, tower: int, inputs: Inputs, index: Int[np.ndarray, " rows"]) -> None:
+        """Give the stubs of a tower what they return for these rows."""
+        stored = self._stored.get(inputs)
+        if stored is None:
+            for name in self._outputs[tower]:
+                self._stubs[name].rows = None
+            return
         lengths = inputs.lengths[index]
         width = int(lengths.max())
         token = stored.starts[index][:, None] + np.minimum(np.arange(width), lengths[:, None] - 1)
-        flat = torch.from_numpy(token.reshape(-1))
-        beyond = torch.from_numpy(np.arange(width) >= lengths[:, None]) if lengths.min() < width else None
-        for name, stub in self._stubs.items():
-            stub.rows = self._outputs[name].rebuild(stored.values.get(name), flat, (len(index), width), beyond)
-        return self._classifier.logits(inputs, index)
+        rows = _Rows(
+            torch.from_numpy(index),
+            torch.from_numpy(token.reshape(-1)),
+            (len(index), width),
+            torch.from_numpy(np.arange(width) >= lengths[:, None]) if lengths.min() < width else None,
+        )
+        for name, output in self._outputs[tower].items():
+            self._stubs[name].rows = output.rebuild(stored.values.get(name), rows)
 
-    @torch.no_grad()
-    def _compute(self, inputs: TokenizedTexts) -> None:
-        stored = self._stored[inputs]
-        order = np.argsort(inputs.lengths, kind="stable")
-        for cut in passes(inputs.lengths[order]):
-            index = order[cut]
-            lengths = inputs.lengths[index]
-            real = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
-            token = torch.from_numpy((stored.starts[index][:, None] + np.arange(lengths.max()))[real.numpy()])
-            for name, value in _outputs(self._classifier, self.names, inputs, index).items():
-                stored.values[name][token] = value[real.to(value.device)].to(stored.values[name].device)
+
+def _logits(
+    classifier: Classifier, classes: Tensor, inputs: Inputs, index: Int[np.ndarray, " rows"]
+) -> Float[Tensor, "rows classes"]:
+    return classifier.logits(inputs, index, classes)
+
+
+# A pass of one tower; the class prompts always go in whole.
+_Run = Callable[[Inputs, Int[np.ndarray, " rows"]], Tensor]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which rows a pass holds: their numbers, the numbers of their tokens, (rows, longest), and what is padding."""
+
+    index: Int[Tensor, " rows"]
+    token: Int[Tensor, " tokens"]
+    shape: tuple[int, int]
+    beyond: Tensor | None
 
 
 @dataclass(frozen=True)
 class _Output:
-    """What a module returns: one tensor (rows, tokens, width), alone or first in a tuple of Nones."""
+    """What a module returns: one tensor, (rows, tokens, width) or (rows, width), alone or first in a tuple of Nones."""
 
     width: int
     dtype: torch.dtype
     device: torch.device
     n_nones: int | None
+    of_rows: bool
 
-    @property
-    def bytes_per_token(self) -> int:
-        return self.width * self.dtype.itemsize
+    def n_bytes(self, inputs: Inputs) -> int:
+        entries = len(inputs) if self.of_rows else int(inputs.lengths.sum())
+        return entries * self.width * self.dtype.itemsize
 
-    def rebuild(self, stored: Tensor | None, token: Tensor, shape: tuple[int, int], beyond: Tensor | None) -> Any:
-        """The output for these tokens, zero ``beyond`` a row's end, and all zero where nothing later needs it."""
+    def rebuild(self, stored: Tensor | None, rows: _Rows) -> Any:
+        """The output for these rows, zero beyond a row's end, and all zero where nothing later needs it."""
+        shape = rows.shape[:1] if self.of_rows else rows.shape
         if stored is None:
             value = torch.zeros(*shape, self.width, dtype=self.dtype, device=self.device)
         else:
-            value = stored.index_select(0, token.to(stored.device)).view(*shape, self.width).to(self.device)
-            if beyond is not None:
-                value[beyond.to(self.device)] = 0
+            number = rows.index if self.of_rows else rows.token
+            value = stored.index_select(0, number.to(stored.device)).view(*shape, self.width).to(self.device)
+            if rows.beyond is not None and not self.of_rows:
+                value[rows.beyond.to(self.device)] = 0
         return value if self.n_nones is None else (value, *[None] * self.n_nones)
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """First token of every row, and for every stored module the outputs of all tokens, (tokens, width)."""
+    """First token of every row, and for every stored module its outputs, (tokens, width) or (rows, width)."""
 
     starts: Int[np.ndarray, " n"]
     values: dict[str, Tensor]
 
 
+@dataclass
+class _Traced:
+    """A tower: the modules that may step aside with their outputs, and those whose output is needed later.
+
+    ``whole``: its rows go in all at once, as class prompts do.
+    """
+
+    module: nn.Module
+    whole: bool
+    outputs: dict[str, _Output]
+    needed: list[str]
+
+    def n_bytes(self, inputs: Inputs) -> int:
+        return sum(self.outputs[name].n_bytes(inputs) for name in self.needed)
+
+    def leave_out(self, names: Sequence[str]) -> None:
+        self.outputs = {name: output for name, output in self.outputs.items() if name not in names}
+        self.needed = [name for name in self.needed if name not in names]
+
+    @torch.no_grad()
+    def store(self, run: _Run, inputs: Inputs, folder: str | Path | None) -> _Stored:
+        """The outputs of the needed modules for every row."""
+        values = {name: _empty(self.outputs[name], inputs, folder) for name in self.needed}
+        stored = _Stored(np.cumsum(inputs.lengths) - inputs.lengths, values)
+        if not self.needed:
+            return stored
+        order = np.argsort(inputs.lengths, kind="stable")
+        cuts = [np.arange(len(inputs))] if self.whole else [order[cut] for cut in passes(inputs.lengths[order])]
+        for index in cuts:
+            lengths = inputs.lengths[index]
+            real = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
+            token = torch.from_numpy((stored.starts[index][:, None] + np.arange(lengths.max()))[real.numpy()])
+            for name, value in self._outputs_of(run, inputs, index).items():
+                if self.outputs[name].of_rows:
+                    values[name][torch.from_numpy(index)] = value.to(values[name].device)
+                else:
+                    values[name][token] = value[real.to(value.device)].to(values[name].device)
+        return stored
+
+    def _outputs_of(self, run: _Run, inputs: Inputs, index: Int[np.ndarray, " rows"]) -> dict[str, Tensor]:
+        """Outputs of the needed modules for the rows ``index``; the model stops at the last of them."""
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[..., None]:
+            def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+                found[name] = output[0] if isinstance(output, tuple) else output
+                if len(found) == len(self.needed):
+                    raise _Enough
+
+            return hook
+
+        hooks = [self.module.get_submodule(name).register_forward_hook(keep(name)) for name in self.needed]
+        try:
+            run(inputs, index)
+        except _Enough:
+            pass
+        finally:
+            for handle in hooks:
+                handle.remove()
+        return found
+
+
+class _Enough(Exception):
+    """Every output that was asked for is there; the rest of the model need not run."""
+
+
 class _Replay(nn.Module):
-    """Stands in for a module: returns what it is given."""
+    """Stands in for a module: returns what it is given, or what the module returns when it is given nothing."""
 
     rows: Any = None
-
-    def forward(self, *_: Any, **__: Any) -> Any:
-        return self.rows
 
 
 class _ReplayModule(_Replay):
@@ -185,6 +284,9 @@ class _ReplayModule(_Replay):
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
         self.__dict__["original"] = original  # not registered: names of the skipped modules are gone meanwhile
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["original"](*args, **kwargs) if self.rows is None else self.rows
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -201,12 +303,16 @@ class _ReplayLinear(_Replay, nn.Linear):
         self.in_features, self.out_features = original.in_features, original.out_features
         self.weight, self.bias = original.weight, original.bias
 
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.Linear.forward(self, x) if self.rows is None else self.rows
 
-def _empty(n_tokens: int, output: _Output, folder: str | Path | None) -> Tensor:
+
+def _empty(output: _Output, inputs: Inputs, folder: str | Path | None) -> Tensor:
+    shape = len(inputs) if output.of_rows else int(inputs.lengths.sum()), output.width
     if folder is None:
-        return torch.empty(n_tokens, output.width, dtype=output.dtype, device=output.device)
+        return torch.empty(shape, dtype=output.dtype, device=output.device)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".prefix-", suffix=".tmp") as file:  # gone when unmapped
-        size = n_tokens * output.bytes_per_token
+        size = output.n_bytes(inputs)
         try:  # a mapped file without its blocks would end the process where the disk is full
             getattr(os, "posix_fallocate", lambda *_: None)(file.fileno(), 0, size)  # not on macOS
         except OSError as error:
@@ -214,46 +320,57 @@ def _empty(n_tokens: int, output: _Output, folder: str | Path | None) -> Tensor:
                 f"{folder} has no room for {size / 2**30:.2f} GiB of stored activations ({error.strerror}): make room "
                 "there, or raise --memory"
             ) from None
-        mapped = torch.from_file(file.name, shared=True, size=n_tokens * output.width, dtype=output.dtype)
-    return mapped.view(n_tokens, output.width)
+        mapped = torch.from_file(file.name, shared=True, size=shape[0] * shape[1], dtype=output.dtype)
+    return mapped.view(shape)
 
 
-def _prefix(
-    classifier: Classifier, adapted: Sequence[str], inputs: TokenizedTexts
-) -> tuple[dict[str, _Output], list[str]]:
-    """The modules that may step aside, with their outputs, and those of them whose output is needed later."""
+def _trace_tower(
+    module: nn.Module, tower: Tower, adapted: Sequence[str], run: _Run, inputs: Inputs, whole: bool
+) -> _Traced:
+    """Two passes of a tower: what is done before an adapter matters, and which of it anything later needs."""
     row = int(np.argmax(inputs.lengths))
     tokens = int(inputs.lengths[row])
-    shape = (2 if tokens != 2 else 3, tokens)  # the two axes cannot be confused
-    index = np.full(shape[0], row)
-    calls, done, first = _trace(classifier, adapted, inputs, index)
+    index = np.full(2 if tokens != 2 else 3, row)  # the two axes cannot be confused
+    names = [name for name, _ in module.named_modules() if name and any(_inside(name, top) for top in tower)]
+    calls, done, first, n_rows = _trace(module, names, adapted, lambda: run(inputs, index))
     outputs: dict[str, _Output] = {}
     for name in sorted(done, key=lambda name: name.count(".")):  # a module before its parts
-        inside = any(name.startswith(f"{other}.") for other in outputs)
-        described = _describe(done[name], shape)
-        if calls[name] == 1 and described and not inside and (name not in adapted or name in first):
+        described = _describe(done[name], (n_rows, tokens), name in tower)
+        part = any(_inside(name, other) for other in outputs)
+        if calls[name] == 1 and described and not part and (name not in adapted or name in first):
             outputs[name] = described
-    needed = _needed(classifier, [name for name in outputs if name not in first], inputs, index)
-    return outputs, [name for name in outputs if name in needed | first]
+    needed = _needed(module, [name for name in outputs if name not in first], lambda: run(inputs, index))
+    return _Traced(module, whole, outputs, [name for name in outputs if name in needed | first])
 
 
-def _describe(output: Any, shape: tuple[int, int]) -> _Output | None:
+def _inside(name: str, other: str) -> bool:
+    """Whether a module is another one or a part of it; everything is a part of the whole model, ""."""
+    return not other or name == other or name.startswith(f"{other}.")
+
+
+def _describe(output: Any, shape: tuple[int, int], whole_tower: bool) -> _Output | None:
+    """What can be stored of an output; None if it is nothing of these rows alone.
+
+    A tensor without an axis of tokens counts only at the end of a tower: inside it may be anything.
+    """
     rest = output[1:] if isinstance(output, tuple) else ()
     value = output[0] if isinstance(output, tuple) and output else output
-    if not isinstance(value, Tensor) or value.ndim != 3 or tuple(value.shape[:2]) != shape:
+    if not isinstance(value, Tensor) or not value.is_floating_point() or any(part is not None for part in rest):
         return None
-    if not value.is_floating_point() or any(part is not None for part in rest):
+    of_rows = value.ndim == 2 and value.shape[0] == shape[0] and whole_tower
+    if not of_rows and (value.ndim != 3 or tuple(value.shape[:2]) != shape):
         return None
     return _Output(
-        value.shape[2], value.dtype, value.device, len(rest) if isinstance(output, tuple) else None
-    )  # fmt: skip
+        value.shape[-1], value.dtype, value.device, len(rest) if isinstance(output, tuple) else None, of_rows
+    )
 
 
 @torch.no_grad()
 def _trace(
-    classifier: Classifier, adapted: Sequence[str], inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]
-) -> tuple[dict[str, int], dict[str, Any], set[str]]:
-    """Calls of every module; outputs of those done before an adapter matters; adapted layers with a frozen input."""
+    module: nn.Module, names: Sequence[str], adapted: Sequence[str], run: Callable[[], Tensor]
+) -> tuple[dict[str, int], dict[str, Any], set[str], int]:
+    """Calls of every named module; outputs of those done before an adapter matters; adapted layers with a frozen
+    input; rows of the pass."""
     calls: dict[str, int] = {}
     done: dict[str, Any] = {}
     first: set[str] = set()
@@ -278,21 +395,19 @@ def _trace(
         return hook
 
     hooks = []
-    for name, module in classifier.module.named_modules():
-        if name:
-            hooks += [module.register_forward_pre_hook(entering(name)), module.register_forward_hook(leaving(name))]
+    for name in names:
+        part = module.get_submodule(name)
+        hooks += [part.register_forward_pre_hook(entering(name)), part.register_forward_hook(leaving(name))]
     try:
-        classifier.logits(inputs, index)
+        result = run()
     finally:
         for handle in hooks:
             handle.remove()
-    return calls, done, first
+    return calls, done, first, result.shape[-2]
 
 
-def _needed(
-    classifier: Classifier, names: Sequence[str], inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]
-) -> set[str]:
-    """Those of the named modules whose output reaches the logits other than through another one of them."""
+def _needed(module: nn.Module, names: Sequence[str], run: Callable[[], Tensor]) -> set[str]:
+    """Those of the named modules whose output reaches the result other than through another one of them."""
     leaves: dict[str, Tensor] = {}
 
     def replacing(name: str) -> Callable[..., Any]:
@@ -304,41 +419,12 @@ def _needed(
 
         return hook
 
-    hooks = [classifier.module.get_submodule(name).register_forward_hook(replacing(name)) for name in names]
+    hooks = [module.get_submodule(name).register_forward_hook(replacing(name)) for name in names]
     try:
         with torch.enable_grad():
-            total = classifier.logits(inputs, index).sum()
-        gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+            total = run().sum()
+        gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if leaves else ()
     finally:
         for handle in hooks:
             handle.remove()
     return {name for name, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
-
-
-class _Enough(Exception):
-    """Every output that was asked for is there; the rest of the model need not run."""
-
-
-def _outputs(
-    classifier: Classifier, names: Sequence[str], inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]
-) -> dict[str, Tensor]:
-    """Outputs (rows, tokens, width) of the named modules; the model stops at the last of them."""
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            found[name] = output[0] if isinstance(output, tuple) else output
-            if len(found) == len(names):
-                raise _Enough
-
-        return hook
-
-    hooks = [classifier.module.get_submodule(name).register_forward_hook(keep(name)) for name in names]
-    try:
-        classifier.logits(inputs, index)
-    except _Enough:
-        pass
-    finally:
-        for handle in hooks:
-            handle.remove()
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,15 +16,14 @@ from torch import Tensor
 from lorabound.adapters import Adapter, Stack, stack_order
 from lorabound.engine.batches import TOKENS_PER_PASS, epoch_batches, passes
 from lorabound.engine.evaluate import Losses, evaluate
-from lorabound.engine.prefix import Classifier
-from lorabound.models import TokenizedTexts
+from lorabound.models import Classifier, Inputs
 
 
 @dataclass(frozen=True)
 class Examples:
     """The first n rows of ``inputs`` and their class indices (n,)."""
 
-    inputs: TokenizedTexts
+    inputs: Inputs
     labels: Int[np.ndarray, " n"]
 
     def head(self, n: int) -> Examples:
@@ -43,6 +42,7 @@ class Recipe:
         schedule: "cosine" falls from lr to 0 over all steps, "constant" stays.
         weight_decay: AdamW's, decoupled.
         clip_norm: an adapter's gradient is scaled down to this 2-norm; inf leaves it alone.
+        augment: images are cropped and flipped at random, anew in every epoch; losses are measured on whole ones.
     """
 
     epochs: int
@@ -51,6 +51,7 @@ class Recipe:
     schedule: Literal["cosine", "constant"] = "constant"
     weight_decay: float = 0.0
     clip_norm: float = math.inf
+    augment: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,17 @@ def train(
     total = recipe.epochs * math.ceil(n_train / recipe.batch_size)
     diverged = torch.zeros(n_adapters, dtype=torch.bool)
     done = 0
-    with Stack(classifier.module, adapters) as stack:
+    with Stack(classifier.module, adapters, classifier.towers) as stack:
         optimizer = torch.optim.AdamW(
             stack.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )  # fmt: skip
         for epoch in range(recipe.epochs):
+            shown = train_set
+            if recipe.augment:
+                shown = replace(train_set, inputs=train_set.inputs.augmented(seeds, epoch))  # type: ignore[attr-defined]
             for index in epoch_batches(lengths, recipe.batch_size, seeds, epoch):
                 optimizer.zero_grad()
-                losses = _add_gradients(classifier, train_set, index, tokens_per_pass)
+                losses = _add_gradients(classifier, shown, index, tokens_per_pass)
                 norms = clip_gradients(stack, recipe.clip_norm)
                 diverged |= ~(torch.isfinite(losses) & torch.isfinite(norms.cpu()))
                 for group in optimizer.param_groups:
@@ -124,26 +128,33 @@ def train(
 def _add_gradients(
     classifier: Classifier, examples: Examples, index: Int[np.ndarray, "k rows"], tokens_per_pass: int
 ) -> Float[Tensor, " k"]:
-    """Add the gradients of each adapter's mean loss on its rows of ``index``; returns the K losses."""
+    """Add the gradients of each adapter's mean loss on its rows of ``index``; returns the K losses.
+
+    Class embeddings are computed once for all passes, which leave their gradients at them.
+    """
     losses = torch.zeros(len(index))
+    classes = classifier.class_embeddings()
+    compared = classes.detach().requires_grad_(classes.requires_grad)
     for cut in passes(examples.inputs.lengths[index[0]], len(index), tokens_per_pass):
         rows = index[:, cut]
-        logits = classifier.logits(examples.inputs, rows.reshape(-1))
+        logits = classifier.logits(examples.inputs, rows.reshape(-1), compared)
         labels = torch.from_numpy(examples.labels[rows]).to(logits.device)
         parts = F.cross_entropy(logits.view(*rows.shape, -1).mT, labels, reduction="none").sum(1) / index.shape[1]
         parts.sum().backward()
         losses += parts.detach().cpu()
+    if compared.grad is not None:
+        classes.backward(compared.grad)  # type: ignore[no-untyped-call]
     return losses
 
 
 def clip_gradients(stack: Stack, max_norm: float) -> Float[Tensor, " k"]:
     """Scale each adapter's gradient down to ``max_norm``, on its own; returns the K norms before that."""
-    squares = sum(layer.gradient_squares() for layer in stack.layers.values())
+    squares = sum(module.gradient_squares() for module in stack.trained)
     norms: Tensor = squares.sqrt()  # type: ignore[union-attr]
     if math.isfinite(max_norm):
         factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-        for layer in stack.layers.values():
-            layer.scale_gradients(factors)
+        for module in stack.trained:
+            module.scale_gradients(factors)
     return norms
 
 

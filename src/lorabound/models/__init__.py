@@ -1,16 +1,37 @@
 """Frozen backbones that adapters attach to."""
 
+from lorabound.models.classifier import Classifier, Inputs, LoadedClassifier, Tower
+from lorabound.models.clip import TEXT, VISION, ClipClassifier
 from lorabound.models.encoder import PromptClassifier
+from lorabound.models.images import CorruptImages, PreparedImages
+from lorabound.models.load import Encoder, Reads, adapted_layers, load_classifier, model_outline, reads
 from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.precision import Precision, default_device, resolve_precision
+from lorabound.models.sequence import SequenceClassifier
 from lorabound.models.text import TokenizedTexts
 
 __all__ = [
+    "TEXT",
+    "VISION",
+    "Classifier",
+    "ClipClassifier",
+    "CorruptImages",
+    "Encoder",
+    "Inputs",
+    "LoadedClassifier",
     "Precision",
+    "PreparedImages",
     "PromptClassifier",
+    "Reads",
+    "SequenceClassifier",
     "TokenizedTexts",
+    "Tower",
+    "adapted_layers",
     "default_device",
+    "load_classifier",
     "locate_model",
+    "model_outline",
     "model_sha256",
+    "reads",
     "resolve_precision",
 ]

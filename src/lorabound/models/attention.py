@@ -8,9 +8,9 @@ keeps rows to themselves:
                                       and on the padding that ends a row.
 
 Registered with transformers as ``short_rows``. Anything but bidirectional self-attention on a CPU, whole or without
-padding, goes to PyTorch's own kernel, as it would without us. In bfloat16 the scores are rounded before the softmax: the output is off
-by twice what the library's kernel is on words, by up to five times on rows of 200 tokens (0.009 for standard normal
-inputs).
+padding, goes to PyTorch's own kernel, as it would without us. In bfloat16 the scores are rounded before the softmax:
+the output is off by twice what the library's kernel is on words, by up to five times on rows of 200 tokens (0.009 for
+standard normal inputs).
 """
 
 from __future__ import annotations

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lorabound.adapters import Head
 from lorabound.errors import InputError, ModelError
 from lorabound.models.attention import NAME as SHORT_ROWS
+from lorabound.models.classifier import Inputs, Tower, cosine_logits
 from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.text import TokenizedTexts
@@ -39,6 +40,10 @@ class PromptClassifier:
         prototypes: (classes, width) unit embeddings of the prompts, always computed in float32.
         sha256: hash over the files that decide the encoder's output.
     """
+
+    towers: tuple[Tower, ...] = (("",),)
+    prompts: Inputs | None = None
+    head: Head | None = None
 
     def __init__(
         self,
@@ -62,8 +67,6 @@ class PromptClassifier:
             ModelError: the model cannot be found or loaded.
             InputError: a prompt without exactly one ``{}``, or two classes whose prompts are the same to the model.
         """
-        if prompt.count("{}") != 1:
-            raise InputError(f"the prompt needs exactly one {{}} for the class name, got {prompt!r}")
         folder = locate_model(model)
         self.sha256 = model_sha256(folder)
         self.device = torch.device(device) if device else default_device()
@@ -74,55 +77,79 @@ class PromptClassifier:
         positions = getattr(self.module.config, "max_position_embeddings", None) or 512
         self._limit = min(int(positions), self._tokenizer.model_max_length)
         self._max_length = min(max_length, self._limit)
-        prompts = self._prompts(prompt, classes)
+        prompts = tokenized_prompts(prompt, classes, self._tokenizer, self._limit)
         try:
             with torch.no_grad():
-                self.prototypes = self._embed(*prompts.batch(np.arange(len(prompts))))
+                embedded = self._embed(*prompts.batch(np.arange(len(prompts))))
+            self.prototypes = torch.nn.functional.normalize(embedded, dim=-1)
             for weight in self.module.parameters():  # buffers keep float32: angles of rotary positions need it
                 weight.data = weight.data.to(getattr(torch, precision))
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
 
-    def _prompts(self, prompt: str, classes: Sequence[str]) -> TokenizedTexts:
-        """The class prompts, whole; two that the model cannot tell apart are refused."""
-        filled = [prompt.replace("{}", name) for name in classes]
-        token_ids = self._tokenizer(filled, truncation=True, max_length=self._limit)["input_ids"]
-        first: dict[tuple[int, ...], str] = {}
-        for name, ids in zip(classes, token_ids, strict=True):
-            other = first.setdefault(tuple(ids), name)
-            if other != name:
-                raise InputError(f"the model reads the classes {other!r} and {name!r} as the same prompt: rename one")
-        return TokenizedTexts(token_ids, pad_id=self._tokenizer.pad_token_id or 0)
-
-    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+    def prepare(self, examples: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``max_length``."""
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
+        encoded = self._tokenizer(list(examples), truncation=True, max_length=self._max_length)
         n_cut = sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
         return TokenizedTexts(encoded["input_ids"], self._tokenizer.pad_token_id or 0, n_cut)
 
-    def logits(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows classes"]:
+    def class_embeddings(self) -> Float[Tensor, "1 classes width"]:
+        """The prototypes, one group for every adapter."""
+        return self.prototypes[None]
+
+    def logits(
+        self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"],
+        classes: Float[Tensor, "groups classes width"] | None = None,
+    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
-        return self.logit_scale * self._embed(*inputs.batch(index)) @ self.prototypes.T
+        return cosine_logits(
+            self.logit_scale, self._embed(*inputs.batch(index)), self.class_embeddings() if classes is None else classes
+        )
 
     def twin(self) -> PromptClassifier:
         """The same classifier on a copy of the module that shares its weights: for another thread."""
         twin = copy.copy(self)
-        shared = {id(weight): weight for weight in (*self.module.parameters(), *self.module.buffers())}
-        twin.module = copy.deepcopy(self.module, dict(shared))
+        twin.module = copy_sharing_weights(self.module)
         return twin
 
     def _embed(self, ids: Int[Tensor, "rows t"], mask: Int[Tensor, "rows t"]) -> Float[Tensor, "rows width"]:
         ids, mask = ids.to(self.device), mask.to(self.device)
         hidden = self.module(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         if self._pool == "cls":
-            return F.normalize(hidden[:, 0], dim=-1)
+            return hidden[:, 0]  # type: ignore[no-any-return]
         weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return F.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
+        return (hidden * weights).sum(1) / weights.sum(1)  # type: ignore[no-any-return]
+
+
+def tokenized_prompts(
+    prompt: str, classes: Sequence[str], tokenizer: transformers.PreTrainedTokenizerBase, limit: int
+) -> TokenizedTexts:
+    """The class prompts, cut to ``limit`` tokens.
+
+    Raises:
+        InputError: a prompt without exactly one ``{}``, or two classes that the model cannot tell apart.
+    """
+    if prompt.count("{}") != 1:
+        raise InputError(f"the prompt needs exactly one {{}} for the class name, got {prompt!r}")
+    filled = [prompt.replace("{}", name) for name in classes]
+    token_ids = tokenizer(filled, truncation=True, max_length=limit)["input_ids"]
+    first: dict[tuple[int, ...], str] = {}
+    for name, ids in zip(classes, token_ids, strict=True):
+        other = first.setdefault(tuple(ids), name)
+        if other != name:
+            raise InputError(f"the model reads the classes {other!r} and {name!r} as the same prompt: rename one")
+    return TokenizedTexts(token_ids, pad_id=tokenizer.pad_token_id or 0)
+
+
+def copy_sharing_weights(module: nn.Module) -> nn.Module:
+    """A copy of the module, its parts copied, its parameters and buffers the same objects."""
+    shared = {id(weight): weight for weight in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, dict(shared))
 
 
 def _load(folder: Path, device: torch.device) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
             module = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
             # Models that choose the library's fused kernel by themselves go through transformers' attention interface;
@@ -170,7 +197,7 @@ def _json(path: Path) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Loading without transformers' progress bars and notes; its settings are put back."""
     logging = transformers.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -76,6 +76,11 @@ def read_pilot(store: Store) -> Pilot:
             runs[row.mode][row.rank, row.n_train].append(row)
     if not runs:
         raise InputError(f"pilot {store.folder} holds no finished run of an adapter: run the sweep again to go on")
+    if store.config.shots:
+        raise InputError(
+            f"pilot {store.folder} has few-shot samples, drawn class by class: guarantees and forecasts are for "
+            "samples of the population as it is; run the pilot with n_train in place of shots"
+        )
     return Pilot(summary, {mode: _forecast(mode, cells, bare) for mode, cells in sorted(runs.items())})
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from lorabound.errors import InputError, ModelError
+from lorabound.errors import InputError
+from lorabound.sweep import SweepConfig
 
 Shapes = dict[str, tuple[int, int]]
 """Layer name -> (d_out, d_in)."""
@@ -29,25 +29,15 @@ def parse_shapes(text: str) -> Shapes:
     return shapes
 
 
-def model_shapes(model: str, targets: Sequence[str], layers: Sequence[int] | None = None) -> Shapes:
-    """The shapes of the linear layers that ``targets`` and ``layers`` select; no weight is loaded.
+def model_shapes(config: SweepConfig) -> Shapes:
+    """The shapes of the layers that a sweep of this configuration adapts; no weight is loaded.
 
     Raises:
         ModelError: no such model, layer or target.
     """
-    import torch
-    from transformers import AutoConfig, AutoModel
+    from lorabound.models import adapted_layers, locate_model, model_outline, reads
 
-    from lorabound.adapters import select_linears
-    from lorabound.models import locate_model
-
-    folder = locate_model(model)
-    try:
-        with torch.device("meta"):
-            module = AutoModel.from_config(AutoConfig.from_pretrained(folder))
-    except Exception as error:  # transformers raises many kinds; all mean that this configuration cannot be used
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{folder} cannot be read by transformers: {reason}") from error
-    if getattr(module, "pooler", None) is not None:
-        module.pooler = None  # as in a sweep: it is not on the way to the embedding
-    return select_linears(module, targets, layers)
+    takes = reads(config.model)
+    config = config.completed(takes, "")
+    module = model_outline(locate_model(config.model))
+    return adapted_layers(module, takes, config.targets or [], config.layers, config.encoder)

@@ -56,7 +56,7 @@ def _row(cell: Cell) -> list[str]:
         f"{cell.test['error']:.3f}",
         f"{gap.mean:+.3f} ±{gap.high - gap.mean:.3f}",
         f"{cell.holdout.value:.3f}",
-        f"{bound.value:.1f}*" if bound.vacuous else f"{bound.value:.3f}",
+        "" if bound is None else f"{bound.value:.1f}*" if bound.vacuous else f"{bound.value:.3f}",
     ]
 
 

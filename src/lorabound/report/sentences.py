@@ -47,15 +47,35 @@ def notes(summary: Summary) -> list[str]:
         f"and sampling of {n_test} test examples, for this training sample.",
         f"True error <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its own, "
         "for one of its adapters picked at random (Hoeffding 1963).",
-        "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
-        f"{BITS} bits a parameter (Zhu et al. 2024, Lemma 4.5); * vacuous: 1 or more.",
     ]
+    if summary.config.shots:
+        lines.append(
+            "Training sets hold equally many examples of every class, the test set has them as they come: the gap also "
+            "holds what that changes, and no bound on the expected gap is given, since it is for samples of the "
+            "population as it is."
+        )
+    else:
+        lines.append(
+            "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
+            f"{BITS} bits a parameter (Zhu et al. 2024, Lemma 4.5); * vacuous: 1 or more."
+        )
+    kind = summary.about.get("takes", "texts").removesuffix("s")
     if summary.config.precision == "bfloat16":
         lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
     if summary.about["n_removed"]:
         lines.append(
-            f"{summary.about['n_removed']} test rows were removed because their text stands in the training pool: "
-            "test and true error are over texts that do not."
+            f"{summary.about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
+            f"test and true error are over {kind}s that do not."
+        )
+    if summary.config.augment:
+        lines.append(
+            "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
+            "images: the gap is not that of a model fitted to the images it is measured on."
+        )
+    if summary.about.get("n_skipped"):
+        lines.append(
+            f"{summary.about['n_skipped']} images cannot be decoded and were left out: every error is over images that "
+            "can."
         )
     if summary.about["n_cut"]:
         lines.append(

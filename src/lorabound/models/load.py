@@ -1,0 +1,97 @@
+"""What kind of model a name stands for: one that reads texts or one that reads images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import transformers
+from torch import nn
+
+from lorabound.adapters import select_linears
+from lorabound.errors import InputError, ModelError
+from lorabound.models.classifier import LoadedClassifier
+from lorabound.models.clip import TEXT, VISION, ClipClassifier
+from lorabound.models.encoder import PromptClassifier
+from lorabound.models.locate import locate_model
+from lorabound.models.precision import Precision
+from lorabound.models.sequence import SequenceClassifier
+
+Reads = Literal["texts", "images"]
+Encoder = Literal["vision", "text", "both"]
+
+# Names of CLIP's linear layers, and what people call them.
+_CLIP_NAMES = {
+    "q": ["q_proj"], "k": ["k_proj"], "v": ["v_proj"], "out": ["out_proj"], "mlp": ["fc1", "fc2"],
+    "query": ["q_proj"], "key": ["k_proj"], "value": ["v_proj"],
+}  # fmt: skip
+_PARTS: dict[Encoder, tuple[str, ...]] = {"vision": VISION, "text": TEXT, "both": VISION + TEXT}
+
+
+def reads(model: str) -> Reads:
+    """What a model takes, by its ``config.json``: CLIP reads images, any other encoder texts.
+
+    Raises:
+        ModelError: no such model, or a configuration that cannot be read.
+    """
+    path = locate_model(model) / "config.json"
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read ({error})") from None
+    return "images" if kind == "clip" else "texts"
+
+
+def load_classifier(
+    model: str, classes: Sequence[str], prompt: str, logit_scale: float | None, max_length: int,
+    device: torch.device | str | None = None, precision: Precision = "float32", trained_head: bool = False,
+) -> LoadedClassifier:  # fmt: skip
+    """The classifier of a model's kind; see :class:`PromptClassifier`, :class:`ClipClassifier`,
+    :class:`SequenceClassifier`.
+
+    ``logit_scale`` None takes the checkpoint's for CLIP and 20 for text encoders, which record none.
+
+    Raises:
+        ModelError, InputError: as these do; a trained head on a CLIP.
+    """
+    takes = reads(model)
+    if trained_head and takes == "images":
+        raise InputError(f"{model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers")
+    if trained_head:
+        return SequenceClassifier(model, classes, max_length, device, precision)
+    if takes == "images":
+        return ClipClassifier(model, classes, prompt, logit_scale, device, precision)
+    return PromptClassifier(model, classes, prompt, logit_scale or 20.0, max_length, device, precision)
+
+
+def model_outline(folder: Path) -> nn.Module:
+    """The model of a folder with shapes and names but without weights, as a sweep adapts it.
+
+    Raises:
+        ModelError: transformers cannot read its configuration.
+    """
+    try:
+        with torch.device("meta"):
+            module = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder))
+    except Exception as error:  # transformers raises many kinds; all mean that this configuration cannot be used
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{folder} cannot be read by transformers: {reason}") from error
+    if getattr(module, "pooler", None) is not None:
+        module.pooler = None  # it is not on the way to the embedding
+    return module  # type: ignore[no-any-return]
+
+
+def adapted_layers(
+    module: nn.Module, takes: Reads, targets: Sequence[str], layers: Sequence[int] | str | None, encoder: Encoder
+) -> dict[str, tuple[int, int]]:
+    """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.adapters.select_linears`.
+
+    For CLIP ``encoder`` says in which towers, and targets may be q, k, v, out and mlp. Others read ``targets`` only.
+    """
+    if takes == "texts":
+        return select_linears(module, targets, layers)
+    names = [name for target in targets for name in _CLIP_NAMES.get(target, [target])]
+    return select_linears(module, names, layers, _PARTS[encoder])

@@ -1,0 +1,150 @@
+"""From a configuration to a task: data, the model that reads it, the layers that get adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lorabound.adapters import Adapter, new_adapter
+from lorabound.data import DEFAULT_PROMPT, NAMED, Split, Table, load_images, load_table, split
+from lorabound.engine import Examples
+from lorabound.errors import DataError, InputError
+from lorabound.models import (
+    CorruptImages,
+    LoadedClassifier,
+    Reads,
+    adapted_layers,
+    default_device,
+    load_classifier,
+    reads,
+    resolve_precision,
+)
+from lorabound.notation import Mode
+from lorabound.sweep.config import SweepConfig
+
+WORD_PROMPT = "This is a {} word."
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything a sweep is about.
+
+    Attributes:
+        config: what was asked for, with nothing left open.
+        shapes: module name -> (d_out, d_in) of the adapted layers.
+        pool: the examples of the largest training set; the others are its prefixes.
+        n_skipped: images left out because they cannot be decoded.
+    """
+
+    config: SweepConfig
+    takes: Reads
+    data: Split
+    classifier: LoadedClassifier
+    shapes: dict[str, tuple[int, int]]
+    pool: Examples
+    test_set: Examples
+    n_skipped: int
+
+    def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
+        """An untrained adapter of this task, with the head it starts from where heads are trained."""
+        made = new_adapter(self.shapes, rank, mode, seed, self.config.law, self.config.alpha_over_r)
+        return replace(made, head=self.classifier.head)
+
+
+def load_task(config: SweepConfig, n_pool: int | None = None, observe: Callable[[str], None] = lambda _: None) -> Task:
+    """Read the data, load the model, and make the one ready for the other.
+
+    Args:
+        n_pool: examples to make ready for training; None takes the largest training set of ``config``.
+    Raises:
+        DataError, ModelError, InputError: the configuration cannot be carried out.
+    """
+    takes = reads(config.model)
+    if config.augment and takes == "texts":
+        raise InputError("augment crops and flips images, and this model reads texts: leave it out")
+    observe("reading the data")
+    table, test_table = read_tables(config, takes)
+    config = config.completed(takes, default_prompt(config, takes))
+    shots = max(config.shots) if config.shots else None
+    if test_table and config.data in NAMED and not config.test_data:  # the task's own test set, whole if it is smaller
+        config = config.model_copy(update={"n_test": min(config.n_test, len(test_table))})
+    skipped: frozenset[str] = frozenset()
+    classifier: LoadedClassifier | None = None
+    classes: list[str] = []
+    while True:
+        most = n_pool or max(config.n_train)
+        data = split(table, most, config.n_test, config.data_seed, test_table, shots)
+        if shots:
+            most = len(data.train_examples)
+        if classifier is None or classes != data.classes:
+            observe("loading the model")
+            device = default_device()
+            precision = resolve_precision(config.precision, device)
+            classes = data.classes
+            classifier = load_classifier(
+                config.model,
+                classes,
+                config.prompt or "",
+                config.logit_scale,
+                config.max_length,
+                device,
+                precision,
+                config.head == "trained",
+            )
+        observe("making the examples ready")
+        faults: frozenset[str] = frozenset()
+        try:
+            pool = Examples(classifier.prepare(data.train_examples[:most]), data.train_labels[:most])
+        except CorruptImages as error:
+            if not config.skip_corrupt:
+                raise
+            faults |= error.names
+        try:
+            test_set = Examples(classifier.prepare(data.test_examples), data.test_labels)
+        except CorruptImages as error:
+            if not config.skip_corrupt:
+                raise
+            faults |= error.names
+        if not faults:
+            break
+        skipped |= faults
+        table, test_table = _without(table, faults), test_table and _without(test_table, faults)
+    sizes = [most * count // shots for count in sorted(config.shots)] if config.shots and shots else config.n_train
+    config = config.model_copy(
+        update={"precision": classifier.precision, "logit_scale": classifier.logit_scale, "n_train": sizes}
+    )
+    shapes = adapted_layers(classifier.module, takes, config.targets or [], config.layers, config.encoder)
+    return Task(config, takes, data, classifier, shapes, pool, test_set, len(skipped))
+
+
+def read_tables(config: SweepConfig, takes: Reads) -> tuple[Table, Table | None]:
+    """The data, and the test set where it has one of its own."""
+    if takes == "texts":
+        columns = config.text_column, config.label_column
+        test = load_table(config.test_data, *columns) if config.test_data else None
+        return load_table(config.data, *columns), test
+    columns = config.image_column, config.label_column
+    named = NAMED.get(config.data)
+    if config.test_data:
+        test = load_images(config.test_data, *columns)
+    else:
+        test = named.test() if named and named.test else None
+    return load_images(config.data, *columns), test
+
+
+def default_prompt(config: SweepConfig, takes: Reads) -> str:
+    """The class prompt where none is given."""
+    if takes == "texts":
+        return WORD_PROMPT
+    return NAMED[config.data].prompt if config.data in NAMED else DEFAULT_PROMPT
+
+
+def _without(table: Table, names: frozenset[str]) -> Table:
+    kept = [
+        (example, label)
+        for example, label in zip(table.examples, table.labels, strict=True)
+        if isinstance(example, str) or example.name not in names
+    ]
+    if not kept:
+        raise DataError(f"{table.name} holds no image that can be decoded")
+    return Table(table.name, [example for example, _ in kept], [label for _, label in kept])
