@@ -13,7 +13,7 @@ from clip_models import save_clip
 from lorabound.adapters import Stack, new_adapter, save_adapter
 from lorabound.data import Picture
 from lorabound.engine import Examples, Recipe, WithPrefix, evaluate, train
-from lorabound.errors import InputError, ModelError
+from lorabound.errors import DataError, InputError, ModelError
 from lorabound.models import ClipClassifier, adapted_layers, load_classifier, reads
 from lorabound.report import summarize, write_page
 from lorabound.report.sentences import notes
@@ -250,3 +250,29 @@ def test_training_fits_the_few_shots(folder, tmp_path):
     )  # fmt: skip
     rows = [row for row in run_sweep(config, tmp_path / "out").rows() if row.rank]
     assert rows[0].train_error < 0.3
+
+
+def test_a_corrupt_image_stops_the_sweep_by_name_or_is_left_out_and_reported(folder, tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("red", "blue"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.jpg", quality=95)
+    broken = tmp_path / "images" / "red" / "3.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    config = SweepConfig(
+        model=str(folder), data=str(tmp_path / "images"), shots=2, n_test=19, ranks=[1], modes=["freeze_a"], seeds=1,
+        targets=["q"], layers="top", epochs=1, batch_size=4, precision="float32",
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"red/3.jpg cannot be used: .*truncated.*--skip-corrupt"):
+        run_sweep(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    skipping = config.model_copy(update={"skip_corrupt": True})
+    store = run_sweep(skipping, tmp_path / "out")
+    assert store.about["n_skipped"] == 1
+    assert any("1 images cannot be decoded and were left out" in line for line in notes(summarize(store)))
+    before = {row.key for row in store.rows()}
+    assert {row.key for row in run_sweep(skipping, tmp_path / "out").rows()} == before
+    broken.unlink()
+    assert {row.key for row in run_sweep(config, tmp_path / "clean").rows()} == before  # the same as without the file

@@ -46,6 +46,10 @@ class CrossedSettings:
     def __post_init__(self) -> None:
         if len(self.base.ranks) != 1 or len(self.base.n_train) != 1:
             raise InputError("a crossed design has one rank and one training size: give one --rank and one --n-train")
+        if self.base.shots:
+            raise InputError(
+                "a crossed design needs samples of the population as it is: give n_train in place of shots"
+            )
         if min(self.n_factors, self.n_samples) < 3:
             raise InputError(f"need at least 3 factors and 3 samples, got {self.n_factors} and {self.n_samples}")
 

@@ -68,53 +68,39 @@ def load_task(config: SweepConfig, n_pool: int | None = None, observe: Callable[
     shots = max(config.shots) if config.shots else None
     if test_table and config.data in NAMED and not config.test_data:  # the task's own test set, whole if it is smaller
         config = config.model_copy(update={"n_test": min(config.n_test, len(test_table))})
-    skipped: frozenset[str] = frozenset()
     classifier: LoadedClassifier | None = None
     classes: list[str] = []
+    skipped: set[str] = set()
     while True:
-        most = n_pool or max(config.n_train)
-        data = split(table, most, config.n_test, config.data_seed, test_table, shots)
-        if shots:
-            most = len(data.train_examples)
+        data = split(table, n_pool or max(config.n_train), config.n_test, config.data_seed, test_table, shots)
+        most = len(data.train_examples) if shots else n_pool or max(config.n_train)
         if classifier is None or classes != data.classes:
             observe("loading the model")
-            device = default_device()
-            precision = resolve_precision(config.precision, device)
-            classes = data.classes
-            classifier = load_classifier(
-                config.model,
-                classes,
-                config.prompt or "",
-                config.logit_scale,
-                config.max_length,
-                device,
-                precision,
-                config.head == "trained",
-            )
+            classifier, classes = _load(config, data.classes), data.classes
         observe("making the examples ready")
-        faults: frozenset[str] = frozenset()
         try:
             pool = Examples(classifier.prepare(data.train_examples[:most]), data.train_labels[:most])
-        except CorruptImages as error:
-            if not config.skip_corrupt:
-                raise
-            faults |= error.names
-        try:
             test_set = Examples(classifier.prepare(data.test_examples), data.test_labels)
+            break
         except CorruptImages as error:
             if not config.skip_corrupt:
                 raise
-            faults |= error.names
-        if not faults:
-            break
-        skipped |= faults
-        table, test_table = _without(table, faults), test_table and _without(test_table, faults)
+            skipped |= error.names
+            table, test_table = _without(table, error.names), test_table and _without(test_table, error.names)
     sizes = [most * count // shots for count in sorted(config.shots)] if config.shots and shots else config.n_train
     config = config.model_copy(
         update={"precision": classifier.precision, "logit_scale": classifier.logit_scale, "n_train": sizes}
     )
     shapes = adapted_layers(classifier.module, takes, config.targets or [], config.layers, config.encoder)
     return Task(config, takes, data, classifier, shapes, pool, test_set, len(skipped))
+
+
+def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
+    device = default_device()
+    return load_classifier(
+        config.model, classes, config.prompt or "", config.logit_scale, config.max_length, device,
+        resolve_precision(config.precision, device), config.head == "trained",
+    )  # fmt: skip
 
 
 def read_tables(config: SweepConfig, takes: Reads) -> tuple[Table, Table | None]:
