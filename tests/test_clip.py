@@ -262,7 +262,7 @@ def test_a_corrupt_image_stops_the_sweep_by_name_or_is_left_out_and_reported(fol
     broken = tmp_path / "images" / "red" / "3.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
     config = SweepConfig(
-        model=str(folder), data=str(tmp_path / "images"), shots=2, n_test=16, ranks=[1], modes=["freeze_a"], seeds=1,
+        model=str(folder), data=str(tmp_path / "images"), n_train=[6], n_test=17, ranks=[1], modes=["freeze_a"], seeds=1,
         targets=["q"], layers="top", epochs=1, batch_size=4, precision="float32",
     )  # fmt: skip
     with pytest.raises(DataError, match=r"red/3.jpg cannot be used: .*[Tt]runcated.*--skip-corrupt"):
