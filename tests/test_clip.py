@@ -30,7 +30,7 @@ def cache(tmp_path_factory):
     from lorabound.models import images
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images.resized, "__defaults__", (tmp_path_factory.mktemp("cache"),))
+        patch.setattr(images, "CACHE", tmp_path_factory.mktemp("cache"))
         yield
 
 
@@ -228,7 +228,7 @@ def test_a_sweep_of_shots_ends_in_the_same_store_page_and_folders(folder, tmp_pa
     assert sorted({cell.n_train for cell in summary.cells}) == [10, 20]
     assert store.config.prompt == "a photo of the number {}."
     assert store.config.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-4)
-    assert store.config.targets == ["q"]
+    assert store.config.targets == ["q_proj"]
     assert {row.rank for row in store.rows()} == {0, 1, 2}
     assert any("equally many examples of every class" in line for line in notes(summary))
     assert "digits" in write_page(summary, tmp_path / "page.html").read_text()
@@ -276,3 +276,57 @@ def test_a_corrupt_image_stops_the_sweep_by_name_or_is_left_out_and_reported(fol
     assert {row.key for row in run_sweep(skipping, tmp_path / "out").rows()} == before
     broken.unlink()
     assert {row.key for row in run_sweep(config, tmp_path / "clean").rows()} == before  # the same as without the file
+
+
+@pytest.mark.parametrize("off", ["do_normalize", "do_rescale"])
+def test_a_processor_that_does_less_is_followed(tmp_path, off):
+    folder = save_clip(tmp_path / "clip")
+    path = next(p for p in (folder / "preprocessor_config.json", folder / "processor_config.json") if p.is_file())
+    record = json.loads(path.read_text())
+    record.get("image_processor", record)[off] = False
+    path.write_text(json.dumps(record))
+    clip = ClipClassifier(str(folder), CLASSES, PROMPT)
+    torch.testing.assert_close(clip.logits(examples(clip).inputs, np.arange(12)), theirs(folder), atol=1e-4, rtol=1e-4)
+
+
+def test_crops_cover_what_is_promised_and_half_are_mirrored(clip):
+    ramp = torch.linspace(0, 1, 100).expand(3, 100, 100).contiguous()  # brightness tells the column
+    mirrored, widths = 0, []
+    for seed in range(300):
+        crop = clip.prepare(pictures(1)).augmented([0], 0)._crop(ramp, np.random.default_rng(seed))
+        columns = crop[0, 50]
+        mirrored += bool(columns[-1] < columns[0])
+        widths.append(float((columns.max() - columns.min()).abs()))
+    assert 110 < mirrored < 190
+    assert min(widths) < 0.4
+    assert max(widths) > 0.9
+
+
+def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = save_clip(tmp_path / "clip")
+    weights = load_file(folder / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="lacks text_projection.weight, which would start at random"):
+        ClipClassifier(str(folder), CLASSES, PROMPT)
+
+
+def test_a_test_set_of_its_own_has_no_bound_on_the_expected_gap(folder, tmp_path):
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("red", "blue"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(8):
+                Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
+                    tmp_path / part / name / f"{i}.png"
+                )
+    config = SweepConfig(
+        model=str(folder), data=str(tmp_path / "train"), test_data=str(tmp_path / "test"), n_train=[6], n_test=10,
+        ranks=[1], modes=["freeze_a"], seeds=1, targets=["q"], layers="top", epochs=1, batch_size=4, precision="float32",
+    )  # fmt: skip
+    summary = summarize(run_sweep(config, tmp_path / "out"))
+    assert [cell.information for cell in summary.cells] == [None, None]
+    assert any("come from different places" in line for line in notes(summary))
+    assert "nan" not in write_page(summary, tmp_path / "page.html").read_text().split("</table>")[0]

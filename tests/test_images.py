@@ -70,7 +70,7 @@ def test_what_cannot_be_decoded_is_named_and_says_why(folder, tmp_path, make, re
     with pytest.raises(CorruptImage, match=reason):
         next(p for p in table.examples if p.name.endswith("bad.png")).decode()
     with pytest.raises(CorruptImages, match=rf"red/bad.png cannot be used: .*{reason}.*--skip-corrupt") as caught:
-        resized(table.examples, Processor(), tmp_path / "cache")
+        resized(table.examples, Processor(), 4, tmp_path / "cache")
     assert caught.value.names == {str(folder / "red" / "bad.png")}
     assert not list((tmp_path / "cache").iterdir())
 
@@ -86,16 +86,16 @@ def test_gray_palette_alpha_and_sixteen_bits_become_rgb(mode, color, expected):
 
 def test_decoded_once_then_cached_whole_or_not_at_all(folder, tmp_path):
     pictures = load_images(folder).examples
-    first = np.array(resized(pictures, Processor(), tmp_path / "cache"))
+    first = np.array(resized(pictures, Processor(), 4, tmp_path / "cache"))
     assert first.shape == (7, 3, 4, 4)
     assert first[0, :, 0, 0].tolist() == [10, 0, 245]
     read = []
     again = [Picture(p.name, lambda p=p: read.append(p.name) or p.content()) for p in pictures]
-    np.testing.assert_array_equal(resized(again, Processor(), tmp_path / "cache"), first)
+    np.testing.assert_array_equal(resized(again, Processor(), 4, tmp_path / "cache"), first)
     assert len(read) == 7  # for the hashes; nothing was decoded again
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
     with pytest.raises(DataError, match="decoded images cannot be kept in"):
-        resized(pictures, Processor(), folder / "README.md" / "below")
+        resized(pictures, Processor(), 4, folder / "README.md" / "below")
 
 
 def test_a_table_of_paths_stays_in_its_folder(folder, tmp_path):
@@ -221,3 +221,53 @@ def test_a_test_image_that_stands_in_the_pool_is_removed_and_content_makes_the_f
     assert split(renamed, 5, 7, test=test).sha256 == made.sha256
     other = Table("t", [*table.examples[:-1], labelled(30).examples[29]], table.labels)
     assert split(other, 5, 7, test=test).sha256 != made.sha256
+
+
+def test_labels_and_the_test_set_are_part_of_the_fingerprint():
+    table = labelled(12)
+    swapped = Table("t", table.examples, [*table.labels[1:], table.labels[0]])
+    assert split(table, 5, 4).sha256 != split(swapped, 5, 4).sha256
+    assert split(table, 5, 4).sha256 != split(table, 5, 3).sha256
+
+
+def test_other_recipes_have_other_files_and_damaged_ones_are_made_again(folder, tmp_path):
+    class Dark(Processor):
+        def to_dict(self):
+            return {"size": 4, "dark": True}
+
+        def __call__(self, images, **_):
+            return {"pixel_values": [np.zeros((3, 4, 4), np.uint8) for _ in images]}
+
+    pictures = load_images(folder).examples
+    first = np.array(resized(pictures, Processor(), 4, tmp_path))
+    assert not np.array_equal(resized(pictures, Dark(), 4, tmp_path), first)
+    assert np.array_equal(resized(pictures, Processor(), 4, tmp_path), first)
+    for content in (b"", b"rubbish", next(tmp_path.glob("*.npy")).read_bytes()[:200]):
+        for path in tmp_path.glob("*.npy"):
+            path.write_bytes(content)
+        assert np.array_equal(resized(pictures, Processor(), 4, tmp_path), first)
+    with pytest.raises(DataError, match="becomes 4 x 4 pixels by the model's image processor, the model takes 8 x 8"):
+        resized(pictures, Processor(), 8, tmp_path)
+
+
+def test_what_is_no_file_or_cannot_be_read_is_no_traceback(folder, tmp_path):
+    (folder / "red" / "folder.png").mkdir()
+    (folder / "red" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    table = load_images(folder)
+    assert len(table) == 7
+    (folder / "red" / "0.png").unlink()
+    assert split(table, 3, 2).classes == ["blue", "lonely", "red"]
+    with pytest.raises(CorruptImages, match="red/0.png cannot be used: it cannot be read"):
+        resized(table.examples, Processor(), 4, tmp_path / "cache")
+
+
+def test_hidden_files_are_left_alone(folder):
+    (folder / "red" / "._0.png").write_bytes(b"")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "0.png").write_bytes(encoded((1, 2, 3)))
+    assert len(load_images(folder)) == 7
+
+
+def test_arrays_of_other_shapes_are_other_images():
+    flat = np.arange(16, dtype=np.uint8)
+    assert Picture("a", lambda: flat.reshape(4, 4)).sha256 != Picture("b", lambda: flat.reshape(2, 8)).sha256

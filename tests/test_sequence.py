@@ -1,5 +1,6 @@
 """Sequence classifiers whose head is trained: transformers' logits, the same heads stacked or alone, counted, PEFT."""
 
+import itertools
 import json
 
 import numpy as np
@@ -12,6 +13,8 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
@@ -69,6 +72,7 @@ def adapters(classifier):
 
 def test_the_checkpoints_head_in_the_order_of_the_classes(folder):
     classifier = SequenceClassifier(str(folder), ["blue", "green", "red"], 20)
+    assert classifier.head.weight.shape == (3, 16)
     expected = theirs(AutoModelForSequenceClassification.from_pretrained(folder).eval(), classifier)[:, [2, 1, 0]]
     torch.testing.assert_close(
         classifier.logits(classifier.prepare(TEXTS), np.arange(8)), expected, atol=1e-5, rtol=1e-5
@@ -134,10 +138,81 @@ def test_a_sweep_counts_the_head(folder, tmp_path):
     assert load_adapter(tmp_path / "out/adapters/freeze_a-r1-n30-seed0").head.name == "classifier"
 
 
+def test_distilbert_takes_its_pre_classifier_along(tmp_path):
+    """PEFT matches names by their ends, so it takes pre_classifier for the head as well."""
+    torch.manual_seed(0)
+    made = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2, "b": 3, "c": 4}, "[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", model_max_length=40
+    ).save_pretrained(tmp_path / "base")
+    config = DistilBertConfig(
+        vocab_size=5, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40, num_labels=3
+    )
+    DistilBertForSequenceClassification(config).save_pretrained(tmp_path / "base")
+    classifier = SequenceClassifier(str(tmp_path / "base"), ["x", "y", "z"], 40)
+    data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
+    shapes = select_linears(classifier.module, ["q_lin"])
+    start = new_adapter(shapes, 2, "freeze_a", 0, "gaussian", 2.0)
+    start = type(start)(start.layers, start.mode, start.seed, start.law, classifier.head)
+    (done,) = train(classifier, data, data, [start], [0], Recipe(5, 4, 1e-2))
+    saved = save_adapter(done.adapter, tmp_path / "adapter", "base")
+    assert set(load_adapter(saved).head.beside) == {"pre_classifier.weight", "pre_classifier.bias"}
+    assert done.adapter.n_params == 2 * 2 * 16 + 3 * 17
+    model = PeftModel.from_pretrained(
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "base"), str(saved)
+    ).eval()
+    losses = torch.nn.functional.cross_entropy(
+        theirs(model, classifier), torch.from_numpy(data.labels), reduction="none"
+    )
+    np.testing.assert_allclose(losses.numpy(), done.test.log_losses, atol=1e-4)
+
+
+def test_peft_names_the_labels_of_the_checkpoint(folder, tmp_path):
+    """Classes sort as blue, green, red; rows of the head stay in the checkpoint's order."""
+    classifier = SequenceClassifier(str(folder), ["blue", "green", "red"], 20)
+    data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
+    (done, *_) = train(classifier, data, data, adapters(classifier), [0, 1, 2], Recipe(5, 4, 1e-2))
+    saved = save_adapter(done.adapter, tmp_path / "adapter", str(folder))
+    model = PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(folder), str(saved)).eval()
+    named = [model.config.id2label[int(row)].casefold() for row in theirs(model, classifier).argmax(1)]
+    wrong = [name != ["blue", "green", "red"][label] for name, label in zip(named, data.labels, strict=True)]
+    assert wrong == done.test.errors.tolist()
+
+
+def test_weights_below_the_head_are_not_drawn_at_random(folder, tmp_path):
+    from transformers import BertForMaskedLM, RobertaConfig, RobertaForSequenceClassification
+
+    BertForMaskedLM.from_pretrained(folder).save_pretrained(tmp_path / "mlm")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "mlm" / name).write_bytes((folder / name).read_bytes())
+    with pytest.raises(ModelError, match="lacks bert.pooler.dense.bias, which would start at random"):
+        SequenceClassifier(str(tmp_path / "mlm"), ["a", "b", "c"], 20)
+    config = RobertaConfig(
+        vocab_size=7, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path / "roberta")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "roberta" / name).write_bytes((folder / name).read_bytes())
+    with pytest.raises(ModelError, match="does not end in one linear layer with a bias for its 2 labels"):
+        SequenceClassifier(str(tmp_path / "roberta"), ["a", "b"], 20)
+
+
+def test_an_adapter_on_the_head_is_refused(folder, tmp_path):
+    path = tmp_path / "letters.csv"
+    texts = ["".join(t) for t in itertools.product("abc", repeat=3)]
+    pl.DataFrame({"text": texts, "label": [["red", "blue"][t.startswith("a")] for t in texts]}).write_csv(path)
+    config = SweepConfig(
+        data=str(path), model=str(folder), head="trained", n_test=5, n_train=[5], targets=["classifier"]
+    )
+    with pytest.raises(InputError, match="classifier is the head, which is trained whole"):
+        run_sweep(config, tmp_path / "out")
+
+
 def test_what_has_no_head_of_its_own_is_refused(tmp_path, folder):
     from clip_models import save_clip
 
     with pytest.raises(InputError, match="its classes are prompts"):
         load_classifier(str(save_clip(tmp_path / "clip")), ["a", "b"], "{}", None, 20, trained_head=True)
-    with pytest.raises(ModelError, match="cannot be loaded|does not end in one linear layer"):
+    with pytest.raises(ModelError, match="cannot be loaded by transformers as a sequence classifier"):
         SequenceClassifier(str(tmp_path / "clip"), ["a", "b"], 20)

@@ -60,7 +60,8 @@ def test_layer_index():
 @pytest.mark.parametrize(("position", "depth", "expected"), [
     ("top", 12, [11]), ("top3", 12, [9, 10, 11]), ("bottom", 12, [0, 1, 2, 3]), ("mid", 12, [4, 5, 6, 7]),
     ("up", 12, [8, 9, 10, 11]), ("half-bottom", 12, [0, 1, 2, 3, 4, 5]), ("half-up", 12, [6, 7, 8, 9, 10, 11]),
-    ("half-up", 24, list(range(12, 24))), ("top2", 2, [0, 1]),
+    ("half-up", 24, list(range(12, 24))), ("top2", 2, [0, 1]), ("bottom", 5, [0]), ("mid", 5, [1, 2, 3]), ("up", 5, [4]),
+    ("mid", 7, [2, 3, 4]), ("up", 7, [5, 6]), ("half-bottom", 5, [0, 1]), ("half-up", 5, [2, 3, 4]), ("half-up", 7, [3, 4, 5, 6]),
 ])  # fmt: skip
 def test_positions_are_those_of_clip_lora(position, depth, expected):
     assert list(at_position(position, depth)) == expected

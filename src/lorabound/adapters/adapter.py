@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +42,14 @@ class Head:
         name: of its module in the model.
         weight: (classes, d_in).
         bias: (classes,).
+        beside: frozen tensors by name that PEFT takes along, since the names of their layers end like the head's
+            (DistilBERT's ``pre_classifier``).
     """
 
     name: str
     weight: Array
     bias: Array
+    beside: dict[str, Array] = field(default_factory=dict)
 
     @property
     def n_params(self) -> int:

@@ -76,6 +76,7 @@ def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: s
         if adapter.head:
             tensors[f"base_model.model.{adapter.head.name}.weight"] = np.ascontiguousarray(adapter.head.weight)
             tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
+            tensors |= {f"base_model.model.{name}": np.ascontiguousarray(x) for name, x in adapter.head.beside.items()}
         save_file(tensors, draft / WEIGHTS, metadata={"format": "pt"})
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model), indent=2) + "\n")
         provenance = _Provenance(
@@ -132,26 +133,25 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
 
 
 def _head(source: PeftAdapter) -> Head | None:
-    """The one linear layer that PEFT saved whole, None without any; nothing else may stand in the file."""
+    """The linear layer that PEFT saved whole, None without any; beside it only layers whose names end like its own."""
     saved = source.config.get("modules_to_save") or []
-    parts = {tensor.key.rsplit(".", 1)[-1]: tensor for tensor in source.others}
-    names = {tensor.key.rsplit(".", 1)[0].removeprefix("base_model.model.") for tensor in source.others}
-    if not saved and not source.others:
+    parts = {tensor.key.removeprefix("base_model.model."): tensor for tensor in source.others}
+    if not saved and not parts:
         return None
-    name = next(iter(names), "")
-    if len(saved) != 1 or len(names) != 1 or set(parts) != {"weight", "bias"} or name.rsplit(".", 1)[-1] != saved[0]:
-        unknown = (
-            ", ".join(f"{tensor.key} {tensor.shape}" for tensor in source.others)
-            or f"none of modules_to_save = {saved}"
-        )
+    names = {name.rsplit(".", 1)[0] for name in parts}
+    heads = [name for name in names if name.rsplit(".", 1)[-1] in saved]  # PEFT also lists names that no layer has
+    known = {f"{heads[0]}.weight", f"{heads[0]}.bias"} if len(heads) == 1 else set()
+    if not known <= set(parts) or not known or not all(name.endswith(heads[0]) for name in names):
+        unknown = ", ".join(f"{tensor.key} {tensor.shape}" for tensor in source.others)
         raise AdapterError(
             f"{source.weights}: beside LoRA factors of linear layers one trained head with a bias may stand, "
-            f"found {unknown}"
+            f"found {unknown or f'none of modules_to_save = {saved}'}"
         )
-    weight, bias = (source.read(parts[part]).astype(np.float32) for part in ("weight", "bias"))
+    values = {name: source.read(tensor).astype(np.float32) for name, tensor in parts.items()}
+    weight, bias = values.pop(f"{heads[0]}.weight"), values.pop(f"{heads[0]}.bias")
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
-        raise AdapterError(f"{source.weights}: {name} is no linear layer: weight {weight.shape}, bias {bias.shape}")
-    return Head(name, weight, bias)
+        raise AdapterError(f"{source.weights}: {heads[0]} is no linear layer: weight {weight.shape}, bias {bias.shape}")
+    return Head(heads[0], weight, bias, values)
 
 
 def _drawn_from_seed(adapter: Adapter) -> bool:

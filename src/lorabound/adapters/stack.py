@@ -249,7 +249,8 @@ class Stack:
             layers[name] = Factors(_array(a[k, : before.rank]), _array(b[k, :, : before.rank]), before.scale)
         head = None
         if self.head:
-            head = Head(self._head_name, _array(self.head.weight[k]), _array(self.head.bias[k]))
+            trained = _array(self.head.weight[k]), _array(self.head.bias[k])
+            head = Head(self._head_name, *trained, source.head.beside if source.head else {})
         return Adapter(layers, source.mode, source.seed, source.law, head)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabound.data.images import Picture
+from lorabound.data.images import CorruptImage, Picture
 from lorabound.data.table import FORMATS, Table
 from lorabound.errors import DataError
 
@@ -20,6 +20,10 @@ class HubName:
     where: str
     configuration: str | None
     split: str | None
+
+    def __str__(self) -> str:
+        configuration = f":{self.configuration}" if self.configuration else ""
+        return f"{self.where}{configuration}{f'@{self.split}' if self.split else ''}"
 
     @classmethod
     def parse(cls, text: str) -> HubName | None:
@@ -53,18 +57,20 @@ def read_texts(name: HubName, text_column: str, label_column: str) -> Table:
 
 def read_pictures(name: HubName, image_column: str, label_column: str) -> Table:
     """Images and labels of one split; nothing is decoded. Raises as :func:`read_texts`."""
+    rows = _rows(name, image_column, label_column)
     import datasets
 
-    rows = _rows(name, image_column, label_column)
     if not isinstance(rows.features[image_column], datasets.Image):
         raise DataError(f"{name.where}: column {image_column!r} holds no images: name another with --image-column")
     encoded = rows.cast_column(image_column, datasets.Image(decode=False)).select_columns([image_column])
 
     def content(i: int) -> bytes:
         entry = encoded[i][image_column]
+        if entry is None:
+            raise CorruptImage("the row holds no image")
         return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
 
-    found = [Picture(f"{name.where}, row {i + 1}", lambda i=i: content(i)) for i in range(len(rows))]  # type: ignore[misc]
+    found = [Picture(f"{name}, row {i + 1}", lambda i=i: content(i)) for i in range(len(rows))]  # type: ignore[misc]
     return Table(name.where, found, _labels(rows, name, label_column))
 
 

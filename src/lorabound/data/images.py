@@ -43,7 +43,10 @@ class Picture:
     @cached_property
     def sha256(self) -> str:
         """Of the file's bytes, or of the pixels and their shape: what makes two images the same one."""
-        content = self.content()
+        try:
+            content = self.content()
+        except (OSError, CorruptImage):
+            content = f"unreadable: {self.name}".encode()  # decoding will say so
         if isinstance(content, bytes):
             return hashlib.sha256(content).hexdigest()
         return hashlib.sha256(repr(content.shape).encode() + np.ascontiguousarray(content).tobytes()).hexdigest()
@@ -55,7 +58,10 @@ class Picture:
             CorruptImage: not an image, truncated, or with more pixels than Pillow's limit against decompression bombs.
         """
         image_module = _pillow()
-        content = self.content()
+        try:
+            content = self.content()
+        except OSError as error:
+            raise CorruptImage(f"it cannot be read ({error.strerror})") from None
         if not isinstance(content, bytes):
             return image_module.fromarray(content).convert("RGB")  # type: ignore[no-any-return]
         try:
@@ -97,7 +103,7 @@ def _folder(path: Path) -> Table:
         (file, entry.name)
         for entry in classes
         for file in sorted(entry.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith(".")
     ]
     if not files:
         raise DataError(

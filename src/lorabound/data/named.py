@@ -1,6 +1,6 @@
 """Image tasks that go by a name: two from packages, one from Debian, and the eleven of CLIP-LoRA on the hub.
 
-The eleven are those of Zanella and Ben Ayed (2024), after Zhou et al. (2022): each with the prompt that both use.
+The eleven are those of Zanella and Ben Ayed (2024), after Zhou et al. (2022), with the prompts of the latter.
 Class names are the hub's own labels, tidied: underscores and dots become spaces. Only the names that this leaves
 unreadable to a text encoder are rewritten here. The hub's splits are not those of Zhou et al.
 """

@@ -4,7 +4,7 @@ from lorabound.models.classifier import Classifier, Inputs, LoadedClassifier, To
 from lorabound.models.clip import TEXT, VISION, ClipClassifier
 from lorabound.models.encoder import PromptClassifier
 from lorabound.models.images import CorruptImages, PreparedImages
-from lorabound.models.load import Encoder, Reads, adapted_layers, load_classifier, model_outline, reads
+from lorabound.models.load import Encoder, Reads, adapted_layers, load_classifier, model_outline, reads, target_names
 from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.precision import Precision, default_device, resolve_precision
 from lorabound.models.sequence import SequenceClassifier
@@ -34,4 +34,5 @@ __all__ = [
     "model_sha256",
     "reads",
     "resolve_precision",
+    "target_names",
 ]

@@ -2,6 +2,8 @@
 
     logits(x) = tau cos( e(x), c_y )     for classes y, as CLIP does with images and class prompts.
 
+A sequence classifier has a head in place of class embeddings and gives empty ones.
+
 An encoder of examples and one of prompts (CLIP has both) are *towers*: they share no module, and neither sees what the
 other computes. Adapters may sit in either. A stack of K adapters has K groups of examples, and K groups of class
 embeddings where prompts pass an adapter.
@@ -59,7 +61,7 @@ class Classifier(Protocol):
     def prompts(self) -> Inputs | None: ...
 
     def class_embeddings(self) -> Float[Tensor, "groups classes width"]:
-        """Unit embeddings of the classes: one group, or one for each of K adapters."""
+        """Unit embeddings of the classes, one group or one for each of K adapters; of width 0 where a head has them."""
         ...
 
     def logits(

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from lorabound.adapters import Head, n_stacked
 from lorabound.data import Picture
 from lorabound.errors import ModelError
-from lorabound.models.attention import NAME as SHORT_ROWS
 from lorabound.models.classifier import Tower, cosine_logits
-from lorabound.models.encoder import copy_sharing_weights, quiet, tokenized_prompts
+from lorabound.models.encoder import tokenized_prompts
 from lorabound.models.images import AugmentedImages, PreparedImages, resized
 from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.precision import Precision, default_device
+from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
 
 VISION: Tower = ("vision_model", "visual_projection")
 TEXT: Tower = ("text_model", "text_projection")
@@ -72,29 +72,22 @@ class ClipClassifier:
         self.sha256 = model_sha256(folder)
         self.device = torch.device(device) if device else default_device()
         self.precision = precision
-        try:
-            with quiet():
-                tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-                self._processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-                module: Any = transformers.CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-                if self.device.type == "cpu" and module.config._attn_implementation == "sdpa":
-                    module.set_attn_implementation(SHORT_ROWS)
-        except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"{folder} cannot be loaded by transformers as a CLIP model: {reason}") from error
+        tokenizer = load_part(transformers.AutoTokenizer, folder, "a CLIP model")
+        self._processor = load_part(transformers.AutoImageProcessor, folder, "a CLIP model", backend="pil")
+        module = load_module(transformers.CLIPModel, folder, self.device, "a CLIP model")
         scale = float(module.logit_scale.detach().exp()) if logit_scale is None else logit_scale
         self.logit_scale: float = scale
         if not math.isfinite(scale):
             raise ModelError(f"{folder}: the logit scale of the checkpoint is not finite: give logit_scale")
         vision, text = module.config.vision_config, module.config.text_config
+        self._size = int(vision.image_size)
         self._n_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
         self.prompts = tokenized_prompts(prompt, classes, tokenizer, int(text.max_position_embeddings))
         module.logit_scale = None  # not an adapter's business; what follows casts parameters
         for tower in (module.vision_model, module.text_model):
             tower.register_forward_hook(_pooled)
-        for weight in module.parameters():
-            weight.data = weight.data.to(getattr(torch, precision))
-        self.module: nn.Module = module.to(self.device).eval().requires_grad_(False)
+        cast(module, precision)
+        self.module: nn.Module = module.to(self.device)
 
     def prepare(self, examples: Sequence[Picture]) -> PreparedImages:
         """The images as the model's own processor makes them.
@@ -105,7 +98,7 @@ class ClipClassifier:
         processor = self._processor
         scale = float(processor.rescale_factor) if processor.do_rescale else 1.0
         mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
-        return PreparedImages(resized(examples, processor), self._n_tokens, scale, mean, std)
+        return PreparedImages(resized(examples, processor, self._size), self._n_tokens, scale, mean, std)
 
     def class_embeddings(self) -> Float[Tensor, "groups classes width"]:
         """t of every class prompt, for each of the K adapters now attached: (K, classes, width), norm 1."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ from torch import Tensor, nn
 
 from lorabound.adapters import Head
 from lorabound.errors import InputError, ModelError
-from lorabound.models.attention import NAME as SHORT_ROWS
 from lorabound.models.classifier import Inputs, Tower, cosine_logits
 from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.precision import Precision, default_device
+from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
 from lorabound.models.text import TokenizedTexts
 
 
@@ -72,7 +71,11 @@ class PromptClassifier:
         self.device = torch.device(device) if device else default_device()
         self.logit_scale = logit_scale
         self.precision = precision
-        self.module, self._tokenizer = _load(folder, self.device)
+        self._tokenizer = load_part(transformers.AutoTokenizer, folder, "a text encoder")
+        module = load_module(transformers.AutoModel, folder, self.device, "a text encoder", may_lack=("pooler.",))
+        if getattr(module, "pooler", None) is not None:
+            module.pooler = None  # not on the way to the embedding: a parameter there would be counted, never trained
+        self.module: nn.Module = module.to(self.device)
         self._pool = _pooling(folder)
         positions = getattr(self.module.config, "max_position_embeddings", None) or 512
         self._limit = min(int(positions), self._tokenizer.model_max_length)
@@ -82,8 +85,8 @@ class PromptClassifier:
             with torch.no_grad():
                 embedded = self._embed(*prompts.batch(np.arange(len(prompts))))
             self.prototypes = torch.nn.functional.normalize(embedded, dim=-1)
-            for weight in self.module.parameters():  # buffers keep float32: angles of rotary positions need it
-                weight.data = weight.data.to(getattr(torch, precision))
+            refuse_padding_leaks(lambda texts, index: self._embed(*texts.batch(index)), self.prepare)
+            cast(self.module, precision)
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
 
@@ -141,27 +144,22 @@ def tokenized_prompts(
     return TokenizedTexts(token_ids, pad_id=tokenizer.pad_token_id or 0)
 
 
-def copy_sharing_weights(module: nn.Module) -> nn.Module:
-    """A copy of the module, its parts copied, its parameters and buffers the same objects."""
-    shared = {id(weight): weight for weight in (*module.parameters(), *module.buffers())}
-    return copy.deepcopy(module, dict(shared))
+@torch.no_grad()
+def refuse_padding_leaks(
+    run: Callable[[TokenizedTexts, Int[np.ndarray, " rows"]], Tensor],
+    prepare: Callable[[Sequence[str]], TokenizedTexts],
+) -> None:
+    """Check that a padded row is computed as the same row alone: rows that share a batch must not change one another.
 
-
-def _load(folder: Path, device: torch.device) -> tuple[nn.Module, transformers.PreTrainedTokenizerBase]:
-    try:
-        with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-            module = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-            # Models that choose the library's fused kernel by themselves go through transformers' attention interface;
-            # others (MPNet, RoFormer, ...) have code of their own that would misread the masks of another kernel.
-            if device.type == "cpu" and module.config._attn_implementation == "sdpa":
-                module.set_attn_implementation(SHORT_ROWS)
-    except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{folder} cannot be loaded by transformers: {reason}") from error
-    if getattr(module, "pooler", None) is not None:
-        module.pooler = None  # not on the way to the embedding: a parameter there would be counted, never trained
-    return module.to(device).eval().requires_grad_(False), tokenizer
+    Raises:
+        ModelError: they do (ConvBERT, FNet, ... mix tokens without a mask).
+    """
+    texts = prepare(["a", "a longer text of several words"])
+    together, alone = run(texts, np.array([0, 1]))[0], run(texts, np.array([0]))[0]
+    if not torch.allclose(together, alone, atol=1e-3 * float(alone.abs().max()) + 1e-6):
+        raise ModelError(
+            "padding changes what this model computes (it mixes tokens without a mask): choose another encoder"
+        )
 
 
 def _pooling(folder: Path) -> str:
@@ -194,18 +192,3 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error})") from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Loading without transformers' progress bars and notes; its settings are put back."""
-    logging = transformers.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,54 +109,75 @@ class AugmentedImages:
         return crop.flip(-1) if random.random() < 0.5 else crop
 
 
-def resized(pictures: Sequence[Picture], processor: Any, cache: Path = CACHE) -> UInt8[np.ndarray, "n 3 height width"]:
-    """The images as the processor resizes and crops them, from the cache where they have been there before.
+def resized(
+    pictures: Sequence[Picture], processor: Any, size: int, cache: Path | None = None
+) -> UInt8[np.ndarray, "n 3 height width"]:
+    """The images as the processor resizes and crops them, from the cache where this list of them has been there before.
 
+    Args:
+        size: height and width that the model takes.
+        cache: folder of the cache, the user's by default.
     Raises:
         CorruptImages: some cannot be decoded.
-        DataError: the cache cannot be written.
+        DataError: the processor makes other sizes, or the cache cannot be written.
     """
     recipe = {name: str(value) for name, value in sorted(processor.to_dict().items())}
     key = hashlib.sha256(json.dumps([_VERSION, recipe]).encode())
     for picture in pictures:
         key.update(picture.sha256.encode())
-    path = cache / f"{key.hexdigest()}.npy"
-    if not path.is_file():
-        _write(pictures, processor, path)
-    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    path = (cache or CACHE) / f"{key.hexdigest()}.npy"
+    shape = len(pictures), 3, size, size
+    kept = _read(path, shape)
+    if kept is None:
+        _write(pictures, processor, path, shape)
+        kept = _read(path, shape)
+    if kept is None:
+        raise DataError(f"decoded images cannot be read back from {path}: its disk may be full or damaged")
+    return kept
 
 
-def _write(pictures: Sequence[Picture], processor: Any, path: Path) -> None:
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """The pixels of a whole file, None where there is none."""
+    try:
+        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
+
+
+def _write(pictures: Sequence[Picture], processor: Any, path: Path, shape: tuple[int, ...]) -> None:
     """Decode into a temporary file, then rename it; two processes may do so at once."""
     faults: dict[str, str] = {}
-    pixels: NDArray[np.uint8] | None = None
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        os.close(handle)
-    except OSError as error:
-        raise DataError(f"decoded images cannot be kept in {path.parent} ({error.strerror})") from None
-    try:
-        for i, picture in enumerate(pictures):
-            try:
-                image = picture.decode()
-            except CorruptImage as error:
-                faults[picture.name] = str(error)
-                continue
-            if faults:
-                continue  # the other faults are still of interest, the pixels are not
-            made = processor(images=[image], do_rescale=False, do_normalize=False, return_tensors="np")
-            one = np.asarray(made["pixel_values"][0]).astype(np.uint8)
-            if pixels is None:
-                shape = (len(pictures), *one.shape)
-                pixels = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
-            pixels[i] = one
+        with draft.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for picture in pictures:
+                try:
+                    image = picture.decode()
+                except CorruptImage as error:
+                    faults[picture.name] = str(error)
+                    continue
+                if not faults:  # after one, the others are still of interest, the pixels are not
+                    file.write(_pixels(image, processor, picture.name, shape[1:]).tobytes())
         if faults:
             raise CorruptImages(faults)
-        assert pixels is not None
-        pixels.flush()  # type: ignore[attr-defined]
-        Path(draft).replace(path)
+        draft.replace(path)
     except OSError as error:
         raise DataError(f"decoded images cannot be kept in {path.parent} ({error.strerror or error})") from None
     finally:
-        Path(draft).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _pixels(image: Any, processor: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    made = processor(images=[image], do_rescale=False, do_normalize=False, return_tensors="np")
+    pixels = np.asarray(made["pixel_values"][0])
+    if pixels.shape != shape:
+        raise DataError(
+            f"{name} becomes {' x '.join(map(str, pixels.shape[1:]))} pixels by the model's image processor, the model "
+            f"takes {' x '.join(map(str, shape[1:]))}: mend its preprocessor_config.json (resize and crop)"
+        )
+    return np.clip(np.round(pixels), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What kind of model a name stands for: one that reads texts or one that reads images."""
+"""From a model's name to a classifier of its kind, and to the layers that adapters go on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lorabound.models.clip import TEXT, VISION, ClipClassifier
 from lorabound.models.encoder import PromptClassifier
 from lorabound.models.locate import locate_model
 from lorabound.models.precision import Precision
+from lorabound.models.pretrained import explained
 from lorabound.models.sequence import SequenceClassifier
 
 Reads = Literal["texts", "images"]
@@ -73,15 +74,18 @@ def model_outline(folder: Path) -> nn.Module:
     Raises:
         ModelError: transformers cannot read its configuration.
     """
-    try:
-        with torch.device("meta"):
-            module = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder))
-    except Exception as error:  # transformers raises many kinds; all mean that this configuration cannot be used
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{folder} cannot be read by transformers: {reason}") from error
+    with explained(folder, "a model"), torch.device("meta"):
+        module = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder))
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # it is not on the way to the embedding
     return module  # type: ignore[no-any-return]
+
+
+def target_names(takes: Reads, targets: Sequence[str]) -> list[str]:
+    """What the model calls its linear layers: for CLIP q, k, v, out and mlp are q_proj, ..., fc1 and fc2."""
+    if takes == "texts":
+        return list(targets)
+    return [name for target in targets for name in _CLIP_NAMES.get(target, [target])]
 
 
 def adapted_layers(
@@ -89,9 +93,7 @@ def adapted_layers(
 ) -> dict[str, tuple[int, int]]:
     """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.adapters.select_linears`.
 
-    For CLIP ``encoder`` says in which towers, and targets may be q, k, v, out and mlp. Others read ``targets`` only.
+    For CLIP ``encoder`` says in which towers; other models do not read it.
     """
-    if takes == "texts":
-        return select_linears(module, targets, layers)
-    names = [name for target in targets for name in _CLIP_NAMES.get(target, [target])]
-    return select_linears(module, names, layers, _PARTS[encoder])
+    within = _PARTS[encoder] if takes == "images" else ("",)
+    return select_linears(module, target_names(takes, targets), layers, within)

@@ -1,15 +1,16 @@
 """A sequence classifier whose head is trained along with the adapters: BERT, ... with a linear layer on top.
 
-    logits(x) = W h(x) + b,   W (classes, width) and b trained whole, starting at the checkpoint's
+    logits(x) = W h(x) + b,   W (labels, width) and b trained whole.
 
-where the checkpoint knows the classes of the data by name, at 0 otherwise. So q counts both. The zero-shot row is the
-model as it starts.
+Where the checkpoint knows the classes of the data by name, they start as its own, in its own order of labels; otherwise
+at 0, one row a class in the sorted order of their names. So q counts both. The zero-shot row is the model as it starts.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ from torch import Tensor, nn
 
 from lorabound.adapters import Head
 from lorabound.errors import ModelError
-from lorabound.models.attention import NAME as SHORT_ROWS
 from lorabound.models.classifier import Inputs, Tower
-from lorabound.models.encoder import copy_sharing_weights, quiet
+from lorabound.models.encoder import refuse_padding_leaks
 from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.precision import Precision, default_device
+from lorabound.models.pretrained import cast, copy_sharing_weights, explained, load_module, load_part
 from lorabound.models.text import TokenizedTexts
 
 
@@ -53,41 +54,30 @@ class SequenceClassifier:
         """Load the model and make its head one of the classes of the data.
 
         Raises:
-            ModelError: the model cannot be found or loaded, or does not end in one linear layer.
+            ModelError: the model cannot be found or loaded, lacks weights below its head, does not end in one linear
+                layer of its own (RoBERTa's head has two), or lets padding change what it computes.
         """
         folder = locate_model(model)
         self.sha256 = model_sha256(folder)
         self.device = torch.device(device) if device else default_device()
         self.precision = precision
         self._n_classes = len(classes)
-        try:
-            with quiet():
-                self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-                module: Any = transformers.AutoModelForSequenceClassification.from_pretrained(
-                    folder, use_safetensors=True, dtype=torch.float32
-                )
-                if self.device.type == "cpu" and module.config._attn_implementation == "sdpa":
-                    module.set_attn_implementation(SHORT_ROWS)
-        except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"{folder} cannot be loaded by transformers as a sequence classifier: {reason}") from error
+        self._tokenizer = load_part(transformers.AutoTokenizer, folder, "a sequence classifier")
+        kind = transformers.AutoModelForSequenceClassification
+        name = _head_name(kind, folder)
+        module = load_module(kind, folder, self.device, "a sequence classifier", may_lack=(f"{name}.",))
         positions = getattr(module.config, "max_position_embeddings", None) or 512
         self._max_length = min(max_length, int(positions), self._tokenizer.model_max_length)
-        named = [
-            (name, part)
-            for name, part in module.named_modules()
-            if (isinstance(part, nn.Linear) and part.out_features == module.config.num_labels and "." not in name)
-            or (isinstance(part, nn.Linear) and name.endswith("classifier.out_proj"))
-        ]  # fmt: skip
-        if len(named) != 1:
-            raise ModelError(f"{folder} does not end in one linear layer of its {module.config.num_labels} labels")
-        name, last = named[0]
-        head = _starting_head(name, last, module.config.id2label, classes)
+        rows = {} if module.lacks else {label.casefold(): row for row, label in module.config.id2label.items()}
+        known = all(label.casefold() in rows for label in classes)
+        order = [rows[label.casefold()] for label in classes] if known else list(range(len(classes)))
+        self._columns = torch.tensor(order, device=self.device)
+        head = _head(name, module, None if known else len(classes))
         self.head: Head | None = head
-        module.set_submodule(name, _linear(head))  # of the classes of the data: what the zero-shot row measures
-        for weight in module.parameters():
-            weight.data = weight.data.to(getattr(torch, precision))
-        self.module: nn.Module = module.to(self.device).eval().requires_grad_(False)
+        self.module: nn.Module = module.to(self.device)
+        refuse_padding_leaks(self._raw, self.prepare)
+        cast(module, precision)
+        module.set_submodule(name, _float32_layer(head).to(self.device).requires_grad_(False))
 
     def prepare(self, examples: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``max_length``."""
@@ -104,9 +94,13 @@ class SequenceClassifier:
         classes: Float[Tensor, "groups classes width"] | None = None,  # noqa: ARG002 (the head holds them)
     ) -> Float[Tensor, "rows classes"]:  # fmt: skip
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
+        return self._raw(inputs, index)[:, self._columns]
+
+    def _raw(self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows labels"]:
+        """Scores in the head's own order."""
         ids, mask = inputs.batch(index)
         logits: Tensor = self.module(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
-        return logits.float()
+        return logits
 
     def twin(self) -> SequenceClassifier:
         """The same classifier on a copy of the module that shares its weights: for another thread."""
@@ -115,20 +109,50 @@ class SequenceClassifier:
         return twin
 
 
-def _starting_head(name: str, last: nn.Linear, labels: dict[int, str], classes: Sequence[str]) -> Head:
-    """The checkpoint's rows in the order of the classes, if it knows them all; zeros otherwise."""
-    rows = {label.casefold(): row for row, label in labels.items()}
-    if not all(name.casefold() in rows for name in classes):
-        return Head(
-            name, np.zeros((len(classes), last.in_features), dtype=np.float32), np.zeros(len(classes), dtype=np.float32)
-        )
-    order = [rows[name.casefold()] for name in classes]
-    weight = last.weight.detach()[order].numpy().copy()
-    bias = np.zeros(len(classes), dtype=np.float32) if last.bias is None else last.bias.detach()[order].numpy().copy()
-    return Head(name, weight, bias)
+class _Float32Linear(nn.Linear):
+    """A linear layer of float32 weights, whatever comes in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())
 
 
-def _linear(head: Head) -> nn.Linear:
-    made = nn.Linear(head.weight.shape[1], len(head.bias))
+def _float32_layer(head: Head) -> nn.Linear:
+    made = _Float32Linear(head.weight.shape[1], len(head.bias))
     made.weight.data, made.bias.data = torch.from_numpy(head.weight.copy()), torch.from_numpy(head.bias.copy())
     return made
+
+
+def _head_name(kind: Any, folder: Path) -> str:
+    """The one linear layer, not a part of another module, whose outputs are the labels.
+
+    Raises:
+        ModelError: none, several, or one without a bias.
+    """
+    with explained(folder, "a sequence classifier"), torch.device("meta"):
+        module = kind.from_config(transformers.AutoConfig.from_pretrained(folder))
+    n_labels = module.config.num_labels
+    ends = [
+        name
+        for name, part in module.named_children()
+        if isinstance(part, nn.Linear) and part.out_features == n_labels and part.bias is not None
+    ]
+    if len(ends) != 1:
+        raise ModelError(
+            f"{folder} does not end in one linear layer with a bias for its {n_labels} labels, as BERT does"
+        )
+    return str(ends[0])
+
+
+def _head(name: str, module: nn.Module, n_classes: int | None) -> Head:
+    """The model's own head, or zeros for ``n_classes``; with the frozen layers that PEFT takes along by their name."""
+    last = module.get_submodule(name)
+    beside = {
+        f"{other}.{key}": value.detach().numpy().copy()
+        for other, part in module.named_modules()
+        if other != name and other.endswith(name)
+        for key, value in part.named_parameters()
+    }
+    weight, bias = (last.get_parameter(part).detach().numpy() for part in ("weight", "bias"))
+    if n_classes is not None:
+        weight, bias = np.zeros((n_classes, weight.shape[1]), np.float32), np.zeros(n_classes, np.float32)
+    return Head(name, weight.copy(), bias.copy(), beside)

@@ -76,6 +76,8 @@ def read_pilot(store: Store) -> Pilot:
             runs[row.mode][row.rank, row.n_train].append(row)
     if not runs:
         raise InputError(f"pilot {store.folder} holds no finished run of an adapter: run the sweep again to go on")
+    if store.config.head == "trained":
+        raise InputError(f"pilot {store.folder} trains heads, whose parameters a plan does not know: use head prompts")
     if store.config.shots:
         raise InputError(
             f"pilot {store.folder} has few-shot samples, drawn class by class: guarantees and forecasts are for "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lorabound.report.summary import BITS, DELTA, WORST_CASE, Comparison, Growth, Summary
+from lorabound.report.summary import BITS, DELTA, WORST_CASE, Comparison, Growth, Summary, drawn_apart
 
 
 def exponent_text(growth: Growth) -> str:
@@ -51,8 +51,12 @@ def notes(summary: Summary) -> list[str]:
     if summary.config.shots:
         lines.append(
             "Training sets hold equally many examples of every class, the test set has them as they come: the gap also "
-            "holds what that changes, and no bound on the expected gap is given, since it is for samples of the "
-            "population as it is."
+            "holds what that changes, and neither a bound on the expected gap nor the worst case speaks of them."
+        )
+    elif drawn_apart(summary):
+        lines.append(
+            "Training and test set come from different places: the gap also holds what that changes, and no bound on "
+            "the expected gap is given."
         )
     else:
         lines.append(

@@ -56,8 +56,8 @@ class Cell:
         gaps: test minus train of each loss, by column name, with its interval.
         train, test: mean over seeds of each loss, by column name.
         holdout: what the test set proves about the 0-1 risk of the cell's adapters, one picked at random.
-        information: bound on the expected gap from the bits of the trained factors; None for few-shot samples, which
-            are not drawn from the population as it is.
+        information: bound on the expected gap from the bits of the trained factors; None where training and
+            test examples are not drawn alike: few-shot samples, a test set of its own.
         n_diverged: seeds that diverged and are not in the means.
     """
 
@@ -118,7 +118,7 @@ def summarize(store: Store) -> Summary:
         by_cell[row.mode, row.rank, row.n_train].append(row)
     done = {key: [row for row in group if row.status == "done"] for key, group in by_cell.items()}
     done = {key: group for key, group in done.items() if group}
-    cells = [_cell(group, len(by_cell[key]) - len(group), bool(store.config.shots)) for key, group in done.items()]
+    cells = [_cell(group, len(by_cell[key]) - len(group), drawn_apart(store)) for key, group in done.items()]
     cells.sort(key=lambda cell: (cell.n_train, cell.mode != ZERO_SHOT, cell.mode, cell.rank))
     return Summary(
         store.config, store.about, rows, cells, _comparisons(done), [*_growth(done, "rank"), *_growth(done, "n_train")],
@@ -126,7 +126,13 @@ def summarize(store: Store) -> Summary:
     )  # fmt: skip
 
 
-def _cell(rows: Sequence[Row], n_diverged: int, few_shot: bool) -> Cell:
+def drawn_apart(store_or_summary: Store | Summary) -> bool:
+    """Whether training and test examples come from different draws, so that no bound on the expected gap applies."""
+    config, about = store_or_summary.config, store_or_summary.about
+    return bool(config.shots or config.test_data or about.get("own_test_set"))
+
+
+def _cell(rows: Sequence[Row], n_diverged: int, drawn_apart: bool) -> Cell:
     first = rows[0]
     gaps = {loss.column: _gap(rows, loss) for loss in LOSSES}
     test = {loss.column: float(np.mean([loss.test(row).mean() for row in rows])) for loss in LOSSES}
@@ -141,7 +147,7 @@ def _cell(rows: Sequence[Row], n_diverged: int, few_shot: bool) -> Cell:
         test=test,
         gaps=gaps,
         holdout=holdout_bounded(test["error"], gaps["error"].n_test, DELTA),
-        information=None if few_shot else information_gap(first.n_params, first.n_train, BITS),
+        information=None if drawn_apart else information_gap(first.n_params, first.n_train, BITS),
     )
 
 

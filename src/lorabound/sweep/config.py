@@ -128,8 +128,8 @@ class SweepConfig(BaseModel):
 
     @model_validator(mode="after")
     def _grid_without_repeats(self) -> SweepConfig:
-        for axis in AXES:
-            values = getattr(self, axis)
+        for axis in (*AXES, "shots"):
+            values = getattr(self, axis) or []
             if len(set(values)) != len(values):
                 raise ValueError(f"{axis} names a value twice: {', '.join(map(str, values))}")
         return self

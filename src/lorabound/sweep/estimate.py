@@ -21,6 +21,7 @@ from torch import nn
 
 from lorabound.adapters import layer_index
 from lorabound.data import NAMED
+from lorabound.errors import InputError
 from lorabound.models import (
     TEXT,
     VISION,
@@ -35,7 +36,7 @@ from lorabound.models import (
 from lorabound.notation import n_params
 from lorabound.sweep.config import SweepConfig
 from lorabound.sweep.grid import runs_of
-from lorabound.sweep.task import default_prompt, read_tables
+from lorabound.sweep.task import completed, read_tables
 
 # Useful arithmetic over the speed of large products: what the sweeps of docs/benchmarks.md reach.
 _SHARE = 0.55
@@ -75,19 +76,17 @@ def estimate(config: SweepConfig) -> Estimate:
         ModelError, DataError, InputError: no such model, layers or data.
     """
     takes = reads(config.model)
-    config = config.completed(takes, default_prompt(config, takes))
+    if config.head == "trained" and takes == "images":
+        raise InputError(
+            f"{config.model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers"
+        )
+    config = completed(config, takes)
     module = model_outline(locate_model(config.model))
     shape: Any = module.config
     shapes = adapted_layers(module, takes, config.targets or [], config.layers, config.encoder)
     named = NAMED.get(config.data)
-    if config.shots is None:
-        sizes, n_classes = config.n_train, 2
-    elif named and named.n_classes:
-        n_classes = named.n_classes
-        sizes = [count * n_classes for count in config.shots]
-    else:
-        n_classes = len(set(read_tables(config, takes)[0].labels))
-        sizes = [count * n_classes for count in config.shots]
+    n_classes = named.n_classes if named else len(set(read_tables(config, takes)[0].labels))
+    sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train
     runs = [run for run in runs_of(config.model_copy(update={"n_train": sizes})) if run.rank]
     passes = sum(2 * config.epochs * run.n_train + run.n_train + config.n_test for run in runs)
     steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
@@ -102,10 +101,11 @@ def estimate(config: SweepConfig) -> Estimate:
     device = default_device()
     precision = resolve_precision(config.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
-    kept = 2 + len(config.targets or [])  # what the first adapted layer sees, its residual, its frozen products
+    kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
     stored = (max(sizes) + config.n_test) * n_tokens * width * kept * dtype.itemsize
+    head = n_classes * (width + 1) if config.head == "trained" else 0
     trained = [
-        sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
+        head + sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
         for mode in config.modes
         for rank in config.ranks
     ]
@@ -137,6 +137,12 @@ def print_estimates(estimates: dict[str, Estimate], console: Console) -> None:
         "beyond half of the memory.",
         highlight=False, markup=False,
     )  # fmt: skip
+
+
+def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:
+    """Shapes of the adapted layers of the first adapted block."""
+    first = min((layer_index(name) or 0 for name in shapes), default=0)
+    return [shape for name, shape in shapes.items() if (layer_index(name) or 0) == first]
 
 
 def _weights_above(module: nn.Module, tower: Tower, adapted: list[str]) -> int:

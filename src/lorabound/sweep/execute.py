@@ -248,6 +248,7 @@ def _about(task: Task) -> dict[str, Any]:
         "n_test": len(task.data.test_examples),
         "n_removed": task.data.n_removed,
         "n_skipped": task.n_skipped,
+        "own_test_set": task.own_test_set,
         "n_cut": task.test_set.inputs.n_cut,
     }
 

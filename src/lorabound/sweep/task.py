@@ -18,6 +18,7 @@ from lorabound.models import (
     load_classifier,
     reads,
     resolve_precision,
+    target_names,
 )
 from lorabound.notation import Mode
 from lorabound.sweep.config import SweepConfig
@@ -34,6 +35,7 @@ class Task:
         shapes: module name -> (d_out, d_in) of the adapted layers.
         pool: the examples of the largest training set; the others are its prefixes.
         n_skipped: images left out because they cannot be decoded.
+        own_test_set: whether a named task brought its test set along.
     """
 
     config: SweepConfig
@@ -44,6 +46,7 @@ class Task:
     pool: Examples
     test_set: Examples
     n_skipped: int
+    own_test_set: bool
 
     def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
         """An untrained adapter of this task, with the head it starts from where heads are trained."""
@@ -64,15 +67,15 @@ def load_task(config: SweepConfig, n_pool: int | None = None, observe: Callable[
         raise InputError("augment crops and flips images, and this model reads texts: leave it out")
     observe("reading the data")
     table, test_table = read_tables(config, takes)
-    config = config.completed(takes, default_prompt(config, takes))
+    config = completed(config, takes)
     shots = max(config.shots) if config.shots else None
-    if test_table and config.data in NAMED and not config.test_data:  # the task's own test set, whole if it is smaller
-        config = config.model_copy(update={"n_test": min(config.n_test, len(test_table))})
+    own_test_set = test_table is not None and not config.test_data
     classifier: LoadedClassifier | None = None
     classes: list[str] = []
     skipped: set[str] = set()
     while True:
-        data = split(table, n_pool or max(config.n_train), config.n_test, config.data_seed, test_table, shots)
+        n_test = min(config.n_test, len(test_table)) if test_table and own_test_set else config.n_test
+        data = split(table, n_pool or max(config.n_train), n_test, config.data_seed, test_table, shots)
         most = len(data.train_examples) if shots else n_pool or max(config.n_train)
         if classifier is None or classes != data.classes:
             observe("loading the model")
@@ -92,7 +95,9 @@ def load_task(config: SweepConfig, n_pool: int | None = None, observe: Callable[
         update={"precision": classifier.precision, "logit_scale": classifier.logit_scale, "n_train": sizes}
     )
     shapes = adapted_layers(classifier.module, takes, config.targets or [], config.layers, config.encoder)
-    return Task(config, takes, data, classifier, shapes, pool, test_set, len(skipped))
+    if classifier.head and classifier.head.name in shapes:
+        raise InputError(f"{classifier.head.name} is the head, which is trained whole: leave it out of targets")
+    return Task(config, takes, data, classifier, shapes, pool, test_set, len(skipped), own_test_set)
 
 
 def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
@@ -116,6 +121,12 @@ def read_tables(config: SweepConfig, takes: Reads) -> tuple[Table, Table | None]
     else:
         test = named.test() if named and named.test else None
     return load_images(config.data, *columns), test
+
+
+def completed(config: SweepConfig, takes: Reads) -> SweepConfig:
+    """With what the model and the data make of the settings that were not given."""
+    config = config.completed(takes, default_prompt(config, takes))
+    return config.model_copy(update={"targets": target_names(takes, config.targets or [])})
 
 
 def default_prompt(config: SweepConfig, takes: Reads) -> str:
