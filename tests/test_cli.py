@@ -1,7 +1,9 @@
 """The command line: fast to start, one sentence and status 2 for bad input."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,33 @@ def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
     status, _, errors = run(capsys, monkeypatch, "sweep", "--out", tmp_path / "o o")
     assert status == 130
     assert f"the same command goes on: lorabound sweep --out '{tmp_path / 'o o'}'" in " ".join(errors.split())
+
+
+def test_ctrl_c_is_heard_while_stacks_train(tmp_path):
+    """In a process of its own: libraries that are imported there change how waits take signals."""
+    arguments = [
+        "sweep",
+        "--out",
+        tmp_path / "out",
+        "--ranks",
+        "1",
+        "--seeds",
+        "2",
+        "--n-train",
+        "500",
+        "--epochs",
+        "400",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lorabound", *map(str, arguments)], stderr=subprocess.PIPE, text=True
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        while "1 of" not in (line := process.stderr.readline()) and "adapters of rank" not in line:
+            assert line, "ended before it trained"
+        time.sleep(1)
+        begun = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 130
+    assert time.perf_counter() - begun < 20  # a stack would take minutes
+    assert "the same command goes on" in said

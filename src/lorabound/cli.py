@@ -118,7 +118,7 @@ def sweep(
         float | None, typer.Option(help="GiB the process may take. [70% of what is free]", show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many runs, memory and time it takes.")
+        bool, typer.Option("--dry-run", help="Only say how many runs, storage and time it takes.")
     ] = False,
 ) -> None:
     """Train a grid of adapters and show how the gap grows."""
@@ -212,7 +212,10 @@ def inspect(
 def plan(
     shapes: Annotated[str | None, typer.Option(help="Layers to adapt, d_out x d_in: 384x384,384x384.")] = None,
     model: Annotated[str | None, typer.Option(help="Or the encoder they are read from, as in sweep.")] = None,
-    targets: Annotated[str | None, typer.Option(help="With --model: linear layers to adapt. [query,key,value]")] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="With --model: linear layers to adapt. [query,key,value; CLIP: q,k,v]")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="With a CLIP: vision, text or both. [both]")] = None,
     layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [all]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8, or the pilot's]")] = None,
     modes: Annotated[
@@ -238,7 +241,10 @@ def plan(
         raise InputError("say what is adapted: --shapes 384x384,384x384, or --model NAME, or --pilot DIR")
     store = Store.open(pilot) if pilot else None
     known = read_pilot(store) if store else None
-    given = {"model": model, "targets": targets, "layers": layers, "ranks": ranks, "modes": modes, "n_train": n_train}
+    given = {
+        "model": model, "targets": targets, "encoder": encoder, "layers": layers, "ranks": ranks, "modes": modes,
+        "n_train": n_train,
+    }  # fmt: skip
     flags = {name: value for name, value in given.items() if value is not None}
     base = store.config.model_dump(mode="json") if store else {"n_train": "1000,10000,100000"}
     settings = read_config(None, {**base, **flags})

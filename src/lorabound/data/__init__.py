@@ -31,7 +31,10 @@ def load_table(data: str | Path, text_column: str = "text", label_column: str = 
         return words()
     if str(data) in NAMED:
         raise DataError(f"{data} is a task of images: it needs a model that reads images, a CLIP folder or hub name")
-    name = None if Path(data).is_file() else HubName.parse(str(data))
+    path = Path(data)
+    if path.is_dir() and not is_export(path) and any(path.glob("*/*")):
+        raise DataError(f"{path} is a folder of folders, as images are kept: images need a CLIP, name one with --model")
+    name = None if path.is_file() else HubName.parse(str(data))
     return read_texts(name, text_column, label_column) if name else read_table(data, text_column, label_column)
 
 

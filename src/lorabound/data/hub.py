@@ -32,7 +32,9 @@ class HubName:
         if is_export(Path(rest)):
             return cls(rest, None, split or None)
         where, _, configuration = rest.partition(":")
-        if where.count("/") != 1 or where.startswith((".", "/", "~")) or Path(where).suffix.lower() in FORMATS:
+        parts = where.split("/")
+        local = where.startswith((".", "/", "~")) or Path(where).suffix.lower() in FORMATS
+        if len(parts) != 2 or not all(parts) or local:
             return None
         return cls(where, configuration or None, split or None)
 

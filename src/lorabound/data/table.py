@@ -68,9 +68,11 @@ def read_frame(path: Path, column: str, label_column: str, flag: str) -> pl.Data
         ) from None
     for name in (column, label_column):
         if name not in frame.columns:
+            other = {"--text-column": "image", "--image-column": "text"}[flag]
+            hint = f"; {other}s need another --model" if name == column and other in frame.columns else ""
             raise DataError(
                 f"{path} has no column {name!r}, only {', '.join(frame.columns)}: "
-                f"name the columns with {flag} and --label-column"
+                f"name the columns with {flag} and --label-column{hint}"
             )
     if frame.is_empty():
         raise DataError(f"{path} has a header but no rows")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 
 # Beyond this many, threads of Python would wait for one another (not measured: the benchmarks ran on two cores).
 _MOST = 4
+# Seconds until Ctrl-C is heard.
+_HEARD_WITHIN = 0.2
 
 
 def n_workers(device: torch.device, n_runs: int) -> int:
@@ -53,8 +55,10 @@ def run_in_threads(
         with ThreadPoolExecutor(len(workers)) as pool:
             futures = {pool.submit(one, job): job for job in jobs}
             try:
-                for future in as_completed(futures):
-                    yield futures.pop(future), future.result()  # popped, so that no result outlives its use
+                while futures:
+                    # Polars makes waits go on after a signal: without a timeout Ctrl-C would wait for a whole stack.
+                    for future in wait(futures, _HEARD_WITHIN, FIRST_COMPLETED).done:
+                        yield futures.pop(future), future.result()  # popped, so that no result outlives its use
             except BaseException:  # an error, Ctrl-C, or a caller that asks for no more
                 for worker in workers:
                     worker.interrupted = True

@@ -89,9 +89,10 @@ def notes(summary: Summary) -> list[str]:
     classes = summary.about["classes"]
     if all(name.isdigit() for name in classes):
         lines.append(f"The classes are called {', '.join(classes[:3])}, ...: prompts work better with words for names.")
-    if any(min(cell.test["error"], 1 - cell.test["error"]) * n_test < 10 for cell in summary.cells):
+    if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
         lines.append(
-            "Cells with fewer than 10 test mistakes: their gap intervals are too narrow; use the hold-out limit."
+            "Cells with fewer than 10 test examples wrong, or fewer than 10 right: their gap intervals are too narrow; "
+            "use the hold-out limit."
         )
     n_diverged = sum(row.status == "diverged" for row in summary.rows)
     if n_diverged:

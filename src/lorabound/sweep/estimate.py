@@ -132,9 +132,10 @@ def print_estimates(estimates: dict[str, Estimate], console: Console) -> None:
     one = next(iter(estimates.values()))
     n_runs, hours = sum(e.n_runs for e in estimates.values()), sum(e.hours for e in estimates.values())
     console.print(
-        f"{n_runs} runs, about {hours:,.1f} hours at the speed of this machine's {one.precision} products; examples as "
-        f"long as they may be. The model: {one.weights_gib:.2f} GiB. Stored: what is computed once an example, on disk "
-        "beyond half of the memory.",
+        f"{n_runs} runs beside the zero-shot rows, at most about {hours:,.1f} hours at the speed of this machine's "
+        f"{one.precision} products: every example is taken to be as long as it may be. The model: "
+        f"{one.weights_gib:.2f} GiB. Stored: what is computed once an example, on disk beyond half of the memory. "
+        "Whether the data are enough for N and n_test, and whether --out holds another sweep, is not checked.",
         highlight=False, markup=False,
     )  # fmt: skip
 

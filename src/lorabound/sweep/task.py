@@ -65,6 +65,8 @@ def load_task(config: SweepConfig, n_pool: int | None = None, observe: Callable[
     takes = reads(config.model)
     if config.augment and takes == "texts":
         raise InputError("augment crops and flips images, and this model reads texts: leave it out")
+    if takes == "texts" and (config.encoder != "both" or config.skip_corrupt):
+        raise InputError("encoder and skip_corrupt are for images, and this model reads texts: leave them out")
     observe("reading the data")
     table, test_table = read_tables(config, takes)
     config = completed(config, takes)
