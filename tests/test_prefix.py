@@ -203,7 +203,7 @@ def test_a_full_disk_is_one_sentence(minilm, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lorabound.engine.prefix.os.posix_fallocate", full)
+    monkeypatch.setattr("lorabound.engine.trace.os.posix_fallocate", full)
     data = examples(minilm)
     with pytest.raises(InputError, match="no room for .* GiB of stored activations .*: make room there, or raise"):
         WithPrefix(minilm, ["encoder.layer.5.attention.self.value"], [data.inputs], 1.0, tmp_path)
