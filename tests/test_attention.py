@@ -17,6 +17,13 @@ def case(rows, length, dtype=torch.float32, heads=3, width=8):
     return [torch.randn(rows, length, heads, width, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)]
 
 
+def same_forward_and_backward(ours, theirs, weight, inputs):
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    gradients = (torch.autograd.grad((output * weight).sum(), inputs) for output in (ours, theirs))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 7, 15, 16, 17, 32])
 @pytest.mark.parametrize("rows", [1, 2, 7, 12])
 def test_output_and_gradients_are_those_of_the_library(rows, length):
@@ -26,12 +33,7 @@ def test_output_and_gradients_are_those_of_the_library(rows, length):
     theirs = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
     assert ours.grad_fn is not None
     assert "Tiled" in type(ours.grad_fn).__name__
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    for a, b in zip(
-        torch.autograd.grad((ours * weight).sum(), (q, k, v)), torch.autograd.grad((theirs * weight).sum(), (q, k, v)),
-        strict=True,
-    ):  # fmt: skip
-        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+    same_forward_and_backward(ours, theirs, weight, (q, k, v))
 
 
 @pytest.mark.parametrize("length", [2, 5, 11, 17, 32])
@@ -45,12 +47,7 @@ def test_padding_that_ends_rows_is_hidden_as_the_library_hides_it(rows, length, 
     ours, _ = attention.short_rows(Module(), q, k, v, mask)
     assert "Tiled" in type(ours.grad_fn).__name__
     theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    for a, b in zip(
-        torch.autograd.grad((ours * weight).sum(), (q, k, v)), torch.autograd.grad((theirs * weight).sum(), (q, k, v)),
-        strict=True,
-    ):  # fmt: skip
-        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+    same_forward_and_backward(ours, theirs, weight, (q, k, v))
 
 
 def test_bfloat16_is_within_its_rounding():

@@ -15,6 +15,7 @@ from lorabound.data import Picture
 from lorabound.engine import Examples, Recipe, WithPrefix, evaluate, train
 from lorabound.errors import DataError, InputError, ModelError
 from lorabound.models import ClipClassifier, adapted_layers, load_classifier, reads
+from lorabound.plan import read_pilot
 from lorabound.report import summarize, write_page
 from lorabound.report.sentences import notes
 from lorabound.sweep import SweepConfig
@@ -326,7 +327,10 @@ def test_a_test_set_of_its_own_has_no_bound_on_the_expected_gap(folder, tmp_path
         model=str(folder), data=str(tmp_path / "train"), test_data=str(tmp_path / "test"), n_train=[6], n_test=10,
         ranks=[1], modes=["freeze_a"], seeds=1, targets=["q"], layers="top", epochs=1, batch_size=4, precision="float32",
     )  # fmt: skip
-    summary = summarize(run_sweep(config, tmp_path / "out"))
+    store = run_sweep(config, tmp_path / "out")
+    summary = summarize(store)
     assert [cell.information for cell in summary.cells] == [None, None]
+    with pytest.raises(InputError, match="forecasts are for training and test examples drawn alike"):
+        read_pilot(store)
     assert any("come from different places" in line for line in notes(summary))
     assert "nan" not in write_page(summary, tmp_path / "page.html").read_text().split("</table>")[0]

@@ -20,6 +20,7 @@ from lorabound.notation import Mode
 from lorabound.plan.limits import trainable
 from lorabound.plan.shapes import Shapes
 from lorabound.report import Summary, summarize
+from lorabound.report.summary import drawn_apart
 from lorabound.stats import HeldOut, PowerLaw, fit_power_law, leave_largest_out, leave_one_cell_out
 from lorabound.sweep import ZERO_SHOT, Row, Store
 
@@ -78,10 +79,10 @@ def read_pilot(store: Store) -> Pilot:
         raise InputError(f"pilot {store.folder} holds no finished run of an adapter: run the sweep again to go on")
     if store.config.head == "trained":
         raise InputError(f"pilot {store.folder} trains heads, whose parameters a plan does not know: use head prompts")
-    if store.config.shots:
+    if drawn_apart(store):
         raise InputError(
-            f"pilot {store.folder} has few-shot samples, drawn class by class: guarantees and forecasts are for "
-            "samples of the population as it is; run the pilot with n_train in place of shots"
+            f"pilot {store.folder} has few-shot samples or a test set from elsewhere: forecasts are for training and "
+            "test examples drawn alike; run the pilot with n_train and without test_data"
         )
     return Pilot(summary, {mode: _forecast(mode, cells, bare) for mode, cells in sorted(runs.items())})
 

@@ -126,9 +126,9 @@ def summarize(store: Store) -> Summary:
     )  # fmt: skip
 
 
-def drawn_apart(store_or_summary: Store | Summary) -> bool:
+def drawn_apart(sweep: Store | Summary) -> bool:
     """Whether training and test examples come from different draws, so that no bound on the expected gap applies."""
-    config, about = store_or_summary.config, store_or_summary.about
+    config, about = sweep.config, sweep.about
     return bool(config.shots or config.test_data or about.get("own_test_set"))
 
 
