@@ -44,12 +44,13 @@ def write_data(folder: Path) -> tuple[Path, Path]:
     return train, test
 
 
-def loop(workload: Path, train: Path, test: Path, precision: str) -> tuple[float, list[dict]]:
-    """Wall-clock seconds and runs of the PEFT loop."""
+def loop(workload: Path, train: Path, test: Path, precision: str, start: Path | None = None) -> tuple[float, list[dict]]:
+    """Wall-clock seconds and runs of the PEFT loop, from factors of its own or from those in ``start``."""
     command = [sys.executable, HERE / "peft_loop.py", workload, train, test, "--precision", precision]
-    start = time.perf_counter()
+    command += ["--start", start] if start else []
+    begun = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])["runs"]
+    return time.perf_counter() - begun, json.loads(done.stdout.splitlines()[-1])["runs"]
 
 
 def sweep(name: str, train: Path, test: Path, out: Path) -> tuple[float, list[dict], float, dict]:

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 import transformers
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoTokenizer
 
 from lorabound.models import locate_model
@@ -22,6 +22,7 @@ parser.add_argument("workload", type=Path)
 parser.add_argument("train", type=Path)
 parser.add_argument("test", type=Path)
 parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+parser.add_argument("--start", type=Path, help="start from the PEFT folders r{rank}-seed{seed} in here")
 args = parser.parse_args()
 work = json.loads(args.workload.read_text())
 
@@ -86,7 +87,12 @@ for rank, seed in product(work["ranks"], range(work["seeds"])):
         r=rank, lora_alpha=work["alpha_over_r"] * rank, target_modules=work["targets"],
         layers_to_transform=work["layers"],
     )  # fmt: skip
-    model = get_peft_model(AutoModel.from_pretrained(folder), lora).eval()
+    base = AutoModel.from_pretrained(folder)
+    if args.start:
+        start = args.start / f"r{rank}-seed{seed}"
+        model = PeftModel.from_pretrained(base, start, is_trainable=True).eval()
+    else:
+        model = get_peft_model(base, lora).eval()
     for name, parameter in model.named_parameters():
         if "lora_A" in name:
             parameter.requires_grad_(False)
@@ -98,9 +104,8 @@ for rank, seed in product(work["ranks"], range(work["seeds"])):
             optimizer.zero_grad()
             F.cross_entropy(logits(model, [train_rows[i] for i in part]), train_classes[part]).backward()
             optimizer.step()
-    train_error, _ = measure(model, train_rows, train_classes)
+    train_error, train_ce = measure(model, train_rows, train_classes)
     test_error, test_ce = measure(model, test_rows, test_classes)
-    runs.append(
-        {"rank": rank, "seed": seed, "train_error": train_error, "test_error": test_error, "test_ce": test_ce}
-    )  # fmt: skip
+    losses = {"train_error": train_error, "train_ce": train_ce, "test_error": test_error, "test_ce": test_ce}
+    runs.append({"rank": rank, "seed": seed, **losses})
 print(json.dumps({"seconds": time.perf_counter() - started, "runs": runs}))

@@ -7,7 +7,7 @@ from lorabound.engine.train import Examples, Recipe, Trained, train
 from lorabound.engine.workers import n_workers, run_in_threads
 
 # Bump when a change of the engine may change results: stored runs of another version are not mixed with new ones.
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 
 __all__ = [
     "ENGINE_VERSION",

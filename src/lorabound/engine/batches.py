@@ -1,12 +1,15 @@
-"""Which rows meet in which step, and in which passes of the model, so that next to nothing is padding.
+"""Which rows meet in which step, and in which passes of the model.
 
-Rows of similar length share a batch, in a random order within each length; batches are visited in a random
-order. The first shuffle belongs to the run's seed and the epoch, the second to the epoch alone, so at any step all
-runs of one training size hold batches of the same lengths, and runs may be stacked or trained one by one
-with the same result. Philox words, sorted, make the order the same under every NumPy release.
+Every run draws its examples as everyone does: its order is a uniformly random permutation, cut into batches of a fixed
+number of rows. The permutation is drawn in two parts. First the lengths: a random arrangement of the multiset of all
+lengths says how long the row at each place is. It belongs to the epoch alone, so at any step all runs of one training
+size hold rows of the same lengths, and runs may be stacked or trained one by one with the same result. Then the rows:
+each run puts its rows of a length, in an order of its own, in the places of that length. Every order of N rows has
+probability 1/N! (ours: with n_l rows of length l there are N!/prod(n_l!) arrangements, all equally likely, and prod(n_l!)
+ways to fill one, all equally likely), and whether a row is in a batch never depends on the length of a later one.
 
-A batch goes through the model in passes, whose gradients add up: rows of one length each, where the start-up
-of one more pass costs less than the padding it saves.
+A batch goes through the model in passes, whose gradients add up: rows of one length each, where the start-up of one
+more pass costs less than the padding it saves. Philox words, sorted, make every order the same under every NumPy release.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ Index = Int[np.ndarray, " _"]
 # Tokens a pass may hold: enough to fill the matrix units, few enough for activations to stay near the caches.
 TOKENS_PER_PASS = 2048
 # The start-up of a pass, in tokens that could have been computed meanwhile (a small encoder on a CPU).
-_START_UP = 64
+_START_UP = 32
 
 
 def epoch_batches(lengths: Index, batch_size: int, seeds: Sequence[int], epoch: int) -> list[Int[np.ndarray, "k _"]]:
@@ -29,19 +32,21 @@ def epoch_batches(lengths: Index, batch_size: int, seeds: Sequence[int], epoch: 
 
     Args:
         lengths: (N,) tokens of each training example.
-        batch_size: rows of one run in one step; the last batch in order of length may be smaller.
-        seeds: one a run.
+        batch_size: rows of one run in one step; the last batch of an epoch may be smaller.
+        seeds: one per run.
     Returns:
-        One (K, rows) array of example indices a step, rows in order of length; each run sees each example once.
+        One (K, rows) array of example indices per step; each run sees each example once. The rows of a step are sorted
+        by length, which changes nothing: its loss is their mean.
     """
     n = len(lengths)
-    orders = []
-    for seed in seeds:
+    arranged = lengths[_permutation(n, "lengths", 0, epoch)]
+    places = np.argsort(arranged, kind="stable")
+    orders = np.empty((len(seeds), n), dtype=np.int64)
+    for order, seed in zip(orders, seeds, strict=True):
         shuffled = _permutation(n, "rows", seed, epoch)
-        orders.append(shuffled[np.argsort(lengths[shuffled], kind="stable")])
-    by_length = np.stack(orders)
-    starts = np.arange(0, n, batch_size)
-    return [by_length[:, starts[b] : starts[b] + batch_size] for b in _permutation(len(starts), "batches", 0, epoch)]
+        order[places] = shuffled[np.argsort(lengths[shuffled], kind="stable")]
+    steps = [slice(start, start + batch_size) for start in range(0, n, batch_size)]
+    return [orders[:, step][:, np.argsort(arranged[step], kind="stable")] for step in steps]
 
 
 def passes(lengths: Index, copies: int = 1, most: int = TOKENS_PER_PASS) -> list[slice]:
