@@ -17,7 +17,7 @@ tiny-clip: .venv/installed
 	$(BIN)/lorabound sweep recipes/tiny-clip/sweep.yaml --out tiny-clip-out
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal --durations 10
 
 slow: .venv/installed
 	$(BIN)/pytest -m slow

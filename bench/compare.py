@@ -1,10 +1,11 @@
 """The sweep against the plain PEFT loop: the same rows, ranks and recipe, whole processes, in alternation.
 
-    python bench/compare.py [--workloads all-layers top2] [--rounds 3] [--out bench-out]
+    python bench/compare.py [--workloads all-layers top2] [--rounds 3] [--precisions float32] [--out bench-out]
 
-Prints one Markdown table a workload: seconds, ratios (median of the rounds' own ratios), risks side by side, and the
-share of the machine's bfloat16 product speed, measured between the rounds, that the sweep turns into useful
-arithmetic: frozen products on real tokens, 2 a weight forward and 2 backward, from the first adapted layer up.
+Both sides run in the same number format: float32, and bfloat16 too where the machine is fast in it. Prints one Markdown
+table per workload: seconds, ratios (median of the rounds' own ratios), risks side by side, and the share of the
+machine's product speed in that format, measured around each sweep, that the sweep turns into useful arithmetic: frozen
+products on real tokens, 2 per weight forward and 2 backward, from the first adapted layer up.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import polars as pl
 import torch
 
 from lorabound.data import load_table
-from lorabound.models import PromptClassifier
+from lorabound.models import PromptClassifier, default_device, resolve_precision
 from lorabound.sweep import Store
 
 HERE = Path(__file__).parent
@@ -44,7 +45,9 @@ def write_data(folder: Path) -> tuple[Path, Path]:
     return train, test
 
 
-def loop(workload: Path, train: Path, test: Path, precision: str, start: Path | None = None) -> tuple[float, list[dict]]:
+def loop(
+    workload: Path, train: Path, test: Path, precision: str, start: Path | None = None
+) -> tuple[float, list[dict]]:
     """Wall-clock seconds and runs of the PEFT loop, from factors of its own or from those in ``start``."""
     command = [sys.executable, HERE / "peft_loop.py", workload, train, test, "--precision", precision]
     command += ["--start", start] if start else []
@@ -53,23 +56,23 @@ def loop(workload: Path, train: Path, test: Path, precision: str, start: Path | 
     return time.perf_counter() - begun, json.loads(done.stdout.splitlines()[-1])["runs"]
 
 
-def sweep(name: str, train: Path, test: Path, out: Path) -> tuple[float, list[dict], float, dict]:
+def sweep(name: str, train: Path, test: Path, precision: str, out: Path) -> tuple[float, list[dict], float, dict]:
     """Wall-clock seconds and runs of the sweep, its seconds of training and measuring, and what it took."""
     shutil.rmtree(out, ignore_errors=True)
     layers = WORKLOADS[name]
     command = [
         sys.executable, "-m", "lorabound", "sweep", "--data", train, "--test-data", test, "--out", out,
-        "--ranks", ",".join(map(str, WORK["ranks"])), "--modes", "freeze_a", "--seeds", WORK["seeds"],
-        "--n-train", N_TRAIN, "--n-test", N_TEST, "--layers", ",".join(map(str, layers)) if layers else "all",
-        "--epochs", WORK["epochs"], "--batch-size", WORK["batch_size"], "--lr", WORK["lr"],
+        "--prompt", WORK["prompt"], "--ranks", ",".join(map(str, WORK["ranks"])), "--modes", "freeze_a",
+        "--seeds", WORK["seeds"], "--n-train", N_TRAIN, "--n-test", N_TEST,
+        "--layers", ",".join(map(str, layers)) if layers else "all", "--epochs", WORK["epochs"],
+        "--batch-size", WORK["batch_size"], "--lr", WORK["lr"], "--precision", precision,
     ]  # fmt: skip
     start = time.perf_counter()
     subprocess.run([str(part) for part in command], capture_output=True, check=True)
     seconds = time.perf_counter() - start
     store = Store.open(out)
     rows = [row for row in store.rows() if row.rank]
-    about = {**store.about["resources"], "precision": store.config.precision}
-    return seconds, [vars(row) for row in rows], sum(row.seconds for row in rows), about
+    return seconds, [vars(row) for row in rows], sum(row.seconds for row in rows), store.about["resources"]
 
 
 def useful_flop(name: str, train: Path, test: Path) -> float:
@@ -96,9 +99,42 @@ def by_rank(runs: list[dict], rank: int, loss: str) -> float:
     return statistics.mean(run[loss] for run in runs if run["rank"] == rank)
 
 
+def compare(name: str, train: Path, test: Path, precision: str, n_rounds: int, out: Path) -> None:
+    """Alternate sweep and loop in one number format, and print what they took and where they ended."""
+    workload = out / f"{name}.json"
+    workload.write_text(json.dumps(WORK | {"layers": WORKLOADS[name]}))
+    flop = useful_flop(name, train, test)
+    rounds = []
+    for _ in range(n_rounds):
+        before = peaks()[precision]
+        ours, rows, busy, about = sweep(name, train, test, precision, out / f"sweep-{name}")
+        after = peaks()[precision]
+        plain, plain_runs = loop(workload, train, test, precision)
+        rounds.append({"sweep": ours, "busy": busy, "loop": plain, "peak": max(before, after)})
+        print(f"  {name}, {precision}: {json.dumps(rounds[-1])}", file=sys.stderr)
+    middle = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
+    ratio = statistics.median(r["loop"] / r["sweep"] for r in rounds)
+    share = statistics.median(flop / r["busy"] / 1e9 / r["peak"] for r in rounds)
+    print(f"### {name}, {precision}: {len(rows)} adapters, N = {N_TRAIN}, n_test = {N_TEST}, {flop / 1e12:.1f} TFLOP\n")
+    print("| | seconds | loop / sweep |\n|---|---|---|")
+    print(f"| PEFT loop | {middle['loop']:.1f} | {ratio:.2f} |")
+    print(f"| sweep | {middle['sweep']:.1f} ({middle['busy']:.1f} training, measuring) | |\n")
+    print(
+        f"Matrix products: {middle['peak']:.0f} GFLOP/s; the sweep turns {flop / middle['busy'] / 1e9:.0f} GFLOP/s into "
+        f"useful arithmetic, {share:.0%}. Peak memory {about['peak_gib']:.2f} GiB.\n"
+    )
+    print("| rank | test error, loop | sweep | cross-entropy, loop | sweep |\n|---|---|---|---|---|")
+    for rank in WORK["ranks"]:
+        pairs = [(by_rank(plain_runs, rank, loss), by_rank(rows, rank, loss)) for loss in ("test_error", "test_ce")]
+        print(f"| {rank} | " + " | ".join(f"{a:.3f} | {b:.3f}" for a, b in pairs) + " |")
+    print(flush=True)
+
+
 def main() -> None:
+    fast = ["float32", "bfloat16"][: 1 + (resolve_precision("auto", default_device()) == "bfloat16")]
     parser = argparse.ArgumentParser()
     parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], default=fast)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     args = parser.parse_args()
@@ -106,38 +142,8 @@ def main() -> None:
     train, test = write_data(args.out)
     print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {args.rounds} rounds\n")
     for name in args.workloads:
-        workload = args.out / f"{name}.json"
-        workload.write_text(json.dumps(WORK | {"layers": WORKLOADS[name]}))
-        flop = useful_flop(name, train, test)
-        rounds = []
-        for _ in range(args.rounds):
-            before = peaks()
-            ours, rows, busy, about = sweep(name, train, test, args.out / f"sweep-{name}")
-            after = peaks()
-            wide, wide_runs = loop(workload, train, test, "float32")
-            narrow, _ = loop(workload, train, test, "bfloat16")
-            rounds.append({"sweep": ours, "busy": busy, "loop32": wide, "loop16": narrow})
-            rounds[-1] |= {dtype: max(before[dtype], after[dtype]) for dtype in before}
-            print(f"  {name}: {json.dumps(rounds[-1])}", file=sys.stderr)
-        middle = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
-        ratio32 = statistics.median(r["loop32"] / r["sweep"] for r in rounds)
-        ratio16 = statistics.median(r["loop16"] / r["sweep"] for r in rounds)
-        share = statistics.median(flop / r["busy"] / 1e9 / r["bfloat16"] for r in rounds)
-        print(f"### {name}: {len(rows)} adapters, N = {N_TRAIN}, n_test = {N_TEST}, {flop / 1e12:.1f} TFLOP useful\n")
-        print("| | seconds | loop / sweep |\n|---|---|---|")
-        print(f"| PEFT loop, float32 | {middle['loop32']:.1f} | {ratio32:.2f} |")
-        print(f"| PEFT loop, bfloat16 autocast | {middle['loop16']:.1f} | {ratio16:.2f} |")
-        print(f"| sweep, {about['precision']} | {middle['sweep']:.1f} ({middle['busy']:.1f} training, measuring) | |\n")
-        print(
-            f"Matrix products: {middle['float32']:.0f} GFLOP/s float32, {middle['bfloat16']:.0f} bfloat16; the sweep "
-            f"turns {flop / middle['busy'] / 1e9:.0f} GFLOP/s into useful arithmetic, {share:.0%} of bfloat16. "
-            f"Peak memory {about['peak_gib']:.2f} GiB.\n"
-        )
-        print("| rank | test error, loop | sweep | cross-entropy, loop | sweep |\n|---|---|---|---|---|")
-        for rank in WORK["ranks"]:
-            pairs = [(by_rank(wide_runs, rank, loss), by_rank(rows, rank, loss)) for loss in ("test_error", "test_ce")]
-            print(f"| {rank} | " + " | ".join(f"{a:.3f} | {b:.3f}" for a, b in pairs) + " |")
-        print(flush=True)
+        for precision in args.precisions:
+            compare(name, train, test, precision, args.rounds, args.out)
 
 
 if __name__ == "__main__":

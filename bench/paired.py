@@ -67,7 +67,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     out = parser.parse_args().out / "paired"
     out.mkdir(parents=True, exist_ok=True)
-    print("| layers | sample | rank | train cross-entropy | test cross-entropy | test error |\n|---|---|---|---|---|---|")
+    print(
+        "| layers | sample | rank | train cross-entropy | test cross-entropy | test error |\n|---|---|---|---|---|---|"
+    )
     means: list[list[float]] = []
     for title, layers, sample in CELLS:
         train, test = write_sample(out, sample)
@@ -84,8 +86,13 @@ def main() -> None:
                 apart = [ours[rank, run["seed"]][loss] - run[loss] for run in plain if run["rank"] == rank]
                 cell.append((statistics.mean(apart), statistics.stdev(apart) / SEEDS**0.5))
             means.append([mean for mean, _ in cell])
-            print(f"| {title} | {sample} | {rank} | " + " | ".join(f"{m:+.4f} ± {e:.4f}" for m, e in cell) + " |", flush=True)
-    print("| mean of the nine | | | " + " | ".join(f"{statistics.mean(m):+.4f}" for m in zip(*means, strict=True)) + " |")
+            print(
+                f"| {title} | {sample} | {rank} | " + " | ".join(f"{m:+.4f} ± {e:.4f}" for m, e in cell) + " |",
+                flush=True,
+            )
+    print(
+        "| mean of the nine | | | " + " | ".join(f"{statistics.mean(m):+.4f}" for m in zip(*means, strict=True)) + " |"
+    )
 
 
 if __name__ == "__main__":

