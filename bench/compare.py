@@ -120,8 +120,8 @@ def compare(name: str, train: Path, test: Path, precision: str, n_rounds: int, o
     print(f"| PEFT loop | {middle['loop']:.1f} | {ratio:.2f} |")
     print(f"| sweep | {middle['sweep']:.1f} ({middle['busy']:.1f} training, measuring) | |\n")
     print(
-        f"Matrix products: {middle['peak']:.0f} GFLOP/s; the sweep turns {flop / middle['busy'] / 1e9:.0f} GFLOP/s into "
-        f"useful arithmetic, {share:.0%}. Peak memory {about['peak_gib']:.2f} GiB.\n"
+        f"Matrix products: {middle['peak']:.0f} GFLOP/s; the sweep turns {flop / middle['busy'] / 1e9:.0f} of them "
+        f"into useful arithmetic, {share:.0%}. Peak memory {about['peak_gib']:.2f} GiB.\n"
     )
     print("| rank | test error, loop | sweep | cross-entropy, loop | sweep |\n|---|---|---|---|---|")
     for rank in WORK["ranks"]:

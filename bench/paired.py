@@ -2,9 +2,9 @@
 
     python bench/paired.py [--out bench-out]
 
-Nine cells (N = 512; ranks 2, 8, 32; the top two layers on two samples, all layers on one), six seeds each. The sweep and
-a plain PEFT loop start from the same factors and see the same rows; the loop draws each epoch's order with NumPy and
-pads its batches. Prints the mean difference sweep - loop of every cell with its standard error over seeds.
+Nine cells (N = 512; ranks 2, 8, 32; the top two layers on two samples, all layers on one), six seeds each. The sweep
+and a plain PEFT loop start from the same factors and see the same rows; the loop draws each epoch's order with NumPy
+and pads its batches. Prints the mean difference sweep - loop of every cell with its standard error over seeds.
 """
 
 import argparse

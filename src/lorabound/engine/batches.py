@@ -5,11 +5,13 @@ number of rows. The permutation is drawn in two parts. First the lengths: a rand
 lengths says how long the row at each place is. It belongs to the epoch alone, so at any step all runs of one training
 size hold rows of the same lengths, and runs may be stacked or trained one by one with the same result. Then the rows:
 each run puts its rows of a length, in an order of its own, in the places of that length. Every order of N rows has
-probability 1/N! (ours: with n_l rows of length l there are N!/prod(n_l!) arrangements, all equally likely, and prod(n_l!)
-ways to fill one, all equally likely), and whether a row is in a batch never depends on the length of a later one.
+probability 1/N! (ours: with n_l rows of length l there are N!/prod(n_l!) arrangements, all equally likely, and
+prod(n_l!) ways to fill one, all equally likely), and whether a row is in a batch never depends on the length of a later
+one.
 
 A batch goes through the model in passes, whose gradients add up: rows of one length each, where the start-up of one
-more pass costs less than the padding it saves. Philox words, sorted, make every order the same under every NumPy release.
+more pass costs less than the padding it saves. Philox words, sorted, make every order the same under every NumPy
+release.
 """
 
 from __future__ import annotations
