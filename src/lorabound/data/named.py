@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, read_pictures
-from lorabound.data.images import from_arrays, read_images
+from lorabound.data.images import from_arrays
 from lorabound.data.table import Table
 from lorabound.errors import DataError
 
@@ -51,7 +52,7 @@ class _OnHub:
     def read(self) -> Table:
         name = HubName.parse(self.where)
         assert name is not None
-        table = read_pictures(name, "image", self.label)
+        table = read_pictures(name, "image", self.label, "refuse")
         labels = [self.names.get(label) or _tidied(label) for label in table.labels]
         return replace(table, name=self.where, labels=labels)
 
@@ -103,7 +104,7 @@ def _textiles() -> Table:
     if spec is None or spec.origin is None:
         raise DataError("the task 'textiles' is not installed: run  pip install conformal-clip-data")
     folder = Path(spec.origin).parent / "data" / "textile_images" / "simulated"
-    return replace(read_images(folder, "", ""), name="textiles")
+    return replace(read_folder(folder), name="textiles")
 
 
 _EUROSAT = {
