@@ -154,23 +154,21 @@ class _Reading:
         self.starts.append(at)
 
     def _each_line_is_a_row(self, begin: int, end: int) -> bool:
-        """Whether lines that one pair of quotes joins are rows: each has all columns and, unless tabs separate them
-        (few programs quote those), a label that stands in rows of one line too."""
-        rows = [
-            self.lines[begin].split(self.delimiter),
-            *(_cells(line, self.delimiter) for line in self.lines[begin + 1 : end]),
-        ]
+        """Whether lines that one pair of quotes joins are rows: each has all columns, and their labels are those of
+        other rows or stand again among them (at most one new label in four lines)."""
+        others = (_cells(line, self.delimiter) for line in self.lines[begin + 1 : end])
+        rows = [self.lines[begin].split(self.delimiter), *others]
         if any(len(row) != self.width for row in rows):
             return False
-        return self.delimiter == "\t" or all(row[self.label_at].strip(' "') in self._known_labels() for row in rows)
+        return 4 * len({row[self.label_at].strip(' "') for row in rows} - self._known_labels()) <= len(rows)
 
     def _known_labels(self) -> set[str]:
         if self._labels is None:
             records = csv.reader(self._feed(self._begin), delimiter=self.delimiter)
-            self._labels, before = set(), 0
+            self._labels, before = set(), 0  # an empty one tells nothing
             for cells in records:
                 if records.line_num - before == 1 and len(cells) == self.width:
-                    self._labels.add(cells[self.label_at].strip())
+                    self._labels |= {cells[self.label_at].strip()} - {""}
                 before = records.line_num
         return self._labels
 
@@ -185,8 +183,8 @@ class _Reading:
             n_lines = sum(last - first + 1 for first, last in self.long)
             first, last = self.long[0]
             made.append(
-                f"{counted(len(self.rows), 'row')}, fewer than lines: {counted(len(self.long), 'text')} between quotes "
-                f"go over {n_lines:,} lines (the first over lines {first + 1} to {last + 1})."
+                f"{counted(len(self.rows), 'row')}, fewer than lines: {n_lines:,} lines belong to "
+                f"{counted(len(self.long), 'text')} between quotes (the first from line {first + 1} to {last + 1})."
             )
         return made
 

@@ -116,7 +116,7 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
     text = re.sub(r"\r+\n", "\n", text)
     stray = text.count("\r")
     if stray and "\n" in text:
-        notes.append(f"{counted(stray, 'carriage return')} within lines are read as spaces.")
+        notes.append(f"read as spaces: {counted(stray, 'carriage return')} within lines.")
         text = text.replace("\r", " ")
     return text.replace("\r", "\n"), notes
 
