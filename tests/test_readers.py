@@ -366,6 +366,7 @@ def test_texts_of_several_lines_stay_whole_and_are_counted(tmp_path, ending, del
     ("crlf.csv", b'text,label\r\n"a, b",x\r\nc,y\r\n', None),
     ("blank.csv", b'\n text , label \n"a, b",x\n\n  \nc,y\n\n\n', None),
     ("wide.csv", b'text,label,,\n"a, b",x,,\nc,y\n', None),
+    ("spaced.csv", b'text, label\n  "a, b", x\nc, "y"\n', None),
     ("index.csv", b',text,label\n0,"a, b",x\n1,c,y\n', None),
     ("stray.csv", b'text,label\n"a,\r b",x\nc,y\n', "read as spaces: 1 carriage return within lines."),
     ("bom.jsonl", b'\xef\xbb\xbf{"text": "a, b", "label": "x"}\r\n\r\n{"label": "y", "text": "c"}', None),
@@ -383,6 +384,8 @@ def test_usable_files_are_read_and_what_is_unusual_is_said(tmp_path, name, conte
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("ragged.csv", "text,label\na,b\nc,d,e\nf\n", "line 3 has 3 columns instead of 2 (1 more line like it): put double quotes"),
+    ("names.csv", "text,label\n1,a,b\n2,c,d\n", "every line has 3 columns instead of 2, as the header has: give each column a name in line 1"),
+    ("data.csv.gz", "", "unknown format '.gz', use .csv, .tsv, .jsonl, .ndjson, .json, .parquet; unpack it first"),
     ("open.csv", 'text,label\na,b\n"c, d,e\n', "line 3 has quotes that do not pair up"),
     ("twice.csv", "text,label,label\na,b,c\n", "2 columns are called 'label': rename all but one"),
     ("bare.csv", "nice phone,good\nbad phone,bad\nok,good\n", "has no column 'text', only nice phone, good: its first line looks like data"),
@@ -393,6 +396,7 @@ def test_usable_files_are_read_and_what_is_unusual_is_said(tmp_path, name, conte
     ("excel.csv", b"PK\x03\x04abc", "is a zip archive or an Excel workbook, not text"),
     ("comma.jsonl", '{"text": "a", "label": "b"},\n{"text": "c", "label": "d"}\n', "line 1 ends with a comma: take the commas"),
     ("pretty.jsonl", '{\n "text": "a",\n "label": "b"\n}\n', "line 1 begins a record and does not end it: write each record on one line"),
+    ("two.jsonl", '{"text": "a", "label": "b"}{"text": "c", "label": "d"}\n', "line 1 holds more than one record: write each"),
     ("half.jsonl", '{"text": "a", "label": "b"}\n{"text": c}\n', "line 2 is not JSON (Expecting value at character 10)"),
     ("words.jsonl", '{"text": "a", "label": "b"}\n"c"\n', "line 2 holds 'c', not a record"),
     ("twice.jsonl", '{"text": "a", "label": "b", "label": "c"}\n', "line 1 holds 'label' twice: leave one of them out"),

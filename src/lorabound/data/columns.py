@@ -182,8 +182,8 @@ def _by_number(numbers: list[int | None], names: list[str], places: Sequence[str
     wrong = [row for row, number in enumerate(numbers) if number is not None and not -1 <= number < len(names)]
     if wrong:
         meaning.faults.append(
-            f"no name for {counted(len(wrong), 'label')} ({places[wrong[0]]}: {numbers[wrong[0]]}): the data set records"
-            f" the names of 0 to {len(names) - 1}"
+            f"no name for {counted(len(wrong), 'label')} ({places[wrong[0]]}: {numbers[wrong[0]]}): the data set "
+            f"records the names of 0 to {len(names) - 1}"
         )
     meaning.notes.append(
         "the labels are numbers and are read as the class names that the data set records: "

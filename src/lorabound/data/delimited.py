@@ -69,7 +69,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
     """The columns of one line; quotes that do not pair up are read as they stand."""
     try:
         with _long_fields():
-            records = list(csv.reader([line], delimiter=delimiter, strict=True))
+            records = list(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
     except csv.Error:
         return line.split(delimiter)
     return records[0] if records else []
@@ -105,6 +105,7 @@ class _Reading:
     plain: list[int] = field(default_factory=list)  # lines whose quotes are read as they stand
     faults: list[tuple[int, str]] = field(default_factory=list)
     _labels: set[str] | None = None
+    _begin: int = 0
 
     def read(self, begin: int) -> None:
         self._begin = begin
@@ -114,7 +115,7 @@ class _Reading:
 
     def _read_until_a_quote_is_odd(self, begin: int) -> int:
         """Read on from a line; returns the line to go on with."""
-        records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True)
+        records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True, skipinitialspace=True)
         at = begin
         try:
             for cells in records:
@@ -164,7 +165,7 @@ class _Reading:
 
     def _known_labels(self) -> set[str]:
         if self._labels is None:
-            records = csv.reader(self._feed(self._begin), delimiter=self.delimiter)
+            records = csv.reader(self._feed(self._begin), delimiter=self.delimiter, skipinitialspace=True)
             self._labels, before = set(), 0  # an empty one tells nothing
             for cells in records:
                 if records.line_num - before == 1 and len(cells) == self.width:
@@ -191,6 +192,8 @@ class _Reading:
     def fault(self) -> str:
         """All faults in one sentence."""
         first, reason = self.faults[0]
+        if not self.rows and len({reason for _, reason in self.faults}) == 1 and len(self.faults) > 1:
+            return f"every line {reason}, as the header has: give each column a name in line {self._begin}"
         others = len(self.faults) - 1
         more = f" ({counted(others, 'more line')} like it)" if others else ""
         return (

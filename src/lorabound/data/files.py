@@ -53,7 +53,8 @@ def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
         raise DataError(f"no data file {path}")
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}")
+        packed = "; unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else ""
+        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}{packed}")
     if column == label_column:
         raise DataError(f"column {quoted(column)} is to hold examples and labels: {flag} or --label-column is wrong")
     wanted = column, label_column
