@@ -258,6 +258,7 @@ def _about(task: Task) -> dict[str, Any]:
         "n_skipped": task.n_skipped,
         "own_test_set": task.own_test_set,
         "n_cut": task.test_set.inputs.n_cut,
+        "notes": list(task.notes),
     }
 
 

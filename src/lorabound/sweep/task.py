@@ -36,6 +36,7 @@ class Task:
         pool: the examples of the largest training set; the others are its prefixes.
         n_skipped: images left out because they cannot be decoded.
         own_test_set: whether a named task brought its test set along.
+        notes: sentences on what was unusual in the data, test set included, and how it was read.
     """
 
     config: SweepConfig
@@ -47,6 +48,7 @@ class Task:
     test_set: Examples
     n_skipped: int
     own_test_set: bool
+    notes: tuple[str, ...]
 
     def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
         """An untrained adapter of this task, with the head it starts from where heads are trained."""
@@ -99,7 +101,8 @@ def load_task(config: SweepConfig, n_pool: int | None = None, observe: Callable[
     shapes = adapted_layers(classifier.module, takes, config.targets or [], config.layers, config.encoder)
     if classifier.head and classifier.head.name in shapes:
         raise InputError(f"{classifier.head.name} is the head, which is trained whole: leave it out of targets")
-    return Task(config, takes, data, classifier, shapes, pool, test_set, len(skipped), own_test_set)
+    notes = tuple(dict.fromkeys([*table.notes, *(test_table.notes if test_table else ())]))
+    return Task(config, takes, data, classifier, shapes, pool, test_set, len(skipped), own_test_set, notes)
 
 
 def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
@@ -139,11 +142,7 @@ def default_prompt(config: SweepConfig, takes: Reads) -> str:
 
 
 def _without(table: Table, names: frozenset[str]) -> Table:
-    kept = [
-        (example, label)
-        for example, label in zip(table.examples, table.labels, strict=True)
-        if isinstance(example, str) or example.name not in names
-    ]
+    kept = [i for i, example in enumerate(table.examples) if isinstance(example, str) or example.name not in names]
     if not kept:
         raise DataError(f"{table.name} holds no image that can be decoded")
-    return Table(table.name, [example for example, _ in kept], [label for _, label in kept])
+    return table.rows(kept)
