@@ -6,7 +6,7 @@ from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_images
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
 from lorabound.data.split import Split, split
-from lorabound.data.table import Table, read_table
+from lorabound.data.table import Empty, Table, read_table
 from lorabound.data.words import words
 from lorabound.errors import DataError
 
@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_PROMPT",
     "NAMED",
     "CorruptImage",
+    "Empty",
     "Picture",
     "Split",
     "Table",
@@ -25,7 +26,9 @@ __all__ = [
 ]
 
 
-def load_table(data: str | Path, text_column: str = "text", label_column: str = "label") -> Table:
+def load_table(
+    data: str | Path, text_column: str = "text", label_column: str = "label", empty: Empty = "refuse"
+) -> Table:
     """Labelled texts: the embedded task ``words``, a file, an export of the datasets library, or a name on its hub."""
     if str(data) == "words":
         return words()
@@ -38,7 +41,9 @@ def load_table(data: str | Path, text_column: str = "text", label_column: str = 
     return read_texts(name, text_column, label_column) if name else read_table(data, text_column, label_column)
 
 
-def load_images(data: str | Path, image_column: str = "image", label_column: str = "label") -> Table:
+def load_images(
+    data: str | Path, image_column: str = "image", label_column: str = "label", empty: Empty = "refuse"
+) -> Table:
     """Labelled images: a named task, a folder a class, a table, an export of the datasets library, or a hub name."""
     if str(data) in NAMED:
         return NAMED[str(data)].train()

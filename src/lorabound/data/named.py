@@ -11,7 +11,7 @@ import gzip
 import importlib.util
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,8 @@ class _OnHub:
         name = HubName.parse(self.where)
         assert name is not None
         table = read_pictures(name, "image", self.label)
-        return Table(self.where, table.examples, [self.names.get(label) or _tidied(label) for label in table.labels])
+        labels = [self.names.get(label) or _tidied(label) for label in table.labels]
+        return replace(table, name=self.where, labels=labels)
 
 
 def _tidied(label: str) -> str:
@@ -102,8 +103,7 @@ def _textiles() -> Table:
     if spec is None or spec.origin is None:
         raise DataError("the task 'textiles' is not installed: run  pip install conformal-clip-data")
     folder = Path(spec.origin).parent / "data" / "textile_images" / "simulated"
-    table = read_images(folder, "", "")
-    return Table("textiles", table.examples, table.labels)
+    return replace(read_images(folder, "", ""), name="textiles")
 
 
 _EUROSAT = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -25,16 +25,38 @@ _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 FORMATS = tuple(_READERS)
 
 
+Empty = Literal["refuse", "drop", "keep"]
+
+
 @dataclass(frozen=True)
 class Table:
-    """Examples and their labels, row by row, and the name they go by."""
+    """Examples and their labels, row by row.
+
+    Attributes:
+        name: name or path of the data, as messages call it.
+        examples: texts or images; "" where a row has none (only with ``empty="keep"``).
+        labels: class names; "" where a row has none (only with ``empty="keep"``).
+        notes: sentences on what was unusual in the data and how it was read.
+        places: where each row stands ("line 12", "row 7"); None where rows have no places, as in a folder of images.
+    """
 
     name: str
     examples: Sequence[str | Picture]
     labels: list[str]
+    notes: tuple[str, ...] = ()
+    places: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def rows(self, kept: Sequence[int]) -> Table:
+        """The rows with these numbers, counted from 0, with the same name and notes."""
+        return replace(
+            self,
+            examples=[self.examples[i] for i in kept],
+            labels=[self.labels[i] for i in kept],
+            places=None if self.places is None else [self.places[i] for i in kept],
+        )
 
 
 def read_table(path: str | Path, text_column: str = "text", label_column: str = "label") -> Table:

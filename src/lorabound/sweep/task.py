@@ -139,11 +139,7 @@ def default_prompt(config: SweepConfig, takes: Reads) -> str:
 
 
 def _without(table: Table, names: frozenset[str]) -> Table:
-    kept = [
-        (example, label)
-        for example, label in zip(table.examples, table.labels, strict=True)
-        if isinstance(example, str) or example.name not in names
-    ]
+    kept = [i for i, example in enumerate(table.examples) if isinstance(example, str) or example.name not in names]
     if not kept:
         raise DataError(f"{table.name} holds no image that can be decoded")
-    return Table(table.name, [example for example, _ in kept], [label for _, label in kept])
+    return table.rows(kept)
