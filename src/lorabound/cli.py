@@ -250,7 +250,7 @@ def plan(
     settings = read_config(None, {**base, **flags})
     planned = make_plan(
         parse_shapes(shapes) if shapes else model_shapes(settings),
-        settings.modes, settings.ranks, settings.n_train, delta, bits, target_gap,
+        settings.modes, settings.ranks, settings.sizes, delta, bits, target_gap,
         known, classes,
     )  # fmt: skip
     if csv:

@@ -44,7 +44,7 @@ class CrossedSettings:
     n_samples: int = 8
 
     def __post_init__(self) -> None:
-        if len(self.base.ranks) != 1 or len(self.base.n_train) != 1:
+        if len(self.base.ranks) != 1 or len(self.base.sizes) != 1:
             raise InputError("a crossed design has one rank and one training size: give one --rank and one --n-train")
         if self.base.shots:
             raise InputError(
@@ -89,7 +89,7 @@ def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = l
         DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out.
     """
     config, n_factors, n_samples = settings.base, settings.n_factors, settings.n_samples
-    (n_train,), (rank,) = config.n_train, config.ranks
+    (n_train,), (rank,) = config.sizes, config.ranks
     keep_freed_memory()
     task = load_task(config, n_samples * n_train, observe)
     config, classifier, shapes, test_set = task.config, task.classifier, task.shapes, task.test_set

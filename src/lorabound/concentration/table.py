@@ -20,7 +20,7 @@ CSV, JSON = "concentration.csv", "concentration.json"
 
 def print_spread(crossed: Crossed, console: Console) -> None:
     """Print one row a mode and loss, and what a user may conclude from one run."""
-    config, n = crossed.settings.base, crossed.settings.base.n_train[0]
+    config, n = crossed.settings.base, crossed.settings.base.sizes[0]
     console.print(
         f"{crossed.settings.n_factors} draws of the frozen factor x {crossed.settings.n_samples} training samples of "
         f"{n} examples, rank {config.ranks[0]}, {crossed.n_test} test examples, {crossed.precision}.",

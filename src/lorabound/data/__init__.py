@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from lorabound.data.check import DataCheck, check_data
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_images
+from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
+from lorabound.data.sizes import fit_sizes
 from lorabound.data.split import Split, split
 from lorabound.data.table import Empty, Table, read_table
 from lorabound.data.words import words
@@ -14,14 +17,19 @@ __all__ = [
     "DEFAULT_PROMPT",
     "NAMED",
     "CorruptImage",
+    "DataCheck",
     "Empty",
     "Picture",
     "Split",
     "Table",
+    "check_data",
+    "fit_sizes",
     "load_images",
     "load_table",
     "read_table",
+    "renamed",
     "split",
+    "without_rare",
     "words",
 ]
 

@@ -24,7 +24,7 @@ def fit_sizes(
 ) -> tuple[list[int], int]:  # fmt: skip
     """The training sizes and the test size: what was given, and what fits beside it.
 
-    Without either, a quarter of the rows is for testing (at least 50 where that is at most half of them, at most 2,000), and
+    Without either, a quarter of the rows is for testing (at most 2,000; at least 50 unless that is over half), and
     training takes the largest round number that fits, at most 500, and a fifth of it where every class still has 5 rows
     on average. Given training sizes leave the rest for testing where a quarter does not fit.
 
@@ -42,10 +42,8 @@ def fit_sizes(
     else:
         usual = _usual_test(n_rows)
         left = n_rows - most
-        if n_test is not None:
-            size = n_test
-        else:
-            size = min(usual, left) if left >= min(_TEST_FLOOR, usual) else usual
+        following = min(usual, left) if left >= min(_TEST_FLOOR, usual) else usual
+        size = following if n_test is None else n_test
         pool = n_rows - size
     if pool < max(most, 1) or size < 2:
         raise DataError(_misfit(name, n_rows, n_train, n_test, size, pool))
@@ -59,7 +57,7 @@ def fit_sizes(
 
 def round_down(number: int, digits: int = 1) -> int:
     """The largest number of so many significant digits, followed by zeros, that is not above ``number``."""
-    unit = 10 ** max(len(str(number)) - digits, 0)
+    unit: int = 10 ** max(len(str(number)) - digits, 0)
     return number // unit * unit
 
 

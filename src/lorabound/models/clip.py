@@ -26,12 +26,10 @@ from lorabound.errors import ModelError
 from lorabound.models.classifier import Tower, cosine_logits
 from lorabound.models.encoder import tokenized_prompts
 from lorabound.models.images import AugmentedImages, PreparedImages, resized
+from lorabound.models.layers import TEXT, VISION
 from lorabound.models.locate import locate_model, model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
-
-VISION: Tower = ("vision_model", "visual_projection")
-TEXT: Tower = ("text_model", "text_projection")
 
 
 class ClipClassifier:

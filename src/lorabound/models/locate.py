@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from pathlib import Path
+from typing import Any, Literal
 
 from lorabound.errors import ModelError
+
+Reads = Literal["texts", "images"]
 
 # Installed packages that carry a model: name -> (importable package, sub-folder, SHA-256 of model.safetensors).
 PACKAGES = {
@@ -53,6 +57,50 @@ def locate_model(name: str) -> Path:
     return folder
 
 
+def reads(model: str) -> Reads:
+    """What a model takes, by its ``config.json``: CLIP reads images, any other encoder texts.
+
+    Raises:
+        ModelError: no such model, or a configuration that cannot be read.
+    """
+    return "images" if read_configuration(model).get("model_type") == "clip" else "texts"
+
+
+def read_configuration(model: str) -> dict[str, Any]:
+    """The content of a model's ``config.json``; of a model on the hub nothing else is fetched.
+
+    Raises:
+        ModelError: no such model, or a configuration that cannot be read.
+    """
+    if model in PACKAGES:
+        path = _package_folder(model) / "config.json"
+    elif Path(model).expanduser().exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+        path = locate_model(model) / "config.json"
+    else:
+        path = _from_hub(model, ("config.json",)) / "config.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error})") from None
+    if not isinstance(record, dict):
+        raise ModelError(f"{path} holds no configuration of a model")
+    return record
+
+
+def find_tokenizer(model: str) -> Path | None:
+    """The ``tokenizer.json`` of a model that is on this machine; None where there is none, or nothing is here yet."""
+    if model in PACKAGES:
+        path = _package_folder(model) / "tokenizer.json"
+    elif Path(model).expanduser().is_dir():
+        path = Path(model).expanduser() / "tokenizer.json"
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(model, "tokenizer.json") if model.count("/") == 1 else None
+        return Path(cached) if isinstance(cached, str) else None
+    return path if path.is_file() else None
+
+
 def model_sha256(folder: Path) -> str:
     """One hash over everything in the folder that decides the model's output."""
     digest = hashlib.sha256()
@@ -61,12 +109,16 @@ def model_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _packaged(name: str) -> Path:
-    package, subfolder, expected = PACKAGES[name]
+def _package_folder(name: str) -> Path:
+    package, subfolder, _ = PACKAGES[name]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ModelError(f"the model {name} is not installed: run  pip install 'lorabound[demo]'")
-    folder = Path(spec.origin).parent / subfolder
+    return Path(spec.origin).parent / subfolder
+
+
+def _packaged(name: str) -> Path:
+    folder, expected = _package_folder(name), PACKAGES[name][2]
     found = _file_sha256(folder / "model.safetensors")
     if found != expected:
         raise ModelError(
@@ -75,12 +127,12 @@ def _packaged(name: str) -> Path:
     return folder
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, files: tuple[str, ...] = _FILES) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(files)))
     except LocalEntryNotFoundError:
         reason = "it is not in the local cache and the hub cannot be reached"
     except (OSError, ValueError) as error:  # the hub's HTTP errors are OSErrors

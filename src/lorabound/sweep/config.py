@@ -77,7 +77,7 @@ _LARGEST = 2**63 - 1  # what SQLite can hold
 
 def _prompt(value: str | None) -> str | None:
     if value is not None and value.count("{}") != 1:
-        raise ValueError("a prompt needs {} exactly once, where the name of the class goes, as \"A {} review.\"")
+        raise ValueError('a prompt needs {} exactly once, where the name of the class goes, as "A {} review."')
     return value
 
 
@@ -91,7 +91,7 @@ def _renamed(value: Any) -> Any:
         return value
     pairs = [str(entry).partition("=")[::2] for entry in value]
     if not all(old.strip() and new.strip() for old, new in pairs):
-        raise ValueError("write OLD=NEW, as \"Biling=Billing\"")
+        raise ValueError('write OLD=NEW, as "Biling=Billing"')
     return {old.strip(): new.strip() for old, new in pairs}
 
 

@@ -1,0 +1,233 @@
+"""One look at labelled data that says everything at once, before any model is loaded: what must be mended, what is odd.
+
+Faults keep a sweep from running: empty fields, one label spelled in two ways, one class only, a test set of other classes.
+Remarks do not: classes of one or two rows, labels that look like misspelt ones, repeated rows, rows of the training
+data that stand in the test set too, texts that will probably be cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lorabound.data.images import CorruptImage, Picture
+from lorabound.data.phrases import places_of, quoted, rows_of, shortened
+from lorabound.data.spelling import spellings
+from lorabound.data.split import identity
+from lorabound.data.table import Table
+
+# A text has about so many characters per token, for an English vocabulary and English text.
+CHARACTERS_PER_TOKEN = 4.5
+# A class with at most so many rows is called rare.
+_RARE = 2
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What is known of the data before anything is trained.
+
+    Attributes:
+        name: name of the data.
+        kind: "texts" or "images".
+        counts: rows per class, the largest class first; of the training and test data together where they are one file.
+        test_counts: rows per class of a test set of its own; None without one.
+        faults: sentences on what must be mended; the data cannot be used while there are any.
+        flags: options that mend faults, as they are typed.
+        remarks: sentences on what is unusual and can stay.
+    """
+
+    name: str
+    kind: Literal["texts", "images"]
+    counts: Mapping[str, int]
+    test_counts: Mapping[str, int] | None
+    faults: tuple[str, ...]
+    flags: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, those without text or label counted."""
+        return sum(self.counts.values())
+
+    @property
+    def usable(self) -> bool:
+        """Whether a sweep would run on these data."""
+        return not self.faults
+
+    @property
+    def refusal(self) -> str:
+        """All faults, and the options that mend them, in one line for an error message."""
+        more = f"; add  {' '.join(self.flags)}" if self.flags else ""
+        listed = "; ".join(self.faults)
+        if len(self.faults) > 1:
+            listed = f"{len(self.faults)} things to mend: " + "; ".join(
+                f"({i}) {fault}" for i, fault in enumerate(self.faults, start=1)
+            )
+        return f"{self.name}: {listed}{more}"
+
+    @property
+    def classes_line(self) -> str:
+        """ "1,200 rows, 3 classes: Billing 700, Login 400, Other 100"; of many classes the largest and the smallest."""
+        named = [(label or "(empty)", count) for label, count in self.counts.items()]
+        short = named if len(named) <= 12 else [*named[:5], *named[-3:]]
+        parts = [f"{shortened(label, 30)} {count:,}" for label, count in short]
+        if len(named) > 12:
+            parts[5:5] = ["..."]
+        return f"{rows_of(self.n_rows)}, {len(named)} classes: {', '.join(parts)}"
+
+    def with_faults(self, *faults: str) -> DataCheck:
+        """The same check with more that must be mended."""
+        return replace(self, faults=(*self.faults, *faults))
+
+    def with_remarks(self, *remarks: str) -> DataCheck:
+        """The same check with more that is unusual."""
+        return replace(self, remarks=(*self.remarks, *remarks))
+
+
+def check_data(
+    table: Table, test: Table | None = None, prompts: bool = True, max_length: int | None = None, decode: bool = False
+) -> DataCheck:
+    """Look at data that were read with ``empty="keep"``, and at the test set where it comes from elsewhere.
+
+    Args:
+        prompts: class names stand in prompts, so two spellings of one name cannot be two classes.
+        max_length: tokens a text is cut to; None where it is counted elsewhere.
+        decode: whether images are decoded to find the ones that cannot be; takes milliseconds per image.
+    """
+    pictures = any(isinstance(example, Picture) for example in table.examples[:1])
+    faults: list[str] = []
+    flags: list[str] = []
+    remarks = [*table.notes, *(test.notes if test else ())]
+    for part in (table, test) if test else (table,):
+        _empty_fields(part, faults, flags)
+    counts = _counted(table.labels)
+    test_counts = _counted(test.labels) if test else None
+    named = Counter({label: count for label, count in counts.items() if label})
+    if test_counts:
+        named.update({label: count for label, count in test_counts.items() if label})
+    if len(named) < 2:
+        only = f", {next(iter(named))!r}" if named else ""
+        faults.append(
+            f"there {'is one class only' if named else 'are no labels'}{only}: a classifier needs two classes"
+        )
+    elif 2 * len(named) > sum(named.values()):
+        faults.append(
+            f"{len(named):,} different labels in {sum(named.values()):,} rows: is it the right label column? name "
+            "another with --label-column"
+        )
+    else:
+        spellings(named, prompts, faults, flags, remarks)
+        _classes(named, prompts, remarks)
+    if test_counts:
+        _other_classes(counts, test_counts, faults, remarks)
+    _repeated(table, test, "image" if pictures else "text", remarks)
+    if pictures and decode:
+        _decoded(table, test, faults, flags)
+    if not pictures and max_length:
+        _long(table, test, max_length, remarks)
+    return DataCheck(
+        table.name, "images" if pictures else "texts", counts, test_counts, tuple(faults), tuple(dict.fromkeys(flags)),
+        tuple(remarks),
+    )  # fmt: skip
+
+
+def _empty_fields(table: Table, faults: list[str], flags: list[str]) -> None:
+    for what, values in (("text", table.examples), ("label", table.labels)):
+        empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
+        if empty:
+            faults.append(
+                f"{table.name}: {len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty "
+                f"({places_of(table, empty)})"
+            )
+            flags.append("--drop-empty")
+
+
+def _classes(counts: Mapping[str, int], prompts: bool, remarks: list[str]) -> None:
+    rare = [label for label, count in counts.items() if count <= _RARE]
+    if rare:
+        remarks.append(
+            f"{quoted(rare)}: {'a class' if len(rare) == 1 else f'{len(rare)} classes'} of one or two rows, too few to "
+            f"learn or to test; --min-class-rows {_RARE + 1} leaves such classes out."
+        )
+    if prompts and all(label.lstrip("-").replace(".", "").isdigit() for label in counts):
+        remarks.append(
+            f"The labels are numbers ({', '.join(sorted(counts)[:_SHOWN])}, ...), and the model reads the names of "
+            "classes: give them words with --rename-label, as --rename-label 0=negative."
+        )
+
+
+def _other_classes(
+    counts: Mapping[str, int], test_counts: Mapping[str, int], faults: list[str], remarks: list[str]
+) -> None:  # fmt: skip
+    only_test = sorted(label for label in test_counts if label and label not in counts)
+    if only_test and len(only_test) == len([label for label in test_counts if label]):
+        faults.append(
+            f"no class of the test set ({quoted(only_test)}) stands in the training data "
+            f"({quoted(sorted(filter(None, counts)))}): is it the same label column?"
+        )
+    elif only_test:
+        n = sum(test_counts[label] for label in only_test)
+        remarks.append(
+            f"{quoted(only_test)} stand{'s' if len(only_test) == 1 else ''} in the test set only ({rows_of(n)}): nothing "
+            "can be learned about it; --min-class-rows 2 leaves it out."
+        )
+
+
+def _repeated(table: Table, test: Table | None, kind: str, remarks: list[str]) -> None:
+    labels: dict[str, set[str]] = defaultdict(set)
+    rows: Counter[str] = Counter()
+    for example, label in zip(table.examples, table.labels, strict=True):
+        if example:
+            labels[key := identity(example)].add(label)
+            rows[key] += 1
+    repeated = len(rows) and sum(rows.values()) - len(rows)
+    torn = [key for key, several in labels.items() if len(several - {""}) > 1]
+    if repeated:
+        remarks.append(
+            f"{rows_of(repeated)} repeat{'s' if repeated == 1 else ''} the {kind} of an earlier row; of these, the ones "
+            "that would stand in both training pool and test set are taken out of the test set."
+        )
+    if torn:
+        example = f", such as {shortened(torn[0], 40)!r}" if kind == "text" else ""
+        remarks.append(f"{len(torn):,} {kind}{'s have' if len(torn) > 1 else ' has'} more than one label{example}.")
+    if test:
+        both = sum(identity(example) in rows for example in test.examples if example)
+        if both:
+            remarks.append(
+                f"{rows_of(both)} of {test.name} stand in {table.name} too: they are taken out of the test set."
+            )
+
+
+def _decoded(table: Table, test: Table | None, faults: list[str], flags: list[str]) -> None:
+    for part in (table, test) if test else (table,):
+        bad = [fault for example in part.examples if isinstance(example, Picture) and (fault := _fault(example))]
+        if bad:
+            more = f" and {len(bad) - 1:,} more" if len(bad) > 1 else ""
+            faults.append(f"{len(bad):,} of {len(part):,} images cannot be decoded: {bad[0]}{more}")
+            flags.append("--skip-corrupt")
+
+
+def _fault(picture: Picture) -> str | None:
+    try:
+        picture.decode()
+    except CorruptImage as error:
+        return f"{picture.name} ({error})"
+    return None
+
+
+def _long(table: Table, test: Table | None, max_length: int, remarks: list[str]) -> None:
+    limit = int(CHARACTERS_PER_TOKEN * max_length)
+    texts = [str(text) for part in (table, test) if part for text in part.examples]
+    long = [len(text) for text in texts if len(text) > limit]
+    if long:
+        remarks.append(
+            f"{len(long):,} of {len(texts):,} texts have more than {limit:,} characters, about {max_length} tokens (the "
+            f"longest {max(long):,}): they probably lose their end; --max-length says how many tokens are kept."
+        )
+
+
+def _counted(labels: Sequence[str]) -> dict[str, int]:
+    return dict(sorted(Counter(labels).items(), key=lambda pair: (-pair[1], pair[0])))
