@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from lorabound.data.check import DataCheck, check_data
+from lorabound.data.files import read_table
+from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
-from lorabound.data.images import CorruptImage, Picture, read_images
+from lorabound.data.images import CorruptImage, Picture, read_image_table
 from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
 from lorabound.data.sizes import fit_sizes
 from lorabound.data.split import Split, split
-from lorabound.data.table import Empty, Table, read_table
+from lorabound.data.table import Empty, Table
 from lorabound.data.words import words
 from lorabound.errors import DataError
 
@@ -37,7 +39,14 @@ __all__ = [
 def load_table(
     data: str | Path, text_column: str = "text", label_column: str = "label", empty: Empty = "refuse"
 ) -> Table:
-    """Labelled texts: the embedded task ``words``, a file, an export of the datasets library, or a name on its hub."""
+    """Labelled texts: the embedded task ``words``, a file, an export of the datasets library, or a name on its hub.
+
+    Args:
+        empty: what becomes of rows without text or label: "refuse" them all in one sentence, "drop" them and add a
+            note, or "keep" them with "".
+    Raises:
+        DataError: the data cannot be found or read, or do not hold what was asked of them.
+    """
     if str(data) == "words":
         return words()
     if str(data) in NAMED:
@@ -45,22 +54,34 @@ def load_table(
     path = Path(data)
     if path.is_dir() and not is_export(path) and any(path.glob("*/*")):
         raise DataError(f"{path} is a folder of folders, as images are kept: images need a CLIP, name one with --model")
-    name = None if path.is_file() else HubName.parse(str(data))
-    return read_texts(name, text_column, label_column) if name else read_table(data, text_column, label_column)
+    name = _kept_by_datasets(data)
+    if name:
+        return read_texts(name, text_column, label_column, empty)
+    return read_table(data, text_column, label_column, empty)
 
 
 def load_images(
     data: str | Path, image_column: str = "image", label_column: str = "label", empty: Empty = "refuse"
 ) -> Table:
-    """Labelled images: a named task, a folder a class, a table, an export of the datasets library, or a hub name."""
+    """Labelled images: a named task, a folder with one sub-folder per class, a table, an export of the datasets
+    library, or a name on its hub. Nothing is decoded. Arguments and errors as in :func:`load_table`.
+    """
     if str(data) in NAMED:
         return NAMED[str(data)].train()
     if str(data) == "words":
         raise DataError(f"words is a task of texts: give images with --data, such as {', '.join(list(NAMED)[:3])}")
     path = Path(data)
-    name = None if path.is_file() or (path.is_dir() and not is_export(path)) else HubName.parse(str(data))
+    if path.is_dir() and not is_export(path):
+        return read_folder(path)
+    name = _kept_by_datasets(data)
     if name:
-        return read_pictures(name, image_column, label_column)
+        return read_pictures(name, image_column, label_column, empty)
     if not path.exists():
         raise DataError(f"no data {data}: give a file, a folder, a name on the hub, or one of {', '.join(NAMED)}")
-    return read_images(path, image_column, label_column)
+    return read_image_table(path, image_column, label_column, empty)
+
+
+def _kept_by_datasets(data: str | Path) -> HubName | None:
+    """None for a file of another kind, or what is no name on the hub."""
+    path = Path(data)
+    return None if path.is_file() and not is_export(path) else HubName.parse(str(data))

@@ -1,7 +1,7 @@
-"""One look at labelled data that says everything at once, before any model is loaded: what must be mended, what is odd.
+"""One look at labelled data that says everything at once, before any model is loaded.
 
-Faults keep a sweep from running: empty fields, one label spelled in two ways, one class only, a test set of other classes.
-Remarks do not: classes of one or two rows, labels that look like misspelt ones, repeated rows, rows of the training
+Faults keep a sweep from running: empty fields, one label spelled in two ways, one class only, a test set of other
+classes. Remarks do not: classes of one or two rows, labels that look like misspelt ones, repeated rows, rows of the training
 data that stand in the test set too, texts that will probably be cut.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lorabound.data.images import CorruptImage, Picture
-from lorabound.data.phrases import places_of, quoted, rows_of, shortened
+from lorabound.data.phrases import at, counted, listed, quoted
 from lorabound.data.spelling import spellings
 from lorabound.data.split import identity
 from lorabound.data.table import Table
@@ -22,7 +22,6 @@ from lorabound.data.table import Table
 CHARACTERS_PER_TOKEN = 4.5
 # A class with at most so many rows is called rare.
 _RARE = 2
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,11 @@ class DataCheck:
         return sum(self.counts.values())
 
     @property
+    def n_classes(self) -> int:
+        """Classes of training and test data together."""
+        return len({label for label in (*self.counts, *(self.test_counts or ())) if label})
+
+    @property
     def usable(self) -> bool:
         """Whether a sweep would run on these data."""
         return not self.faults
@@ -61,22 +65,20 @@ class DataCheck:
     def refusal(self) -> str:
         """All faults, and the options that mend them, in one line for an error message."""
         more = f"; add  {' '.join(self.flags)}" if self.flags else ""
-        listed = "; ".join(self.faults)
-        if len(self.faults) > 1:
-            listed = f"{len(self.faults)} things to mend: " + "; ".join(
-                f"({i}) {fault}" for i, fault in enumerate(self.faults, start=1)
-            )
-        return f"{self.name}: {listed}{more}"
+        if len(self.faults) == 1:
+            return f"{self.name}: {self.faults[0].removeprefix(f'{self.name}: ')}{more}"
+        numbered = [f"({i}) {fault}" for i, fault in enumerate(self.faults, start=1)]
+        return f"{self.name}: {len(self.faults)} things to mend: {'; '.join(numbered)}{more}"
 
     @property
     def classes_line(self) -> str:
         """ "1,200 rows, 3 classes: Billing 700, Login 400, Other 100"; of many classes the largest and the smallest."""
-        named = [(label or "(empty)", count) for label, count in self.counts.items()]
+        named = [(label or "(no label)", count) for label, count in self.counts.items()]
         short = named if len(named) <= 12 else [*named[:5], *named[-3:]]
-        parts = [f"{shortened(label, 30)} {count:,}" for label, count in short]
+        parts = [f"{_short(label)} {count:,}" for label, count in short]
         if len(named) > 12:
             parts[5:5] = ["..."]
-        return f"{rows_of(self.n_rows)}, {len(named)} classes: {', '.join(parts)}"
+        return f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}: {', '.join(parts)}"
 
     def with_faults(self, *faults: str) -> DataCheck:
         """The same check with more that must be mended."""
@@ -101,8 +103,9 @@ def check_data(
     faults: list[str] = []
     flags: list[str] = []
     remarks = [*table.notes, *(test.notes if test else ())]
-    for part in (table, test) if test else (table,):
-        _empty_fields(part, faults, flags)
+    _empty_fields(table, "", faults, flags)
+    if test:
+        _empty_fields(test, f" in {test.name}", faults, flags)
     counts = _counted(table.labels)
     test_counts = _counted(test.labels) if test else None
     named = Counter({label: count for label, count in counts.items() if label})
@@ -134,13 +137,13 @@ def check_data(
     )  # fmt: skip
 
 
-def _empty_fields(table: Table, faults: list[str], flags: list[str]) -> None:
+def _empty_fields(table: Table, where: str, faults: list[str], flags: list[str]) -> None:
     for what, values in (("text", table.examples), ("label", table.labels)):
         empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
         if empty:
+            places = table.places or [f"row {i + 1}" for i in range(len(table))]
             faults.append(
-                f"{table.name}: {len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty "
-                f"({places_of(table, empty)})"
+                f"{len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty{where} ({at(empty, places)})"
             )
             flags.append("--drop-empty")
 
@@ -149,12 +152,12 @@ def _classes(counts: Mapping[str, int], prompts: bool, remarks: list[str]) -> No
     rare = [label for label, count in counts.items() if count <= _RARE]
     if rare:
         remarks.append(
-            f"{quoted(rare)}: {'a class' if len(rare) == 1 else f'{len(rare)} classes'} of one or two rows, too few to "
-            f"learn or to test; --min-class-rows {_RARE + 1} leaves such classes out."
+            f"{listed(map(repr, rare))}: {'a class' if len(rare) == 1 else f'{len(rare)} classes'} of one or two rows, "
+            f"too few to learn or to test; --min-class-rows {_RARE + 1} leaves such classes out."
         )
     if prompts and all(label.lstrip("-").replace(".", "").isdigit() for label in counts):
         remarks.append(
-            f"The labels are numbers ({', '.join(sorted(counts)[:_SHOWN])}, ...), and the model reads the names of "
+            f"The labels are numbers ({', '.join(sorted(counts)[:3])}, ...), and the model reads the names of "
             "classes: give them words with --rename-label, as --rename-label 0=negative."
         )
 
@@ -165,14 +168,14 @@ def _other_classes(
     only_test = sorted(label for label in test_counts if label and label not in counts)
     if only_test and len(only_test) == len([label for label in test_counts if label]):
         faults.append(
-            f"no class of the test set ({quoted(only_test)}) stands in the training data "
-            f"({quoted(sorted(filter(None, counts)))}): is it the same label column?"
+            f"no class of the test set ({listed(map(repr, only_test))}) stands in the training data "
+            f"({listed(map(repr, sorted(filter(None, counts))))}): is it the same label column?"
         )
     elif only_test:
         n = sum(test_counts[label] for label in only_test)
         remarks.append(
-            f"{quoted(only_test)} stand{'s' if len(only_test) == 1 else ''} in the test set only ({rows_of(n)}): nothing "
-            "can be learned about it; --min-class-rows 2 leaves it out."
+            f"{listed(map(repr, only_test))} stand{'s' if len(only_test) == 1 else ''} in the test set only "
+            f"({counted(n, 'row')}): nothing can be learned about it; --min-class-rows 2 leaves it out."
         )
 
 
@@ -187,17 +190,17 @@ def _repeated(table: Table, test: Table | None, kind: str, remarks: list[str]) -
     torn = [key for key, several in labels.items() if len(several - {""}) > 1]
     if repeated:
         remarks.append(
-            f"{rows_of(repeated)} repeat{'s' if repeated == 1 else ''} the {kind} of an earlier row; of these, the ones "
-            "that would stand in both training pool and test set are taken out of the test set."
+            f"{counted(repeated, 'row')} repeat{'s' if repeated == 1 else ''} the {kind} of an earlier row; a test row "
+            "that repeats a training row is taken out of the test set."
         )
     if torn:
-        example = f", such as {shortened(torn[0], 40)!r}" if kind == "text" else ""
+        example = f", such as {quoted(torn[0], 40)}" if kind == "text" else ""
         remarks.append(f"{len(torn):,} {kind}{'s have' if len(torn) > 1 else ' has'} more than one label{example}.")
     if test:
         both = sum(identity(example) in rows for example in test.examples if example)
         if both:
             remarks.append(
-                f"{rows_of(both)} of {test.name} stand in {table.name} too: they are taken out of the test set."
+                f"{counted(both, 'row')} of {test.name} stand in {table.name} too: they are taken out of the test set."
             )
 
 
@@ -224,10 +227,14 @@ def _long(table: Table, test: Table | None, max_length: int, remarks: list[str])
     long = [len(text) for text in texts if len(text) > limit]
     if long:
         remarks.append(
-            f"{len(long):,} of {len(texts):,} texts have more than {limit:,} characters, about {max_length} tokens (the "
-            f"longest {max(long):,}): they probably lose their end; --max-length says how many tokens are kept."
+            f"{len(long):,} of {len(texts):,} texts have more than {limit:,} characters, about {max_length} tokens "
+            f"(the longest {max(long):,}): they probably lose their end; --max-length says how many tokens are kept."
         )
 
 
 def _counted(labels: Sequence[str]) -> dict[str, int]:
     return dict(sorted(Counter(labels).items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 30 else f"{label[:27]}..."

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabound.data.images import CorruptImage, Picture
-from lorabound.data.table import FORMATS, Table
+from lorabound.data.columns import Column, Source, classes_of, texts_of
+from lorabound.data.files import FORMATS
+from lorabound.data.images import Picture, images_of
+from lorabound.data.phrases import listed, one_line, quoted
+from lorabound.data.table import Empty, Table, table_of
 from lorabound.errors import DataError
 
 _EXPORTS = ("dataset_dict.json", "dataset_info.json", "state.json")
@@ -39,41 +42,61 @@ class HubName:
         return cls(where, configuration or None, split or None)
 
 
-def is_export(folder: Path) -> bool:
-    """Whether ``save_to_disk`` wrote this folder."""
-    return folder.is_dir() and any((folder / name).is_file() for name in _EXPORTS)
+def is_export(path: Path) -> bool:
+    """Whether ``save_to_disk`` wrote this folder, or the datasets library this Arrow file."""
+    if path.suffix.lower() == ".arrow":
+        return path.is_file()
+    return path.is_dir() and any((path / name).is_file() for name in _EXPORTS)
 
 
-def read_texts(name: HubName, text_column: str, label_column: str) -> Table:
+def read_texts(name: HubName, text_column: str, label_column: str, empty: Empty) -> Table:
     """Texts and labels of one split.
 
     Raises:
-        DataError: the library is not installed, the data cannot be found or reached, a column is missing or empty.
+        DataError: the library is not installed, the data cannot be found or reached, a column is missing, or rows are
+            without text or label (unless ``empty`` says otherwise).
     """
     rows = _rows(name, text_column, label_column)
-    texts = [str(text or "").strip() for text in rows[text_column]]
-    if "" in texts:
-        raise DataError(f"{name.where}: {text_column} is empty in row {texts.index('') + 1}")
-    return Table(name.where, texts, _labels(rows, name, label_column))
+    columns = {column: _column(rows, name, column) for column in (text_column, label_column)}
+    source = Source(str(name), columns, _places(rows))
+    return table_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
 
 
-def read_pictures(name: HubName, image_column: str, label_column: str) -> Table:
+def read_pictures(name: HubName, image_column: str, label_column: str, empty: Empty) -> Table:
     """Images and labels of one split; nothing is decoded. Raises as :func:`read_texts`."""
     rows = _rows(name, image_column, label_column)
     import datasets
 
     if not isinstance(rows.features[image_column], datasets.Image):
-        raise DataError(f"{name.where}: column {image_column!r} holds no images: name another with --image-column")
+        raise DataError(f"{name}: column {quoted(image_column)} holds no images: name another with --image-column")
     encoded = rows.cast_column(image_column, datasets.Image(decode=False)).select_columns([image_column])
+    holds = [
+        any(part is not None and part.as_py() is not None for part in parts)
+        for batch in encoded.with_format("arrow").iter(1000)
+        for parts in zip(*batch[image_column].combine_chunks().flatten(), strict=True)
+    ]
 
     def content(i: int) -> bytes:
         entry = encoded[i][image_column]
-        if entry is None:
-            raise CorruptImage("the row holds no image")
         return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
 
     found = [Picture(f"{name}, row {i + 1}", lambda i=i: content(i)) for i in range(len(rows))]  # type: ignore[misc]
-    return Table(name.where, found, _labels(rows, name, label_column))
+    source = Source(str(name), {label_column: _column(rows, name, label_column)}, _places(rows))
+    images = [picture if held else "" for picture, held in zip(found, holds, strict=True)]
+    return table_of(source, images_of(images), classes_of(source, label_column), empty, images)
+
+
+def _places(rows: Any) -> list[str]:
+    return [f"row {i + 1}" for i in range(len(rows))]
+
+
+def _column(rows: Any, name: HubName, column: str) -> Column:
+    """A column as it is stored, whatever the format that the data set was last given."""
+    feature = rows.features[column]
+    if type(feature).__name__ in ("Image", "Audio", "Video", "Pdf", "Nifti"):
+        raise DataError(f"{name}: column {quoted(column)} holds {type(feature).__name__.lower()}s: name another column")
+    stored = rows.select_columns([column]).with_format("arrow")[:]
+    return Column(stored[column].to_pylist(), getattr(feature, "names", None))
 
 
 def _rows(name: HubName, column: str, label_column: str) -> Any:
@@ -85,11 +108,12 @@ def _rows(name: HubName, column: str, label_column: str) -> Any:
     datasets.disable_progress_bars()
     try:
         if is_export(Path(name.where)):
-            found = datasets.load_from_disk(name.where)
+            is_file = Path(name.where).is_file()
+            found = datasets.Dataset.from_file(name.where) if is_file else datasets.load_from_disk(name.where)
         else:
             found = datasets.load_dataset(name.where, name.configuration)
     except Exception as error:  # the library raises many kinds; all mean that this name cannot be read
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = one_line(next(iter(str(error).strip().splitlines()), type(error).__name__), 150)
         raise DataError(
             f"no data {name.where!r} ({reason}): without a network, give a file, a folder of images with one "
             "sub-folder a class, or a folder written by datasets' save_to_disk"
@@ -100,23 +124,14 @@ def _rows(name: HubName, column: str, label_column: str) -> Any:
     if isinstance(found, datasets.DatasetDict):
         split = name.split or ("train" if "train" in found else next(iter(found)))
         if split not in found:
-            raise DataError(f"{name.where} has no split {split!r}, only {', '.join(found)}")
+            raise DataError(f"{name.where} has no split {split!r}, only {listed(found)}")
         found = found[split]
     elif name.split:
         raise DataError(f"{name.where} holds one split only: leave @{name.split} out")
     for needed in (column, label_column):
         if needed not in found.column_names:
             raise DataError(
-                f"{name.where} has no column {needed!r}, only {', '.join(found.column_names)}: name the columns with "
+                f"{name} has no column {quoted(needed)}, only {listed(found.column_names, 8)}: name the columns with "
                 "--text-column or --image-column, and --label-column"
             )
     return found
-
-
-def _labels(rows: Any, name: HubName, column: str) -> list[str]:
-    feature, values = rows.features[column], rows[column]
-    names = getattr(feature, "names", None)
-    for i, value in enumerate(values):
-        if value is None or (names is not None and not 0 <= value < len(names)):
-            raise DataError(f"{name.where}: row {i + 1} has no {column}")
-    return [str(value if names is None else names[value]).strip() for value in values]

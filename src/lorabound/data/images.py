@@ -1,11 +1,11 @@
-"""Labelled images: a folder a class, columns of a table, arrays. Nothing is decoded before it is needed."""
+"""Images and how they are decoded, from a column of a table or from arrays. Nothing is decoded before it is needed."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lorabound.data.table import Table, class_names, read_frame, text_column_of
+from lorabound.data.columns import Meaning, classes_of, paths_of
+from lorabound.data.files import read_file
+from lorabound.data.phrases import counted, one_line, quoted
+from lorabound.data.table import Empty, Table, table_of
 from lorabound.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 class CorruptImage(Exception):
@@ -66,29 +67,39 @@ class Picture:
             return image_module.fromarray(content).convert("RGB")  # type: ignore[no-any-return]
         try:
             with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 warnings.simplefilter("error", image_module.DecompressionBombWarning)
-                image = image_module.open(io.BytesIO(content))
-                if image.mode.startswith("I"):
-                    image = image_module.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-                return image.convert("RGB")  # type: ignore[no-any-return]
+                return _upright_rgb(image_module.open(io.BytesIO(content)))
         except (image_module.DecompressionBombWarning, image_module.DecompressionBombError):
             limit = image_module.MAX_IMAGE_PIXELS or 0
             raise CorruptImage(f"more than the {limit / 1e6:.0f} million pixels that are safe to decode") from None
-        except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow raises all of these on damaged files
-            reason = str(error).split(" <")[0].split(" (")[0]
-            raise CorruptImage("not an image" if "cannot identify" in reason else reason) from None
+        except CorruptImage:
+            raise
+        except Exception as error:  # Pillow raises nearly every kind on damaged files
+            reason = str(error).split(" <")[0].split(" (")[0] or type(error).__name__
+            raise CorruptImage("not an image" if "cannot identify" in reason else one_line(reason, 100)) from None
 
 
-def read_images(path: Path, image_column: str, label_column: str) -> Table:
-    """Images of a folder with one sub-folder a class, or of a table with a column of images.
-
-    A table is CSV, TSV, JSONL (paths, relative to its folder, which they may not leave) or Parquet (paths, or the
-    images themselves as bytes, as Hugging Face writes them).
+def _upright_rgb(image: Image) -> Image:
+    """Turned as its EXIF orientation says, like the datasets library does; 16-bit gray scaled to 8 bits; RGB.
 
     Raises:
-        DataError: nothing there, a folder without classes, a missing column, a path that leaves the folder.
+        CorruptImage: its numbers have no largest value by which to scale them: floats, 32-bit or signed integers.
     """
-    return _folder(path) if path.is_dir() else _table(path, image_column, label_column)
+    from PIL import ImageOps
+
+    form = image.format
+    image.load()
+    if image.getexif().get(0x0112) is not None:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and form in ("PNG", "PPM")):
+        image = _pillow().fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit or signed integers" if image.mode == "I" else "floating-point numbers"
+        raise CorruptImage(f"its pixels are {kind}, whose white is not known: save it with 8 or 16 bits")
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def from_arrays(name: str, pixels: NDArray[np.uint8], labels: list[str]) -> Table:
@@ -97,46 +108,60 @@ def from_arrays(name: str, pixels: NDArray[np.uint8], labels: list[str]) -> Tabl
     return Table(name, pictures, labels)
 
 
-def _folder(path: Path) -> Table:
-    classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    files = [
-        (file, entry.name)
-        for entry in classes
-        for file in sorted(entry.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith(".")
-    ]
-    if not files:
-        raise DataError(
-            f"{path} holds no images: expected a sub-folder for every class, named like it, with image files in it"
-        )
-    return Table(str(path), [Picture(str(file), file.read_bytes) for file, _ in files], [name for _, name in files])
+def images_of(images: Sequence[Picture | str]) -> Meaning:
+    """A column of images, "" where a row has none."""
+    return Meaning("image", ["image" if image else "" for image in images])
 
 
-def _table(path: Path, image_column: str, label_column: str) -> Table:
-    frame = read_frame(path, image_column, label_column, "--image-column")
-    labels = class_names(frame, path, label_column)
-    images = frame[image_column]
-    if isinstance(images.dtype, pl.Struct):  # as Hugging Face writes images: bytes, or the path of a file, or both
-        parts = frame.select(pl.col(image_column).struct.unnest())
+def read_image_table(path: Path, image_column: str, label_column: str, empty: Empty) -> Table:
+    """A table with a column of images, which are not decoded: CSV, TSV or JSON hold their paths, relative to the folder
+    of the table, which they may not leave; Parquet holds paths, or the images as bytes, as Hugging Face writes them.
+
+    Raises:
+        DataError: an unreadable table, a missing column, rows without image or label (unless ``empty`` says
+            otherwise), a path that leads to no file or leaves the folder.
+    """
+    source = read_file(path, image_column, label_column, "--image-column")
+    labels = classes_of(source, label_column)
+    stored = source.columns[image_column].values
+    if not isinstance(stored, pl.Series):
+        paths = paths_of(source, image_column)
+        return table_of(source, paths, labels, empty, _beside(path, paths, source.places))
+    if isinstance(stored.dtype, pl.Struct):  # as Hugging Face writes images: bytes, or the path of a file, or both
+        parts = stored.struct.unnest()
         if set(parts.columns) != {"bytes", "path"}:
-            raise DataError(f"{path}: column {image_column!r} holds records, expected images or their paths")
-        whole = parts["bytes"].null_count() < len(parts)
-        images = parts["bytes" if whole else "path"]
-    if images.dtype == pl.Binary:
-        if images.null_count():
-            raise DataError(f"{path}: {image_column} is empty in row {images.is_null().arg_true()[0] + 1}")
-        found = [Picture(f"{path}, row {i + 1}", lambda i=i: images[i]) for i in range(len(images))]  # type: ignore[misc]
-        return Table(str(path), found, labels)
-    home = path.resolve().parent
-    found = []
-    for text in text_column_of(images.to_frame(image_column), path, image_column):
-        file = (home / text).resolve()
-        if not file.is_relative_to(home):
-            raise DataError(f"{path}: {text} leaves the folder of the table: keep the images beside it or below it")
-        if not file.is_file():
-            raise DataError(f"{path}: no image {text}, sought in {home}")
-        found.append(Picture(str(file), file.read_bytes))
-    return Table(str(path), found, labels)
+            raise DataError(f"{path}: column {quoted(image_column)} holds records, expected images or their paths")
+        encoded, named = parts["bytes"], parts["path"].to_list()
+    else:
+        encoded, named = stored, [None] * len(stored)
+    whole = encoded.is_not_null().to_list()
+    outside = Meaning("image", ["" if here else name or "" for here, name in zip(whole, named, strict=True)])
+    files = _beside(path, outside, source.places)
+    images = [
+        Picture(f"{path}, row {i + 1}", lambda i=i: encoded[i]) if here else files[i]  # type: ignore[misc]
+        for i, here in enumerate(whole)
+    ]
+    found = images_of(images)
+    found.faults = outside.faults
+    return table_of(source, found, labels, empty, images)
+
+
+def _beside(table: Path, paths: Meaning, places: Sequence[str]) -> list[Picture | str]:
+    """Images by their paths, which start at the folder of the table; "" where there is no path. Paths that lead out of
+    the folder or to no file become faults of ``paths``."""
+    home = table.resolve().parent
+    files = [(home / path).resolve() if path else None for path in paths.values]
+    outside = [i for i, file in enumerate(files) if file and not file.is_relative_to(home)]
+    escaped = set(outside)
+    absent = [i for i, file in enumerate(files) if file and i not in escaped and not file.is_file()]
+    for rows, what in (
+        (outside, "leaves the folder of the table: keep the images beside it or below it"),
+        (absent, f"is no image, sought in {home}"),
+    ):
+        if rows:
+            others = f" ({counted(len(rows) - 1, 'more row')} like it)" if len(rows) > 1 else ""
+            paths.faults.append(f"{places[rows[0]]}: {quoted(paths.values[rows[0]], 80)}{others} {what}")
+    return [Picture(str(file), file.read_bytes) if file else "" for file in files]
 
 
 def _pillow() -> Any:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lorabound.data.phrases import quoted, rows_of
+from lorabound.data.phrases import counted, listed
 from lorabound.data.table import Table
 
 
@@ -16,7 +16,7 @@ def renamed(table: Table, names: Mapping[str, str]) -> Table:
         return table
     found = Counter(label for label in table.labels if label in names)
     notes = [
-        f"{table.name}: {rows_of(found[old])} of {old!r} renamed to {new!r}."
+        f"{table.name}: {counted(found[old], 'row')} of {old!r} renamed to {new!r}."
         if found[old]
         else f"{table.name}: no row is labelled {old!r}, so nothing was renamed to {new!r}."
         for old, new in names.items()
@@ -41,7 +41,7 @@ def _without(table: Table, rare: set[str], least: int) -> Table:
     if not gone:
         return table
     note = (
-        f"{table.name}: {rows_of(len(table) - len(kept))} of {quoted(gone)} left out: fewer than {least} rows per class "
-        "(--min-class-rows)."
+        f"{table.name}: {counted(len(table) - len(kept), 'row')} of {listed(map(repr, gone))} left out: fewer than "
+        f"{least} rows per class (--min-class-rows)."
     )
     return replace(table.rows(kept), notes=(*table.notes, note))

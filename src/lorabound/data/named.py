@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, read_pictures
-from lorabound.data.images import from_arrays, read_images
+from lorabound.data.images import from_arrays
 from lorabound.data.table import Table
 from lorabound.errors import DataError
 
@@ -32,12 +33,13 @@ _CLOTHES = (
 
 @dataclass(frozen=True)
 class NamedTask:
-    """A task with its prompt; ``test`` reads a test set of its own, where there is one."""
+    """A task with its prompt; ``test`` reads a test set of its own, where there is one; ``on_hub`` ones are downloaded."""
 
     prompt: str
     n_classes: int
     train: Callable[[], Table]
     test: Callable[[], Table] | None = None
+    on_hub: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class _OnHub:
     def read(self) -> Table:
         name = HubName.parse(self.where)
         assert name is not None
-        table = read_pictures(name, "image", self.label)
+        table = read_pictures(name, "image", self.label, "refuse")
         labels = [self.names.get(label) or _tidied(label) for label in table.labels]
         return replace(table, name=self.where, labels=labels)
 
@@ -103,7 +105,7 @@ def _textiles() -> Table:
     if spec is None or spec.origin is None:
         raise DataError("the task 'textiles' is not installed: run  pip install conformal-clip-data")
     folder = Path(spec.origin).parent / "data" / "textile_images" / "simulated"
-    return replace(read_images(folder, "", ""), name="textiles")
+    return replace(read_folder(folder), name="textiles")
 
 
 _EUROSAT = {
@@ -120,7 +122,7 @@ def _hub(
     """A task on the hub, its training split, and its test split where ``test`` names one."""
     train = _OnHub(f"{where}@train", label, names or {})
     return NamedTask(
-        prompt, n_classes, train.read, _OnHub(f"{where}@{test}", label, names or {}).read if test else None
+        prompt, n_classes, train.read, _OnHub(f"{where}@{test}", label, names or {}).read if test else None, True
     )
 
 

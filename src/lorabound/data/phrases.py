@@ -1,28 +1,47 @@
-"""How counts of rows, names of classes and places of rows are said in messages."""
+"""Phrases of the messages about data: they stay short, whatever a file holds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lorabound.data.table import Table
-
-_SHOWN = 3
+LONGEST = 400
 
 
-def places_of(table: Table, rows: Sequence[int]) -> str:
-    shown = [table.places[i] if table.places else f"row {i + 1}" for i in rows[:_SHOWN]]
-    return ", ".join(shown) + (", ..." if len(rows) > _SHOWN else "")
+def counted(n: int, one: str) -> str:
+    """ "1 row", "2 rows", "2 classes"."""
+    return f"{n:,} {one}{'' if n == 1 else 'es' if one.endswith('s') else 's'}"
 
 
-def quoted(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN + 1 else ""
-    return ", ".join(repr(shortened(name, 40)) for name in (listed[:_SHOWN] if more else listed)) + more
+def quoted(value: object, longest: int = 40) -> str:
+    """A value between quotes on one line, cut where it is long."""
+    written = repr(value)
+    return written if len(written) <= longest else f"{written[: longest - 3]}..."
 
 
-def rows_of(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
+def listed(values: Iterable[object], most: int = 6, longest: int = 30) -> str:
+    """ "a, b, c and 4 more"."""
+    texts = [str(value) for value in values]
+    shown = [text if len(text) <= longest else f"{text[: longest - 3]}..." for text in texts[:most]]
+    rest = len(texts) - len(shown)
+    return ", ".join(shown).replace("\n", " ") + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+def at(rows: Sequence[int], places: Sequence[str], most: int = 3) -> str:
+    """Where rows stand: "lines 3, 8, 12 and 4 more"; all places begin with the same word."""
+    named = [places[row] for row in rows[:most]]
+    words = {place.rpartition(" ")[0] for place in named}
+    if len(rows) == 1 or len(words) != 1:
+        shown = ", ".join(named)
+    else:
+        shown = f"{words.pop()}s {', '.join(place.rpartition(' ')[2] for place in named)}"
+    rest = len(rows) - len(named)
+    return shown + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def one_line(message: str, longest: int = LONGEST) -> str:
+    """The message on one line; its middle is left out where it is longer than ``longest`` characters."""
+    message = " ".join(message.split())
+    if len(message) <= longest:
+        return message
+    half = (longest - 5) // 2
+    return f"{message[:half]} ... {message[-half:]}"

@@ -7,7 +7,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from lorabound.data.phrases import rows_of
+from lorabound.data.phrases import counted
 
 # Two spellings are compared where the seldom one has at most this share of the rows of the other.
 _SELDOM = 0.1
@@ -25,7 +25,7 @@ def spellings(
         groups[_plain(label)].append(label)
     same = [group for group in groups.values() if len(group) > 1]
     for first, *others in same:
-        said = ", ".join(f"{label!r} ({rows_of(counts[label])})" for label in (first, *others))
+        said = ", ".join(f"{label!r} ({counted(counts[label], 'row')})" for label in (first, *others))
         if prompts and len(first) > 1:
             faults.append(f"{said} differ in case, spaces or hyphens only")
             flags.extend(f"--rename-label {shlex.quote(f'{other}={first}')}" for other in others)
@@ -40,13 +40,13 @@ def spellings(
         if meant is not None:
             rename = f"--rename-label {shlex.quote(f'{label}={firsts[meant]}')}"
             remarks.append(
-                f"{label!r} ({rows_of(counts[label])}) may be {firsts[meant]!r} ({rows_of(counts[firsts[meant]])}) "
-                f"spelled otherwise: if so, add  {rename}"
+                f"{label!r} ({counted(counts[label], 'row')}) may be {firsts[meant]!r} "
+                f"({counted(counts[firsts[meant]], 'row')}) spelled otherwise: if so, add  {rename}"
             )
 
 
 def _misspelt(word: str, others: Sequence[str]) -> str | None:
-    """The plural or singular of ``word`` among others, or the nearest spelling that is very near; numbers must agree."""
+    """The plural or singular of ``word`` among others, or a spelling that is very near; their digits must agree."""
     for other in others:
         if word in (f"{other}s", f"{other}es") or other in (f"{word}s", f"{word}es"):
             return other

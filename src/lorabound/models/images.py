@@ -22,7 +22,7 @@ from lorabound.errors import DataError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabound" / "images"
 # Bump when the same file may become other pixels.
-_VERSION = 1
+_VERSION = 2
 
 
 class CorruptImages(DataError):

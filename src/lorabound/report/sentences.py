@@ -63,6 +63,7 @@ def notes(summary: Summary) -> list[str]:
             "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
             f"{BITS} bits a parameter (Zhu et al. 2024, Lemma 4.5); * vacuous: 1 or more."
         )
+    lines.extend(summary.about.get("notes", []))
     kind = summary.about.get("takes", "texts").removesuffix("s")
     if summary.config.precision == "bfloat16":
         lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")

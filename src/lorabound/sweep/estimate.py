@@ -1,143 +1,192 @@
-"""What a sweep would take, before any of it is done: runs, memory, arithmetic, time.
+"""What a sweep would take, before any of it is done: runs, memory, arithmetic, and time on the machine at hand.
 
-Arithmetic is that of the frozen products from the first adapted layer of each tower up, 2 a weight and token forward
-and 2 backward. Time divides it by this machine's speed in products of the size the model has, and by the share of it
-that sweeps have reached in the benchmarks (docs/benchmarks.md); augmentation, decoding and downloads are not in it.
+Arithmetic is that of the frozen products from the first adapted layer of each tower up, 2 per weight and token forward
+and 2 backward, with the tokens the texts have. Time divides it by this machine's speed in products of the model's own
+shapes, all workers at once, and by the share of it that sweeps reach (docs/benchmarks.md); augmentation, decoding and
+downloads are not in it. No weight is loaded: shapes are read from the headers of the files of weights.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
-from lorabound.adapters import layer_index
-from lorabound.data import NAMED
-from lorabound.errors import InputError
-from lorabound.models import (
-    TEXT,
-    VISION,
-    Tower,
-    adapted_layers,
-    default_device,
-    locate_model,
-    model_outline,
-    reads,
-    resolve_precision,
-)
+from lorabound.adapters import layer_index, new_adapter
+from lorabound.data import NAMED, DataCheck
+from lorabound.models.classifier import Tower
+from lorabound.models.layers import TEXT, VISION, adapted_layers, target_names, weight_outline
+from lorabound.models.locate import Reads, locate_model, read_configuration, reads
+from lorabound.models.precision import default_device, resolve_precision
 from lorabound.notation import n_params
 from lorabound.sweep.config import SweepConfig
-from lorabound.sweep.grid import runs_of
-from lorabound.sweep.task import completed, read_tables
+from lorabound.sweep.grid import Run, runs_of
+from lorabound.sweep.material import Material, as_begun, read_material, runs_there
+from lorabound.sweep.speed import products_per_second
 
-# Useful arithmetic over the speed of large products: what the sweeps of docs/benchmarks.md reach.
+if TYPE_CHECKING:
+    from lorabound.sweep.task import Task
+
+# Useful arithmetic over the speed of bare products: what the sweeps of docs/benchmarks.md reach.
 _SHARE = 0.55
+# Of a text whose tokens cannot be counted here.
+_CHARACTERS_PER_TOKEN = 4.5
 _TOKENS_OF_A_PROMPT = 12
+_USUAL_TEST = 2000
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one sweep.
+    """What one sweep takes.
 
     Attributes:
         n_runs: trained runs, the zero-shot rows left out.
-        n_train: the training sizes.
+        n_there: those of them that the directory of the sweep holds already.
+        n_train: training sizes.
+        n_test: size of the test set.
         n_params: trainable parameters of the smallest and of the largest adapter.
-        weights_gib: of the frozen model.
-        stored_gib: of what is computed once an example, at most; beyond half of the memory it goes to disk.
-        tflop: useful arithmetic.
-        hours: at the speed of this machine.
-        precision: the number format of the frozen model here.
+        weights_gib: size of the frozen model.
+        stored_gib: size of what is computed once per example; beyond half of the memory it goes to disk.
+        tflop: useful arithmetic of the runs that are missing, in 10^12 operations.
+        seconds: their time on this machine.
+        precision: number format of the frozen model here.
+        check: what was seen in the data; None where they would have to be downloaded.
+        settled: one sentence on sizes that were worked out; "" where all were given.
     """
 
     n_runs: int
+    n_there: int
     n_train: list[int]
+    n_test: int
     n_params: tuple[int, int]
     weights_gib: float
     stored_gib: float
     tflop: float
-    hours: float
+    seconds: float
     precision: str
+    check: DataCheck | None
+    settled: str
 
 
-def estimate(config: SweepConfig) -> Estimate:
-    """Estimate a sweep from its configuration and the model's; no weight is loaded.
+@dataclass(frozen=True)
+class Shape:
+    """What decides the arithmetic of a run beside its sizes.
+
+    Attributes:
+        weights: entries of the linear layers that every example passes, from the first adapted one up.
+        prompt_weights: the same of the tower of class prompts, once per step; 0 without one.
+        tokens: tokens of an example on average.
+        n_classes: number of class prompts.
+        products: (d_out, d_in) of these linear layers.
+    """
+
+    weights: int
+    prompt_weights: int
+    tokens: float
+    n_classes: int
+    products: Sequence[tuple[int, int]]
+
+
+def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
+    """Estimate a sweep from its data and the shapes of its model; with ``out``, only what is missing there.
 
     Raises:
-        ModelError, DataError, InputError: no such model, layers or data.
+        ModelError, DataError, InputError: no such model or layers, or data that cannot be used.
+        StoreError: ``out`` holds another sweep.
     """
     takes = reads(config.model)
-    if config.head == "trained" and takes == "images":
-        raise InputError(
-            f"{config.model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers"
-        )
-    config = completed(config, takes)
-    module = model_outline(locate_model(config.model))
-    shape: Any = module.config
-    shapes = adapted_layers(module, takes, config.targets or [], config.layers, config.encoder)
     named = NAMED.get(config.data)
-    n_classes = named.n_classes if named else len(set(read_tables(config, takes)[0].labels))
-    sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train
-    runs = [run for run in runs_of(config.model_copy(update={"n_train": sizes})) if run.rank]
-    passes = sum(2 * config.epochs * run.n_train + run.n_train + config.n_test for run in runs)
-    steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
-    if takes == "images":
-        vision = shape.vision_config
-        n_tokens, width = (vision.image_size // vision.patch_size) ** 2 + 1, vision.hidden_size
-        weights = [_weights_above(module, tower, list(shapes)) for tower in (VISION, TEXT)]
-        flop = 2.0 * (passes * n_tokens * weights[0] + steps * n_classes * _TOKENS_OF_A_PROMPT * weights[1])
+    material = None if named and named.on_hub else read_material(as_begun(config, out))
+    if material is None:
+        assert named is not None
+        n_classes, n_test = named.n_classes, config.n_test or _USUAL_TEST
+        sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train or [500]
+        settled = config.model_copy(update={"n_train": sizes, "n_test": n_test})
     else:
-        n_tokens, width = config.max_length, int(shape.hidden_size)
-        flop = 2.0 * passes * n_tokens * _weights_above(module, ("",), list(shapes))
+        settled, n_classes = material.config, len(material.divided.classes)
+    there = runs_there(settled, out)
+    runs = [run for run in runs_of(settled) if run.rank]
+    missing = [run for run in runs if run not in there]
+    module, n_weights = weight_outline(locate_model(config.model))
+    targets = settled.targets or (["query", "key", "value"] if takes == "texts" else ["q_proj", "k_proj", "v_proj"])
+    shapes = adapted_layers(module, takes, target_names(takes, targets), settled.layers, settled.encoder)
+    new_adapter(
+        shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r
+    )  # refuses a rank too large
+    width, longest = _width_and_tokens(settled, takes)
+    tokens = longest if material is None or takes == "images" else _mean_tokens(material, longest)
+    shape = shape_of(module, takes, list(shapes), tokens, n_classes)
     device = default_device()
-    precision = resolve_precision(config.precision, device)
+    precision = resolve_precision(settled.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
     kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
-    stored = (max(sizes) + config.n_test) * n_tokens * width * kept * dtype.itemsize
-    head = n_classes * (width + 1) if config.head == "trained" else 0
+    stored = (max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
+    head = n_classes * (width + 1) if settled.head == "trained" else 0
     trained = [
         head + sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
-        for mode in config.modes
-        for rank in config.ranks
+        for mode in settled.modes
+        for rank in settled.ranks
     ]
+    flop = arithmetic(settled, shape, missing, settled.test_size)
     return Estimate(
-        len(runs), sizes, (min(trained), max(trained)),
-        sum(p.numel() for p in module.parameters()) * dtype.itemsize / GIB, stored / GIB, flop / 1e12,
-        flop / (_SHARE * _speed(width, device, dtype)) / 3600, precision,
+        len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, (min(trained), max(trained)),
+        n_weights * dtype.itemsize / GIB, stored / GIB, flop / 1e12,
+        flop / (_SHARE * products_per_second(shape.products, device, dtype, len(missing))), precision,
+        material.check if material else None, material.settled if material else "",
     )  # fmt: skip
 
 
-def print_estimates(estimates: dict[str, Estimate], console: Console) -> None:
-    """One line a sweep, and how the numbers are meant."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("data", no_wrap=True)
-    for title in ("runs", "N", "parameters", "stored GiB", "TFLOP", "hours"):
-        table.add_column(title, justify="right")
-    for name, e in estimates.items():
-        low, high = (f"{count / 1e6:.2f}" for count in e.n_params)
-        table.add_row(
-            name, f"{e.n_runs}", ",".join(map(str, e.n_train)), f"{low}-{high} M", f"{e.stored_gib:.2f}",
-            f"{e.tflop:,.1f}", f"{e.hours:,.2f}",
-        )  # fmt: skip
-    console.print(table)
-    one = next(iter(estimates.values()))
-    n_runs, hours = sum(e.n_runs for e in estimates.values()), sum(e.hours for e in estimates.values())
-    console.print(
-        f"{n_runs} runs beside the zero-shot rows, at most about {hours:,.1f} hours at the speed of this machine's "
-        f"{one.precision} products: every example is taken to be as long as it may be. The model: "
-        f"{one.weights_gib:.2f} GiB. Stored: what is computed once an example, on disk beyond half of the memory. "
-        "Whether the data are enough for N and n_test, and whether --out holds another sweep, is not checked.",
-        highlight=False, markup=False,
+def seconds_left(task: Task, missing: Sequence[Run]) -> float:
+    """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment."""
+    classifier, config = task.classifier, task.config
+    lengths = np.concatenate([task.pool.inputs.lengths, task.test_set.inputs.lengths])
+    shape = shape_of(classifier.module, task.takes, list(task.shapes), float(lengths.mean()), len(task.data.classes))
+    speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
+    trained = [run for run in missing if run.rank]
+    return arithmetic(config, shape, trained, len(task.test_set.labels)) / (_SHARE * speed)
+
+
+def shape_of(module: nn.Module, takes: Reads, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
+    """The shape of a run from the linear layers of a module, in full or in outline."""
+    examples, prompts = (VISION, TEXT) if takes == "images" else (("",), None)
+    above = _above(module, examples, adapted)
+    of_prompts = _above(module, prompts, adapted) if prompts else []
+    return Shape(
+        sum(math.prod(product) for product in above), sum(math.prod(product) for product in of_prompts), tokens,
+        n_classes, above or of_prompts,
     )  # fmt: skip
+
+
+def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: int) -> float:
+    """Operations of trained runs: a step costs two passes of its examples, measuring one of training and test set."""
+    passes = sum(2 * config.epochs * run.n_train + run.n_train + n_test for run in runs)
+    steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
+    prompts = steps * shape.n_classes * _TOKENS_OF_A_PROMPT * shape.prompt_weights
+    return 2.0 * (passes * shape.tokens * shape.weights + prompts)
+
+
+def _width_and_tokens(config: SweepConfig, takes: Reads) -> tuple[int, int]:
+    """Width of the tower of examples, and tokens of its longest example."""
+    record = read_configuration(config.model)
+    if takes == "texts":
+        width = record.get("hidden_size") or record.get("dim") or record.get("d_model") or 768
+        return int(width), config.max_length
+    vision = {"image_size": 224, "patch_size": 32, "hidden_size": 768} | (record.get("vision_config") or {})
+    return int(vision["hidden_size"]), (int(vision["image_size"]) // int(vision["patch_size"])) ** 2 + 1
+
+
+def _mean_tokens(material: Material, longest: int) -> float:
+    if material.lengths is not None:
+        return float(material.lengths.mean())
+    texts = material.table.examples
+    return float(np.mean([min(len(str(text)) / _CHARACTERS_PER_TOKEN + 2, longest) for text in texts]))
 
 
 def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:
@@ -146,27 +195,14 @@ def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]
     return [shape for name, shape in shapes.items() if (layer_index(name) or 0) == first]
 
 
-def _weights_above(module: nn.Module, tower: Tower, adapted: list[str]) -> int:
-    """Entries of the linear layers of a tower from its first adapted layer up; 0 without any."""
+def _above(module: nn.Module, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
+    """(d_out, d_in) of the linear layers of a tower from its first adapted layer up; none where nothing is adapted."""
     prefixes = tuple(f"{name}." if name else "" for name in tower)
     inside = [name for name in adapted if f"{name}.".startswith(prefixes)]
     first = min((layer_index(name) or 0 for name in inside), default=math.inf)
-    return sum(
-        part.weight.numel()
+    return [
+        (part.out_features, part.in_features)
         for name, part in module.named_modules()
         if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes) and inside
         and ((index := layer_index(name)) is None or index >= first)
-    )  # fmt: skip
-
-
-@functools.cache
-def _speed(width: int, device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a product of 2,048 rows with a weight of the model's width."""
-    rows = torch.ones(2048, width, dtype=dtype, device=device)
-    weight = torch.ones(width, 4 * width, dtype=dtype, device=device)
-    best = math.inf
-    for _ in range(8):
-        begun = time.perf_counter()
-        float((rows @ weight)[0, 0])  # reading an entry waits for the device
-        best = min(best, time.perf_counter() - begun)
-    return 2 * rows.shape[0] * weight.numel() / best
+    ]  # fmt: skip

@@ -33,8 +33,10 @@ from lorabound.engine import (
 from lorabound.errors import AdapterError, ModelError, StoreError
 from lorabound.models import Classifier
 from lorabound.sweep.config import AXES, SweepConfig
+from lorabound.sweep.estimate import seconds_left
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
-from lorabound.sweep.store import Row, Store, only_writer
+from lorabound.sweep.material import Material, as_begun, read_material
+from lorabound.sweep.store import Row, Store, only_writer, refuse_other_settings
 from lorabound.sweep.task import Task, load_task
 
 ADAPTERS = "adapters"
@@ -43,30 +45,47 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Progress:
-    """What a sweep tells its observer: work in example passes, runs written, and what goes on now."""
+    """What a sweep tells its observer.
+
+    Attributes:
+        work_done, work_total: work in example passes.
+        runs_done, runs_total: runs that are written, and runs of the grid.
+        now: what goes on now.
+        seconds: expected time of all that was missing at the start; None before it is known.
+    """
 
     work_done: float
     work_total: float
     runs_done: int
     runs_total: int
     now: str
+    seconds: float | None = None
 
 
 # Called from the threads of the workers too.
 Observer = Callable[[Progress], None]
 
 
-def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _: None) -> Store:
+def run_sweep(
+    config: SweepConfig, out: str | Path, observe: Observer = lambda _: None, material: Material | None = None
+) -> Store:
     """Train and measure every run of the grid that ``out`` does not hold yet.
 
-    Runs are written one stack at a time in one transaction, after their adapters are in place.
+    ``material`` is what :func:`read_material` made of ``config`` and :func:`as_begun`, where that has been done. Runs are written one stack at a time in one transaction, after their adapters are in place.
 
     Raises:
         DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; no run is written.
         StoreError: ``out`` was made by another configuration, or cannot be written.
     """
     keep_freed_memory()
-    task = load_task(config, observe=lambda now: observe(Progress(0, 1, 0, 1, now)))
+
+    def tell(now: str) -> None:
+        observe(Progress(0, 1, 0, 1, now))
+
+    if material is None:
+        tell("reading the data")
+        material = read_material(as_begun(config, out))
+    task = load_task(config, observe=tell, material=material)
     config = task.config
     task.new_adapter(max(config.ranks), "train_both", 0)  # refuses a rank too large
 
@@ -101,10 +120,11 @@ class _Sweep:
         work, n_done = 0.0, len(runs) - len(missing)
 
         def report(part: float, now: str) -> None:
-            observe(Progress(work + part, total, n_done, len(runs), now))
+            observe(Progress(work + part, total, n_done, len(runs), now, expected))
 
         if not missing:
             return
+        expected = seconds_left(self.task, list(missing))
         report(0.0, "storing what the frozen layers compute")
         with ExitStack() as models:
             workers = self._workers(len(runs))
@@ -250,6 +270,8 @@ def _about(task: Task) -> dict[str, Any]:
         "n_skipped": task.n_skipped,
         "own_test_set": task.own_test_set,
         "n_cut": task.test_set.inputs.n_cut,
+        "class_counts": dict(task.check.counts),
+        "notes": list(task.check.remarks),
     }
 
 
@@ -261,12 +283,7 @@ def _extend(store: Store, config: SweepConfig, about: dict[str, Any]) -> None:
     """
     stored = store.about
     before = store.config
-    for name, value in before.settings.items():
-        if config.settings[name] != value:
-            raise StoreError(
-                f"{store.folder} was made with {name} = {value!r}, now it is {config.settings[name]!r}: "
-                "choose another --out, or the old value to go on"
-            )
+    refuse_other_settings(store, config)
     for name, what in {
         "data_sha256": f"other data than {config.data} now holds",
         "model_sha256": f"other weights than {config.model} now has",

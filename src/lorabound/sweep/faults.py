@@ -21,7 +21,8 @@ OTHER_NAMES = {
     "dataset": "data", "dataset_name": "data", "train_file": "data", "train_data": "data", "file": "data",
     "input": "data", "test_file": "test_data", "test": "test_data", "validation_file": "test_data",
     "text": "text_column", "text_field": "text_column", "text_column_name": "text_column", "label": "label_column",
-    "target_column": "label_column", "label_column_name": "label_column", "labels": "label_column", "template": "prompt",
+    "target_column": "label_column", "label_column_name": "label_column", "labels": "label_column",
+    "template": "prompt",
     "output": "out", "output_dir": "out", "out_dir": "out", "o": "out", "shot": "shots", "n_shots": "shots",
     "max_memory": "memory", "rename_label": "rename_labels", "skip_empty": "drop_empty", "min_rows": "min_class_rows",
 }  # fmt: skip

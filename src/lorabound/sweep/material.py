@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lorabound.data import (
     NAMED,
     DataCheck,
+    Empty,
     Picture,
     Split,
     Table,
@@ -29,7 +30,8 @@ from lorabound.data import (
 from lorabound.errors import DataError, InputError
 from lorabound.models.locate import Reads, find_tokenizer, read_configuration, reads
 from lorabound.sweep.config import SweepConfig
-from lorabound.sweep.store import FILE, Store
+from lorabound.sweep.grid import Run, runs_of
+from lorabound.sweep.store import FILE, Store, refuse_other_settings
 
 # Texts whose tokens are counted, evenly spaced in the data.
 _COUNTED = 2000
@@ -105,19 +107,42 @@ def divide_again(material: Material, without: frozenset[str], n_pool: int | None
     return replace(material, config=sized, table=table, test_table=test, divided=divided)
 
 
-def as_begun(config: SweepConfig, out: str | Path) -> SweepConfig:
+def as_begun(config: SweepConfig, out: str | Path | None) -> SweepConfig:
     """A sweep that goes on keeps the test size it began with, where none is given now.
 
     Raises:
         StoreError: ``out`` holds a store that cannot be read.
     """
-    if config.n_test is not None or not (Path(out) / FILE).is_file() or not (Path(out) / FILE).stat().st_size:
+    if config.n_test is not None or (store := _store_at(out)) is None:
         return config
-    store = Store.open(out)
     try:
         return config.model_copy(update={"n_test": store.config.n_test})
     finally:
         store.close()
+
+
+def runs_there(config: SweepConfig, out: str | Path | None) -> set[Run]:
+    """Runs of settled ``config`` that ``out`` holds already. Data, weights and engine are compared when the sweep starts.
+
+    Raises:
+        StoreError: ``out`` was made with other settings, or cannot be read.
+    """
+    if (store := _store_at(out)) is None:
+        return set()
+    try:
+        # Known when the model is loaded only, where they are not given.
+        unknown = {name for name in ("prompt", "targets", "logit_scale") if getattr(config, name) is None}
+        unknown |= {"targets"} | ({"precision"} if config.precision == "auto" else set())
+        refuse_other_settings(store, config, unknown)
+        have = {(row.rank, row.mode, row.n_train, row.seed) for row in store.rows()}
+    finally:
+        store.close()
+    return {run for run in runs_of(config) if (run.rank, run.mode, run.n_train, run.seed) in have}
+
+
+def _store_at(out: str | Path | None) -> Store | None:
+    path = Path(out) / FILE if out is not None else None
+    return Store.open(path.parent) if path and path.is_file() and path.stat().st_size else None
 
 
 def read_tables(config: SweepConfig, takes: Reads) -> tuple[Table, Table | None]:
@@ -128,7 +153,7 @@ def read_tables(config: SweepConfig, takes: Reads) -> tuple[Table, Table | None]
     Raises:
         DataError: one or both cannot be read.
     """
-    empty = "drop" if config.drop_empty else "keep"
+    empty: Empty = "drop" if config.drop_empty else "keep"
     column = config.text_column if takes == "texts" else config.image_column
     load = load_table if takes == "texts" else load_images
     named = NAMED.get(config.data) if takes == "images" else None

@@ -1,0 +1,249 @@
+"""What a column of labels or of texts means: one rule, whatever file it comes from.
+
+Every value is spelled first as a CSV file would spell it; the rule reads the spellings only. So a file gives the same
+classes, or the same refusal, as CSV, JSON lines, Parquet and a data set on disk.
+
+Missing are: nothing, NaN, white space, and for labels also
+
+- ``-1`` where the file records class names, as the datasets library marks unlabelled rows;
+- ``-1`` or ``-100`` where it is the only negative number beside 0, 1, ..., or the only number beside words;
+- the words that programs write for a missing value (:data:`NULL_WORDS`), unless the file records class names.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from lorabound.data.phrases import at, counted, listed, quoted
+
+NULL_WORDS = frozenset(
+    ("nan", "NaN", "NAN", "<NA>", "null", "NULL", "Null", "None", "NaT", "NA", "N/A", "n/a", "#N/A", "\\N")
+)
+# Classes in some data, marks for a missing value in other.
+_DOUBTFUL = frozenset(
+    ("none", "?", "-", "--", ".", "unlabeled", "unlabelled", "missing", "undefined", "blank", "empty")
+)
+_UNLABELLED = ("-1", "-100")
+_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+_WHOLE = re.compile(r"-?\d+(\.0*)?")
+_BLANK = "\u200b\u200c\u200d\u2060\ufeff"  # white space that str.strip does not know
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as its file holds it.
+
+    Attributes:
+        values: one Python value per row; images in Parquet stay a series of bytes or of records.
+        class_names: names of the numbers 0, 1, ..., where the datasets library recorded them.
+    """
+
+    values: Sequence[Any] | pl.Series
+    class_names: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Columns as a file holds them.
+
+    Attributes:
+        name: name or path of the data.
+        columns: columns by their names.
+        places: where each row stands: "line 12", "row 7".
+        notes: sentences on how the file was read.
+    """
+
+    name: str
+    columns: dict[str, Column]
+    places: Sequence[str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Meaning:
+    """What a column means.
+
+    Attributes:
+        what: "text", "label" or "image".
+        values: one per row, "" where it is missing.
+        marks: what stands in a row that is read as missing though it holds something ("-1", "NaN"), by row.
+        faults: why the column cannot be used.
+        notes: how it was read, where that is not plain.
+    """
+
+    what: str
+    values: list[str]
+    marks: dict[int, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> list[int]:
+        """Rows without a value, counted from 0."""
+        return [row for row, value in enumerate(self.values) if not value]
+
+
+def spelled(value: Any) -> str | None:
+    """A value as CSV spells it, "" where it is missing; None for lists, records and bytes, which are not one value."""
+    if isinstance(value, str):
+        return value.strip().strip(_BLANK).strip()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | dict | bytes):
+        return None
+    return str(value).strip()
+
+
+def texts_of(source: Source, name: str) -> Meaning:
+    """A column of texts. Numbers among texts are texts; a column of nothing but numbers is none."""
+    meaning = _read(source, name, "text")
+    present = {value for value in meaning.values if value}
+    for kind, is_one in (("numbers", _NUMBER.fullmatch), ("true or false", _is_boolean)):
+        if present and all(map(is_one, present)):
+            meaning.faults.append(
+                f"column {quoted(name)} holds {kind}, not texts: name the column of texts with --text-column"
+            )
+    empty_words = Counter(value for value in meaning.values if value in NULL_WORDS)
+    if empty_words:
+        meaning.notes.append(
+            f"{counted(empty_words.total(), 'text')} say nothing but {listed(map(quoted, empty_words))} and are read "
+            "as texts."
+        )
+    return meaning
+
+
+def paths_of(source: Source, name: str) -> Meaning:
+    """A column of paths of images."""
+    return _read(source, name, "image")
+
+
+def classes_of(source: Source, name: str) -> Meaning:
+    """A column of labels as class names: see the top of this file. Booleans become true and false; whole numbers
+    become 0, 1, ..., also where they are written 1.0; other numbers are refused."""
+    column = source.columns[name]
+    if column.class_names:
+        numbers = [_whole(value) for value in column.values]
+        if all(
+            number is not None or spelled(value) == "" for number, value in zip(numbers, column.values, strict=True)
+        ):
+            return _by_number(numbers, column.class_names, source.places)
+    meaning = _read(source, name, "label")
+    if meaning.faults:
+        return meaning
+    pairs = zip(column.values, meaning.values, strict=True)
+    padded = sum(isinstance(raw, str) and bool(value) and raw != value for raw, value in pairs)
+    if padded:
+        meaning.notes.append(f"white space around {counted(padded, 'label')} was taken off.")
+    named = set(column.class_names or ())
+    _miss(meaning, {value for value in meaning.values if value in NULL_WORDS and value not in named})
+    present = {value for value in meaning.values if value}
+    if present and all(map(_is_boolean, present)):
+        _rewrite(meaning, str.lower, "true and false in another spelling")
+    elif present and all(map(_NUMBER.fullmatch, present)):
+        _as_numbers(meaning, name, source.places, present)
+    else:
+        alone = {value for value in present if _NUMBER.fullmatch(value)}
+        if len(alone) == 1 and alone <= set(_UNLABELLED):
+            _miss(meaning, alone)
+        doubtful = Counter(value for value in meaning.values if value.casefold() in _DOUBTFUL and value not in named)
+        if doubtful:
+            meaning.notes.append(
+                f"{counted(doubtful.total(), 'row')} have the label {listed(map(quoted, doubtful))}, which is read as "
+                "a class: leave them out if they have no label."
+            )
+    return meaning
+
+
+def _read(source: Source, name: str, what: str) -> Meaning:
+    values = [spelled(value) for value in source.columns[name].values]
+    meaning = Meaning(what, [value or "" for value in values])
+    nested = [row for row, value in enumerate(values) if value is None]
+    if nested:
+        first = source.columns[name].values[nested[0]]
+        kind = "lists" if isinstance(first, list) else "records" if isinstance(first, dict) else "bytes"
+        held = "" if kind == "bytes" else f": {quoted(first)}"
+        meaning.faults.append(
+            f"column {quoted(name)} holds {kind} in {counted(len(nested), 'row')} ({source.places[nested[0]]}{held}), "
+            f"it must hold one {what} per row"
+        )
+    return meaning
+
+
+def _by_number(numbers: list[int | None], names: list[str], places: Sequence[str]) -> Meaning:
+    meaning = Meaning("label", ["" if n is None or not 0 <= n < len(names) else names[n].strip() for n in numbers])
+    meaning.marks.update({row: "-1" for row, number in enumerate(numbers) if number == -1})
+    wrong = [row for row, number in enumerate(numbers) if number is not None and not -1 <= number < len(names)]
+    if wrong:
+        meaning.faults.append(
+            f"{counted(len(wrong), 'label')} have no name ({places[wrong[0]]}: {numbers[wrong[0]]}): the file records "
+            f"the names of 0 to {len(names) - 1}"
+        )
+    meaning.notes.append(
+        "the labels are numbers and are read as the class names that the data set records: "
+        f"{listed((f'{i} = {name}' for i, name in enumerate(names)), 3)}."
+    )
+    return meaning
+
+
+def _as_numbers(meaning: Meaning, name: str, places: Sequence[str], present: set[str]) -> None:
+    broken = {value for value in present if not _WHOLE.fullmatch(value) and not value.lstrip("+").isdigit()}
+    if broken:
+        first = next(row for row, value in enumerate(meaning.values) if value in broken)
+        meaning.faults.append(
+            f"column {quoted(name)} looks like a number to predict, not a class ({places[first]}: "
+            f"{quoted(meaning.values[first])}): name the column of labels with --label-column, or write words for the "
+            "classes"
+        )
+        return
+    _rewrite(meaning, lambda value: value.split(".")[0], "whole numbers with a decimal point")
+    present = {value for value in meaning.values if value}
+    negative = {value for value in present if value.startswith("-")}
+    if len(negative) == 1 and negative <= set(_UNLABELLED) and "0" in present:
+        _miss(meaning, negative)
+
+
+def _rewrite(meaning: Meaning, rule: Any, what: str) -> None:
+    changed = Counter(value for value in meaning.values if value and rule(value) != value)
+    if changed:
+        first = next(iter(changed))
+        meaning.notes.append(
+            f"{counted(changed.total(), 'label')} are {what}: {quoted(first)} is read as {quoted(rule(first))}."
+        )
+        meaning.values = [rule(value) for value in meaning.values]
+
+
+def _miss(meaning: Meaning, marks: set[str]) -> None:
+    for row, value in enumerate(meaning.values):
+        if value in marks:
+            meaning.marks[row], meaning.values[row] = value, ""
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value % 1:
+        return None
+    return int(value)
+
+
+def _is_boolean(value: str) -> bool:
+    return value.lower() in ("true", "false")
+
+
+def missing_phrase(meaning: Meaning, places: Sequence[str]) -> str:
+    """ "3 rows have no label (lines 2, 5, 9; '-1' in 2 of them)", "" where none is missing."""
+    rows = meaning.missing
+    if not rows:
+        return ""
+    marks = Counter(meaning.marks.values())
+    held = "".join(f"; {quoted(mark)} in {n:,} of them" for mark, n in marks.most_common(3))
+    every = "every row has" if len(rows) == len(meaning.values) else f"{counted(len(rows), 'row')} have"
+    every = every.replace("1 row have", "1 row has") if len(rows) == 1 else every
+    return f"{every} no {meaning.what} ({at(rows, places)}{held})"

@@ -1,0 +1,201 @@
+"""Tables as text: columns separated by commas, semicolons, tabs or bars, with or without quotes.
+
+Python's csv module reads a record. What it cannot know is decided here: which character separates columns, and whether
+a quote that opens in one line and closes in a later one holds a text of several lines, or is an inch mark, or stands in
+a file whose quotes mean nothing. It means nothing where each of those lines is a whole row by itself.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lorabound.data.columns import Column, Source
+from lorabound.data.phrases import counted, listed, quoted
+from lorabound.errors import DataError
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) -> Source:
+    """Two columns of a table; empty ones where the header lacks them (the caller says so).
+
+    Args:
+        text: the content, whose lines end in a line feed.
+        usual: the delimiter that the file's ending stands for.
+        wanted: names of the columns of examples and of labels.
+    Raises:
+        DataError: no row, two columns of one name, lines with too many or too few columns.
+    """
+    lines = text.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        raise DataError(f"{name} is empty")
+    declared = lines[first].strip()
+    if declared.lower().startswith("sep=") and len(declared) == 5:  # Excel's own first line
+        usual, first = declared[4], first + 1
+    delimiter = _delimiter(lines[first] if first < len(lines) else "", usual, wanted)
+    header = [cell.strip() for cell in _cells(lines[first], delimiter)]
+    for column in wanted:
+        if header.count(column) > 1:
+            raise DataError(f"{name}: {header.count(column)} columns are called {quoted(column)}: rename all but one")
+        if column not in header:
+            return Source(
+                name, {cell: Column(()) for cell in header}, (), _first_line_is_data(lines[first:], delimiter)
+            )
+    notes = []
+    if delimiter != usual:
+        notes.append(f"the columns are separated by {_DELIMITERS.get(delimiter, quoted(delimiter))}.")
+    found = _Reading(lines, delimiter, len(header), header.index(wanted[0]), header.index(wanted[1]))
+    found.read(first + 1)
+    if found.faults:
+        raise DataError(f"{name}: {found.fault()}")
+    if not found.rows:
+        raise DataError(f"{name} has a header but no rows")
+    columns = {column: Column([row[header.index(column)] for row in found.rows]) for column in wanted}
+    return Source(name, columns, [f"line {at + 1}" for at in found.starts], (*notes, *found.notes()))
+
+
+def _delimiter(header: str, usual: str, wanted: tuple[str, str]) -> str:
+    """The one by which the header holds the wanted columns; otherwise the one that makes most columns."""
+    candidates = [usual, *(mark for mark in _DELIMITERS if mark != usual)]
+    cells = {mark: [cell.strip() for cell in _cells(header, mark)] for mark in candidates}
+    return max(candidates, key=lambda mark: (sum(column in cells[mark] for column in wanted), len(cells[mark])))
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The columns of one line; quotes that do not pair up are read as they stand."""
+    try:
+        with _long_fields():
+            records = list(csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return line.split(delimiter)
+    return records[0] if records else []
+
+
+def _first_line_is_data(lines: list[str], delimiter: str) -> tuple[str, ...]:
+    """A hint where a value of the first line stands again below it, as no name of a column does."""
+    head, *rows = [_cells(line, delimiter) for line in lines[:200] if line.strip()]
+    again = [cell for i, cell in enumerate(head) if cell and any(i < len(row) and row[i] == cell for row in rows)]
+    return ("its first line looks like data: put a line with the names of the columns above it",) if again else ()
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """The csv module refuses fields of more than 131,072 characters unless told otherwise."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@dataclass
+class _Reading:
+    lines: list[str]
+    delimiter: str
+    width: int
+    example_at: int
+    label_at: int
+    rows: list[list[str]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # the line where each row begins, from 0
+    long: list[tuple[int, int]] = field(default_factory=list)  # first and last line of rows over several lines
+    plain: list[int] = field(default_factory=list)  # lines whose quotes are read as they stand
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    _labels: set[str] | None = None
+
+    def read(self, begin: int) -> None:
+        self._begin = begin
+        with _long_fields():
+            while begin < len(self.lines):
+                begin = self._read_until_a_quote_is_odd(begin)
+
+    def _read_until_a_quote_is_odd(self, begin: int) -> int:
+        """Read on from a line; returns the line to go on with."""
+        records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True)
+        at = begin
+        try:
+            for cells in records:
+                end = begin + records.line_num
+                if end - at > 1:
+                    if self._each_line_is_a_row(at, end):
+                        break
+                    if len(cells) == self.width:
+                        self.long.append((at, end - 1))
+                self._add(at, cells, end - at)
+                at = end
+            else:
+                return len(self.lines)
+        except csv.Error:
+            pass
+        cells = self.lines[at].split(self.delimiter)
+        if len(cells) == self.width:
+            self.plain.append(at)
+            self._add(at, cells)
+        else:
+            self.faults.append((at, "has quotes that do not pair up"))
+        return at + 1
+
+    def _feed(self, begin: int) -> Iterator[str]:
+        for at in range(begin, len(self.lines)):
+            yield self.lines[at] + "\n"
+
+    def _add(self, at: int, cells: list[str], n_lines: int = 1) -> None:
+        if not any(cell.strip() for cell in cells) and len(cells) < 2:
+            return  # a blank line
+        if len(cells) <= max(self.example_at, self.label_at) or any(cell.strip() for cell in cells[self.width :]):
+            columns = f"{counted(len(cells), 'column')} instead of {self.width}"
+            until = f" (up to line {at + n_lines}, where its quote closes)" if n_lines > 1 else ""
+            self.faults.append((at, f"has {columns}{until}"))
+            return
+        self.rows.append(cells)
+        self.starts.append(at)
+
+    def _each_line_is_a_row(self, begin: int, end: int) -> bool:
+        """Whether lines that one pair of quotes joins are rows: each has all columns and, unless tabs separate them
+        (few programs quote those), a label that stands in rows of one line too."""
+        rows = [
+            self.lines[begin].split(self.delimiter),
+            *(_cells(line, self.delimiter) for line in self.lines[begin + 1 : end]),
+        ]
+        if any(len(row) != self.width for row in rows):
+            return False
+        return self.delimiter == "\t" or all(row[self.label_at].strip(' "') in self._known_labels() for row in rows)
+
+    def _known_labels(self) -> set[str]:
+        if self._labels is None:
+            records = csv.reader(self._feed(self._begin), delimiter=self.delimiter)
+            self._labels, before = set(), 0
+            for cells in records:
+                if records.line_num - before == 1 and len(cells) == self.width:
+                    self._labels.add(cells[self.label_at].strip())
+                before = records.line_num
+        return self._labels
+
+    def notes(self) -> list[str]:
+        """How quotes were read, where that changes the number of rows."""
+        made = []
+        if self.plain:
+            lines = "line" if len(self.plain) == 1 else "lines"
+            where = f"{lines} {listed((at + 1 for at in self.plain), 3)}"
+            made.append(f"quotes that do not pair up within {where} are read as they stand.")
+        if self.long:
+            n_lines = sum(last - first + 1 for first, last in self.long)
+            first, last = self.long[0]
+            made.append(
+                f"{counted(len(self.rows), 'row')}, fewer than lines: {counted(len(self.long), 'text')} between quotes "
+                f"go over {n_lines:,} lines (the first over lines {first + 1} to {last + 1})."
+            )
+        return made
+
+    def fault(self) -> str:
+        """All faults in one sentence."""
+        first, reason = self.faults[0]
+        others = len(self.faults) - 1
+        more = f" ({counted(others, 'more line')} like it)" if others else ""
+        return (
+            f"line {first + 1} {reason}{more}: put double quotes around a text that holds {quoted(self.delimiter)} or "
+            'a line break, and write a quote inside it twice ("")'
+        )

@@ -1,0 +1,149 @@
+"""Labelled texts in one file: CSV, TSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lorabound.data.columns import Column, Source, classes_of, texts_of
+from lorabound.data.delimited import read_delimited
+from lorabound.data.json_rows import read_json
+from lorabound.data.phrases import counted, listed, one_line, quoted
+from lorabound.data.table import Empty, Table, table_of
+from lorabound.errors import DataError
+
+_DELIMITED = {".csv": ",", ".tsv": "\t"}
+_JSON = (".jsonl", ".ndjson", ".json")
+FORMATS = (*_DELIMITED, *_JSON, ".parquet")
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+_NO_TEXT = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "compressed", b"PAR1": "Parquet"}
+
+
+def read_table(
+    path: str | Path, text_column: str = "text", label_column: str = "label", empty: Empty = "refuse"
+) -> Table:
+    """Read a file with a column of texts and a column of labels.
+
+    Raises:
+        DataError: no such file, an unknown format, an unreadable or empty file, a missing column, or rows without text
+            or label (unless ``empty`` says otherwise); the message names the line or row.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file in it")
+    source = read_file(path, text_column, label_column, "--text-column")
+    return table_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
+
+
+def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
+    """Both columns of a file with at least one row; ``flag`` names the first one.
+
+    Raises:
+        DataError: as :func:`read_table`, except for what columns hold.
+    """
+    if not path.is_file():
+        raise DataError(f"no data file {path}")
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}")
+    if column == label_column:
+        raise DataError(f"column {quoted(column)} is to hold examples and labels: {flag} or --label-column is wrong")
+    wanted = column, label_column
+    if ending == ".parquet":
+        source = _parquet(path, wanted)
+    else:
+        text, notes = _decoded(path)
+        if ending in _DELIMITED:
+            source = read_delimited(str(path), text, _DELIMITED[ending], wanted)
+        else:
+            source = read_json(str(path), text, wanted)
+        if source.places:
+            source = Source(source.name, source.columns, source.places, (*notes, *source.notes))
+    for name in wanted:
+        if name not in source.columns:
+            raise DataError(_no_column(source, name, column, flag))
+    if not source.places:
+        raise DataError(f"{path} has a header but no rows")
+    return source
+
+
+def _no_column(source: Source, name: str, column: str, flag: str) -> str:
+    other = {"--text-column": "image", "--image-column": "text"}[flag]
+    hint = f"; {other}s need another --model" if name == column and other in source.columns else ""
+    return one_line(
+        f"{source.name} has no column {quoted(name)}, only {listed(source.columns, 8)}: "
+        + (source.notes[0] if source.notes else f"name the columns with {flag} and --label-column{hint}")
+    )
+
+
+def _decoded(path: Path) -> tuple[str, list[str]]:
+    """The text of a file, whose lines end in a line feed.
+
+    Raises:
+        DataError: it cannot be read, or is no text in UTF-8 or, with a byte order mark, UTF-16 or UTF-32.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    for mark, what in _NO_TEXT.items():
+        if content.startswith(mark):
+            raise DataError(f"{path} is {what}, not text: write it as CSV in UTF-8, or name it by its right ending")
+    mark, encoding = next(((m, e) for m, e in _MARKS.items() if content.startswith(m)), (b"", "utf-8"))
+    notes = [] if encoding == "utf-8" else [f"the file is encoded in {encoding.upper()}."]
+    try:
+        text = content[len(mark) :].decode("utf-8") if encoding == "utf-8" else content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path} cannot be read: line {line} is not {encoding.upper()}; convert it (iconv -f WINDOWS-1252 -t UTF-8 "
+            f"{path.name} > new{path.suffix}, if it was written on Windows)"
+        ) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataError(
+            f"{path} cannot be read: line {line} holds zero bytes; if it is UTF-16, convert it (iconv -f UTF-16LE -t "
+            f"UTF-8 {path.name} > new{path.suffix})"
+        )
+    text = re.sub(r"\r+\n", "\n", text)
+    stray = text.count("\r")
+    if stray and "\n" in text:
+        notes.append(f"{counted(stray, 'carriage return')} within lines are read as spaces.")
+        text = text.replace("\r", " ")
+    return text.replace("\r", "\n"), notes
+
+
+def _parquet(path: Path, wanted: tuple[str, str]) -> Source:
+    try:
+        names = list(pl.read_parquet_schema(path))
+        if any(name not in names for name in wanted):
+            return Source(str(path), {name: Column(()) for name in names}, ())
+        frame = pl.read_parquet(path, columns=list(wanted))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(one_line(f"{path} cannot be read as Parquet: {reason}", 300)) from None
+    columns = {name: Column(_values(frame[name]), _recorded_names(path, name)) for name in wanted}
+    return Source(str(path), columns, [f"row {i + 1}" for i in range(len(frame))])
+
+
+def _values(series: pl.Series) -> Any:
+    """Python values; images, which are bytes or records of bytes, stay where they are."""
+    return series if isinstance(series.dtype, pl.Binary | pl.Struct) else series.to_list()
+
+
+def _recorded_names(path: Path, column: str) -> list[str] | None:
+    """Class names as the datasets library writes them into Parquet."""
+    try:
+        record: Any = json.loads(pl.read_parquet_metadata(path).get("huggingface", "null"))
+        names = record["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None

@@ -1,0 +1,110 @@
+"""Tables as JSON: one record per line, or one list of records."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lorabound.data.columns import Column, Source
+from lorabound.data.phrases import counted, quoted
+from lorabound.errors import DataError
+
+
+class _Record(dict[str, Any]):
+    """A JSON object that remembers which names it holds twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.doubled = {name for name in names if names.count(name) > 1} if len(self) < len(names) else set()
+
+
+def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
+    """Two columns of JSON records; a record that lacks a column has no value there. Types are read row by row.
+
+    Args:
+        text: the content, whose lines end in a line feed.
+        wanted: names of the columns of examples and of labels.
+    Raises:
+        DataError: no record, or lines that are none (with the first line and what to do).
+    """
+    if text.lstrip().startswith("["):
+        records, places = _from_list(name, text)
+        notes: tuple[str, ...] = ("the file is one JSON list, which is read record by record.",)
+    else:
+        records, places = _from_lines(name, text)
+        notes = ()
+    if not records:
+        raise DataError(f"{name} is empty")
+    found = dict.fromkeys(column for record in records for column in record)
+    if any(column not in found for column in wanted):
+        return Source(name, {column: Column(()) for column in found}, ())
+    for column in wanted:
+        doubled = [place for record, place in zip(records, places, strict=True) if column in record.doubled]
+        if doubled:
+            raise DataError(
+                f"{name}: {doubled[0]} holds {quoted(column)} twice{_more(len(doubled) - 1)}: leave one of them out"
+            )
+    return Source(name, {c: Column([record.get(c) for record in records]) for c in wanted}, places, notes)
+
+
+def _from_lines(name: str, text: str) -> tuple[list[_Record], list[str]]:
+    records, places = [], []
+    faults: list[tuple[int, str]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line, object_pairs_hook=_Record)
+        except (ValueError, RecursionError) as error:
+            faults.append((number, _reason(line, error)))
+            continue
+        if isinstance(record, _Record):
+            records.append(record)
+            places.append(f"line {number}")
+        else:
+            faults.append((number, f'holds {quoted(record)}, not a record such as {{"text": "...", "label": "..."}}'))
+    if faults:
+        number, reason = faults[0]
+        raise DataError(f"{name}: line {number} {reason}{_more(len(faults) - 1)}")
+    return records, places
+
+
+def _from_list(name: str, text: str) -> tuple[list[_Record], list[str]]:
+    try:
+        records = json.loads(text, object_pairs_hook=_Record)
+    except (ValueError, RecursionError) as error:
+        line = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "it"
+        raise DataError(f"{name}: {line} is not JSON ({_brief(error)}); the file begins as a list with [") from None
+    wrong = next((i for i, record in enumerate(records, start=1) if not isinstance(record, _Record)), None)
+    if wrong:
+        raise DataError(
+            f'{name}: entry {wrong} of its list is {quoted(records[wrong - 1])}, not a record such as {{"text": "...", '
+            '"label": "..."}'
+        )
+    return records, [f"record {i}" for i in range(1, len(records) + 1)]
+
+
+def _reason(line: str, error: Exception) -> str:
+    """What is wrong with a line that is not JSON, and what to do."""
+    stripped = line.strip()
+    if stripped.endswith(","):
+        try:
+            json.loads(stripped[:-1])
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return "ends with a comma: take the commas at the ends of lines away"
+    if stripped.startswith("{") and not stripped.endswith("}"):
+        return "begins a record and does not end it: write each record on one line (jq -c . FILE > NEW.jsonl)"
+    return f"is not JSON ({_brief(error)})"
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.colno}"
+    return "records too deep" if isinstance(error, RecursionError) else str(error)[:80]
+
+
+def _more(n: int) -> str:
+    return f" ({counted(n, 'more line')} with faults)" if n else ""
