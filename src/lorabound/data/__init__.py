@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from lorabound.data.check import DataCheck, check_data
+from lorabound.data.check import check_data
 from lorabound.data.files import read_table
+from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_image_table
@@ -26,6 +27,7 @@ __all__ = [
     "Table",
     "check_data",
     "fit_sizes",
+    "is_export",
     "load_images",
     "load_table",
     "read_table",

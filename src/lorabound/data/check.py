@@ -1,17 +1,16 @@
 """One look at labelled data that says everything at once, before any model is loaded.
 
 Faults keep a sweep from running: empty fields, one label spelled in two ways, one class only, a test set of other
-classes. Remarks do not: classes of one or two rows, labels that look like misspelt ones, repeated rows, rows of the training
-data that stand in the test set too, texts that will probably be cut.
+classes. Remarks do not: classes of one or two rows, labels that look like misspelt ones, repeated rows, rows of the
+training data that stand in the test set too, texts that will probably be cut.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
 
+from lorabound.data.findings import DataCheck
 from lorabound.data.images import CorruptImage, Picture
 from lorabound.data.phrases import at, counted, listed, quoted
 from lorabound.data.spelling import spellings
@@ -22,71 +21,6 @@ from lorabound.data.table import Table
 CHARACTERS_PER_TOKEN = 4.5
 # A class with at most so many rows is called rare.
 _RARE = 2
-
-
-@dataclass(frozen=True)
-class DataCheck:
-    """What is known of the data before anything is trained.
-
-    Attributes:
-        name: name of the data.
-        kind: "texts" or "images".
-        counts: rows per class, the largest class first; of the training and test data together where they are one file.
-        test_counts: rows per class of a test set of its own; None without one.
-        faults: sentences on what must be mended; the data cannot be used while there are any.
-        flags: options that mend faults, as they are typed.
-        remarks: sentences on what is unusual and can stay.
-    """
-
-    name: str
-    kind: Literal["texts", "images"]
-    counts: Mapping[str, int]
-    test_counts: Mapping[str, int] | None
-    faults: tuple[str, ...]
-    flags: tuple[str, ...]
-    remarks: tuple[str, ...]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows, those without text or label counted."""
-        return sum(self.counts.values())
-
-    @property
-    def n_classes(self) -> int:
-        """Classes of training and test data together."""
-        return len({label for label in (*self.counts, *(self.test_counts or ())) if label})
-
-    @property
-    def usable(self) -> bool:
-        """Whether a sweep would run on these data."""
-        return not self.faults
-
-    @property
-    def refusal(self) -> str:
-        """All faults, and the options that mend them, in one line for an error message."""
-        more = f"; add  {' '.join(self.flags)}" if self.flags else ""
-        if len(self.faults) == 1:
-            return f"{self.name}: {self.faults[0].removeprefix(f'{self.name}: ')}{more}"
-        numbered = [f"({i}) {fault}" for i, fault in enumerate(self.faults, start=1)]
-        return f"{self.name}: {len(self.faults)} things to mend: {'; '.join(numbered)}{more}"
-
-    @property
-    def classes_line(self) -> str:
-        """ "1,200 rows, 3 classes: Billing 700, Login 400, Other 100"; of many classes the largest and the smallest."""
-        named = [(label or "(no label)", count) for label, count in self.counts.items()]
-        short = named if len(named) <= 12 else [*named[:5], *named[-3:]]
-        parts = [f"{_short(label)} {count:,}" for label, count in short]
-        if len(named) > 12:
-            parts[5:5] = ["..."]
-        return f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}: {', '.join(parts)}"
-
-    def with_faults(self, *faults: str) -> DataCheck:
-        """The same check with more that must be mended."""
-        return replace(self, faults=(*self.faults, *faults))
-
-    def with_remarks(self, *remarks: str) -> DataCheck:
-        """The same check with more that is unusual."""
-        return replace(self, remarks=(*self.remarks, *remarks))
 
 
 def check_data(
@@ -122,8 +56,8 @@ def check_data(
             "another with --label-column"
         )
     else:
-        spellings(named, prompts, faults, flags, remarks)
-        _classes(named, prompts, remarks)
+        explained = spellings(named, prompts, faults, flags, remarks)
+        _classes({label: count for label, count in named.items() if label not in explained}, prompts, remarks)
     if test_counts:
         _other_classes(counts, test_counts, faults, remarks)
     _repeated(table, test, "image" if pictures else "text", remarks)
@@ -194,8 +128,11 @@ def _repeated(table: Table, test: Table | None, kind: str, remarks: list[str]) -
             "that repeats a training row is taken out of the test set."
         )
     if torn:
-        example = f", such as {quoted(torn[0], 40)}" if kind == "text" else ""
-        remarks.append(f"{len(torn):,} {kind}{'s have' if len(torn) > 1 else ' has'} more than one label{example}.")
+        example = f": {quoted(torn[0], 40)}" if kind == "text" else ""
+        more = " and others" if example and len(torn) > 1 else ""
+        remarks.append(
+            f"{len(torn):,} {kind}{'s have' if len(torn) > 1 else ' has'} more than one label{example}{more}"
+        )
     if test:
         both = sum(identity(example) in rows for example in test.examples if example)
         if both:
@@ -234,7 +171,3 @@ def _long(table: Table, test: Table | None, max_length: int, remarks: list[str])
 
 def _counted(labels: Sequence[str]) -> dict[str, int]:
     return dict(sorted(Counter(labels).items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 30 else f"{label[:27]}..."

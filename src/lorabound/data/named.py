@@ -33,7 +33,7 @@ _CLOTHES = (
 
 @dataclass(frozen=True)
 class NamedTask:
-    """A task with its prompt; ``test`` reads a test set of its own, where there is one; ``on_hub`` ones are downloaded."""
+    """A task with its prompt; ``test`` reads a test set of its own, where it has one; ``on_hub`` ones are fetched."""
 
     prompt: str
     n_classes: int

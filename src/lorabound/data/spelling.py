@@ -18,8 +18,12 @@ _MOST_COMPARED = 200
 
 def spellings(
     counts: Mapping[str, int], prompts: bool, faults: list[str], flags: list[str], remarks: list[str]
-) -> None:  # fmt: skip
-    """Labels that differ in case, white space, hyphens only; and seldom ones that look like others misspelt."""
+) -> set[str]:  # fmt: skip
+    """Say which labels differ in case, white space, hyphens only, and which seldom ones look like others misspelt.
+
+    Returns:
+        The labels that a sentence gives another spelling for.
+    """
     groups = defaultdict(list)
     for label in sorted(counts, key=lambda label: -counts[label]):
         groups[_plain(label)].append(label)
@@ -31,6 +35,7 @@ def spellings(
             flags.extend(f"--rename-label {shlex.quote(f'{other}={first}')}" for other in others)
         else:
             remarks.append(f"{said} differ in case, spaces or hyphens only, and are kept as different classes.")
+    explained = {other for _, *others in same for other in others}
     firsts = {key: group[0] for key, group in groups.items()}
     seldom = sorted(firsts, key=lambda key: counts[firsts[key]])[:_MOST_COMPARED]
     for key in seldom:
@@ -38,11 +43,13 @@ def spellings(
         others = [other for other in firsts if other != key and counts[label] <= _SELDOM * counts[firsts[other]]]
         meant = _misspelt(key, others)
         if meant is not None:
+            explained.add(label)
             rename = f"--rename-label {shlex.quote(f'{label}={firsts[meant]}')}"
             remarks.append(
                 f"{label!r} ({counted(counts[label], 'row')}) may be {firsts[meant]!r} "
                 f"({counted(counts[firsts[meant]], 'row')}) spelled otherwise: if so, add  {rename}"
             )
+    return explained
 
 
 def _misspelt(word: str, others: Sequence[str]) -> str | None:

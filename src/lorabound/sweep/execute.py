@@ -71,7 +71,8 @@ def run_sweep(
 ) -> Store:
     """Train and measure every run of the grid that ``out`` does not hold yet.
 
-    ``material`` is what :func:`read_material` made of ``config`` and :func:`as_begun`, where that has been done. Runs are written one stack at a time in one transaction, after their adapters are in place.
+    Runs are written one stack at a time in one transaction, after their adapters are in place. ``material`` is what
+    :func:`read_material` made of :func:`as_begun`, where that has been done already.
 
     Raises:
         DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; no run is written.

@@ -51,8 +51,8 @@ class Material:
         own_test_set: whether a named task brought its test set along.
         check: what was seen in the data.
         divided: training pool and test set.
-        lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None where no tokenizer is here, or
-            for images.
+        lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
+            tokenizer is here.
         settled: one sentence on sizes that were worked out; "" where all were given.
     """
 
@@ -122,7 +122,7 @@ def as_begun(config: SweepConfig, out: str | Path | None) -> SweepConfig:
 
 
 def runs_there(config: SweepConfig, out: str | Path | None) -> set[Run]:
-    """Runs of settled ``config`` that ``out`` holds already. Data, weights and engine are compared when the sweep starts.
+    """Runs of a settled ``config`` that ``out`` holds already; data, weights and engine are compared later.
 
     Raises:
         StoreError: ``out`` was made with other settings, or cannot be read.

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices of a model's shapes, as the workers of a sweep do: measured, in a moment."""
+"""How fast this machine multiplies matrices of a model's shapes, as the workers of a sweep do: measured in a moment."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class Store:
 
 
 def refuse_other_settings(store: Store, config: SweepConfig, unknown: Collection[str] = ()) -> None:
-    """Check that what decides results is the same in a store and in a configuration; ``unknown`` settings are not compared.
+    """Check that a store and a configuration agree in all that decides results but the ``unknown`` settings.
 
     Raises:
         StoreError: another configuration made the store.
