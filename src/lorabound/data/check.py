@@ -7,7 +7,7 @@ training data that stand in the test set too, texts that will probably be cut.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lorabound.data.findings import DataCheck
@@ -73,8 +73,8 @@ def check_data(
 
 def _empty_fields(table: Table, where: str, faults: list[str], flags: list[str]) -> None:
     for what, values in (("text", table.examples), ("label", table.labels)):
-        empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
-        if empty:
+        if "" in values:
+            empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
             places = table.places or [f"row {i + 1}" for i in range(len(table))]
             faults.append(
                 f"{len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty{where} ({at(empty, places)})"
@@ -114,27 +114,30 @@ def _other_classes(
 
 
 def _repeated(table: Table, test: Table | None, kind: str, remarks: list[str]) -> None:
-    labels: dict[str, set[str]] = defaultdict(set)
-    rows: Counter[str] = Counter()
+    labels_of: dict[str, str] = {}  # example -> the label it has first
+    torn: dict[str, None] = {}
+    n_rows = 0
     for example, label in zip(table.examples, table.labels, strict=True):
         if example:
-            labels[key := identity(example)].add(label)
-            rows[key] += 1
-    repeated = len(rows) and sum(rows.values()) - len(rows)
-    torn = [key for key, several in labels.items() if len(several - {""}) > 1]
+            n_rows += 1
+            key = identity(example)
+            known = labels_of.setdefault(key, label)
+            if known != label and known and label:
+                torn[key] = None
+    repeated = n_rows - len(labels_of)
     if repeated:
         remarks.append(
             f"{counted(repeated, 'row')} repeat{'s' if repeated == 1 else ''} the {kind} of an earlier row; a test row "
             "that repeats a training row is taken out of the test set."
         )
     if torn:
-        example = f": {quoted(torn[0], 40)}" if kind == "text" else ""
+        example = f": {quoted(next(iter(torn)), 40)}" if kind == "text" else ""
         more = " and others" if example and len(torn) > 1 else ""
         remarks.append(
             f"{len(torn):,} {kind}{'s have' if len(torn) > 1 else ' has'} more than one label{example}{more}"
         )
     if test:
-        both = sum(identity(example) in rows for example in test.examples if example)
+        both = sum(identity(example) in labels_of for example in test.examples if example)
         if both:
             remarks.append(
                 f"{counted(both, 'row')} of {test.name} stand in {table.name} too: they are taken out of the test set."
