@@ -35,13 +35,13 @@ def test_numeric_labels_and_other_column_names(tmp_path):
     ("empty.csv", "", "empty.csv is empty"),
     ("header.csv", "text,label\n", "has a header but no rows"),
     ("columns.csv", "word,lang\na,b\n", "has no column 'text', only word, lang: name the columns with --text-column"),
-    ("hole.csv", "text,label\na,b\nc,\n,d\n", "text is empty in 1 rows, the first is data row 3"),
-    ("ragged.csv", "text,label\na,b\nc,d,e\n", "ragged.csv cannot be read"),
+    ("hole.csv", "text,label\na,b\nc,\n,d\n", r"1 row has no text .line 4., 1 row has no label .line 3.: leave them out with --drop-empty"),
+    ("ragged.csv", "text,label\na,b\nc,d,e\n", "line 3 has 3 columns instead of 2"),
     ("data.xlsx", "x", "unknown format '.xlsx', use .csv"),
     ("broken.parquet", "not parquet", "broken.parquet cannot be read"),
-    ("broken.jsonl", "{nonsense", "broken.jsonl cannot be read"),
+    ("broken.jsonl", "{nonsense", "line 1 begins a record and does not end it"),
     ("binary.csv", b"\xff\xfe\x00text", "binary.csv"),
-    ("nested.jsonl", '{"text": ["a"], "label": "x"}\n', "column 'text' holds lists or records"),
+    ("nested.jsonl", '{"text": ["a"], "label": "x"}\n', "column 'text' holds lists in 1 row .line 1: ..a..., it must hold one text per row"),
 ])  # fmt: skip
 def test_bad_files(tmp_path, name, content, message):
     path = tmp_path / name

@@ -106,10 +106,10 @@ def test_a_table_of_paths_stays_in_its_folder(folder, tmp_path):
     assert table.labels == ["red", "blue"]
     assert table.examples[1].decode().getpixel((0, 0)) == (20, 0, 235)
     pl.DataFrame(rows | {"image": ["../outside.png", "all/blue/1.png"]}).write_csv(path)
-    with pytest.raises(DataError, match=r"\.\./outside.png leaves the folder of the table"):
+    with pytest.raises(DataError, match=r"line 2: '\.\./outside.png' leaves the folder of the table"):
         load_images(path)
     pl.DataFrame(rows | {"image": ["all/red/9.png", "all/blue/1.png"]}).write_csv(path)
-    with pytest.raises(DataError, match="no image all/red/9.png"):
+    with pytest.raises(DataError, match="line 2: 'all/red/9.png' is no image, sought in"):
         load_images(path)
     with pytest.raises(DataError, match="no column 'picture'.*--image-column"):
         load_images(path, "picture")
@@ -266,6 +266,107 @@ def test_hidden_files_are_left_alone(folder):
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "0.png").write_bytes(encoded((1, 2, 3)))
     assert len(load_images(folder)) == 7
+
+
+def test_what_a_folder_holds_beside_images_of_classes_is_counted(folder):
+    (folder / "empty").mkdir()
+    (folder / "blue" / "deep").mkdir()
+    (folder / "blue" / "deep" / "x.HEIC").write_bytes(b"")
+    (folder / "top.png").write_bytes(encoded((1, 2, 3)))
+    table = load_images(folder)
+    assert len(table) == 7
+    assert table.notes == (
+        f"{folder}: no class for 1 sub-folder without images: empty.",
+        f"{folder}: left out 2 files whose endings are not those of images: 1 .heic, 1 .txt.",
+        f"{folder}: left out 1 image beside the sub-folders, which have no class.",
+    )
+
+
+@pytest.mark.parametrize(("names", "mend"), [
+    (("train", "test"), "--data {0}/train --test-data {0}/test"),
+    (("Training", "Val", "TEST"), "--data {0}/Training --test-data {0}/TEST"),
+    (("train", "validation"), "--data {0}/train --test-data {0}/validation"),
+    (("train", "valid", "extra"), "--data {0}/train --test-data {0}/valid"),
+    (("test",), "--data {0}/test"),
+    (("pictures",), "--data {0}/pictures"),
+])  # fmt: skip
+def test_splits_and_outer_folders_are_no_classes(tmp_path, names, mend):
+    for name in names:
+        for label in ("cat", "dog"):
+            (tmp_path / name / label).mkdir(parents=True)
+            (tmp_path / name / label / "0.png").write_bytes(encoded((len(name), 2, 3)))
+    with pytest.raises(DataError) as caught:
+        load_images(tmp_path)
+    assert str(caught.value).endswith(f"say {mend.format(tmp_path)}")
+    assert load_images(tmp_path / names[0]).labels == ["cat", "dog"]
+
+
+def test_a_train_among_vehicles_is_a_class(tmp_path):
+    for name in ("bus", "car", "train"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(encoded((len(name), 2, 3)))
+    assert load_images(tmp_path).labels == ["bus", "car", "train"]
+
+
+def test_images_beside_their_list_are_found_by_the_hint(tmp_path):
+    (tmp_path / "0.png").write_bytes(encoded((1, 2, 3)))
+    (tmp_path / "metadata.csv").write_text("file_name,label\n0.png,x\n")
+    with pytest.raises(DataError, match=r"--data .*metadata.csv --image-column file_name"):
+        load_images(tmp_path)
+    assert load_images(tmp_path / "metadata.csv", "file_name").labels == ["x"]
+
+
+def written(array, kind, **options):
+    file = io.BytesIO()
+    (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_images_are_turned_as_the_datasets_library_turns_them(orientation, kind):
+    import datasets
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    ramp = np.add.outer(np.arange(8) * 20, np.arange(6) * 4).astype(np.uint8)
+    content = written(ramp, kind, exif=exif)
+    theirs = datasets.Image().decode_example({"bytes": content, "path": None}).convert("RGB")
+    ours = Picture("x", lambda: content).decode()
+    assert ours.size == ((8, 6) if orientation > 4 else (6, 8))
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+RAMP = np.linspace(0, 1, 48).reshape(6, 8)
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (written(RAMP.astype(np.float32), "TIFF"), "floating-point numbers, whose white is not known: save it with 8 or 16"),
+    (written((RAMP * 255).astype(np.float32), "TIFF"), "floating-point numbers"),
+    (written((RAMP * 255).astype(np.int32), "TIFF"), "32-bit or signed integers"),
+])  # fmt: skip
+def test_pixels_without_a_known_white_are_not_guessed(content, reason):
+    with pytest.raises(CorruptImage, match=reason):
+        Picture("x", lambda: content).decode()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_become_eight(kind):
+    content = written((RAMP * 65535).astype(np.uint16), kind)
+    pixels = np.asarray(Picture("x", lambda: content).decode())[:, :, 0]
+    np.testing.assert_allclose(pixels, RAMP * 255, atol=1)
+
+
+def test_palettes_with_transparency_and_cmyk_keep_their_colours(recwarn):
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([250, 0, 0, 0, 0, 250])
+    palette.putdata([0, 1])
+    content = written(palette, "PNG", transparency=b"\x00\xff")
+    assert list(Picture("x", lambda: content).decode().getdata()) == [(250, 0, 0), (0, 0, 250)]
+    cmyk = written(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100)
+    red, green, blue = Picture("x", lambda: cmyk).decode().getpixel((0, 0))
+    assert (red > 250, green < 5, blue < 5) == (True, True, True)
+    assert not [warning for warning in recwarn if "Palette" in str(warning.message)]
 
 
 def test_arrays_of_other_shapes_are_other_images():

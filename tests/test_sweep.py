@@ -60,6 +60,31 @@ def test_every_cell_of_the_grid_is_there_once(config, tmp_path):
         assert row.test_risk == pytest.approx((1 - np.exp(-row.test_log_losses)).mean(), rel=1e-5)
 
 
+def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters, tmp_path):
+    """Notes of the training data and of the test data, once each."""
+    from rich.console import Console
+
+    from lorabound.report import print_summary, summarize, write_page
+
+    frame = pl.read_csv(letters)
+    frame[:200].write_csv(tmp_path / "pool.csv", separator=";")
+    frame[200:].write_csv(tmp_path / "test.csv", separator="\t")
+    few = config.model_copy(update={
+        "data": str(tmp_path / "pool.csv"), "test_data": str(tmp_path / "test.csv"), "ranks": [1], "modes": ["freeze_a"],
+        "seeds": [0], "n_train": [20],
+    })  # fmt: skip
+    store = execute.run_sweep(few, tmp_path / "out")
+    assert store.about["notes"] == [
+        f"{few.data}: the columns are separated by semicolons.",
+        f"{few.test_data}: the columns are separated by tabs.",
+    ]
+    console = Console(record=True, width=400)
+    print_summary(summarize(store), console)
+    page = write_page(summarize(store), tmp_path / "page.html") or tmp_path / "page.html"
+    for written in (console.export_text(), page.read_text()):
+        assert all(note in written for note in store.about["notes"])
+
+
 def test_stored_adapters_reproduce_their_rows(config, tmp_path, tiny):
     from lorabound.adapters import Stack
     from lorabound.data import read_table, split

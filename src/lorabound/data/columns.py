@@ -6,7 +6,7 @@ classes, or the same refusal, as CSV, JSON lines, Parquet and a data set on disk
 Missing are: nothing, NaN, white space, and for labels also
 
 - ``-1`` where the file records class names, as the datasets library marks unlabelled rows;
-- ``-1`` or ``-100`` where it is the only negative number beside 0, 1, ..., or the only number beside words;
+- ``-1`` or ``-100`` where it is the only negative number beside two or more others, or the only number beside words;
 - the words that programs write for a missing value (:data:`NULL_WORDS`), unless the file records class names.
 """
 
@@ -106,7 +106,7 @@ def spelled(value: Any) -> str | None:
 def texts_of(source: Source, name: str) -> Meaning:
     """A column of texts. Numbers among texts are texts; a column of nothing but numbers is none."""
     meaning = _read(source, name, "text")
-    present = {value for value in meaning.values if value}
+    present = {value for value in meaning.values if value and value not in NULL_WORDS}
     for kind, is_one in (("numbers", _NUMBER.fullmatch), ("true or false", _is_boolean)):
         if present and all(map(is_one, present)):
             meaning.faults.append(
@@ -114,10 +114,8 @@ def texts_of(source: Source, name: str) -> Meaning:
             )
     empty_words = Counter(value for value in meaning.values if value in NULL_WORDS)
     if empty_words:
-        meaning.notes.append(
-            f"{counted(empty_words.total(), 'text')} say nothing but {listed(map(quoted, empty_words))} and are read "
-            "as texts."
-        )
+        held = listed(map(quoted, empty_words))
+        meaning.notes.append(f"{held} is read as a text, in {counted(empty_words.total(), 'row')}.")
     return meaning
 
 
@@ -147,7 +145,7 @@ def classes_of(source: Source, name: str) -> Meaning:
     _miss(meaning, {value for value in meaning.values if value in NULL_WORDS and value not in named})
     present = {value for value in meaning.values if value}
     if present and all(map(_is_boolean, present)):
-        _rewrite(meaning, str.lower, "true and false in another spelling")
+        _rewrite(meaning, str.lower, "true or false in other letters")
     elif present and all(map(_NUMBER.fullmatch, present)):
         _as_numbers(meaning, name, source.places, present)
     else:
@@ -157,8 +155,8 @@ def classes_of(source: Source, name: str) -> Meaning:
         doubtful = Counter(value for value in meaning.values if value.casefold() in _DOUBTFUL and value not in named)
         if doubtful:
             meaning.notes.append(
-                f"{counted(doubtful.total(), 'row')} have the label {listed(map(quoted, doubtful))}, which is read as "
-                "a class: leave them out if they have no label."
+                f"the label {listed(map(quoted, doubtful))} is read as a class, in {counted(doubtful.total(), 'row')}: "
+                "leave such rows out if they have no label."
             )
     return meaning
 
@@ -184,8 +182,8 @@ def _by_number(numbers: list[int | None], names: list[str], places: Sequence[str
     wrong = [row for row, number in enumerate(numbers) if number is not None and not -1 <= number < len(names)]
     if wrong:
         meaning.faults.append(
-            f"{counted(len(wrong), 'label')} have no name ({places[wrong[0]]}: {numbers[wrong[0]]}): the file records "
-            f"the names of 0 to {len(names) - 1}"
+            f"no name for {counted(len(wrong), 'label')} ({places[wrong[0]]}: {numbers[wrong[0]]}): the data set "
+            f"records the names of 0 to {len(names) - 1}"
         )
     meaning.notes.append(
         "the labels are numbers and are read as the class names that the data set records: "
@@ -207,7 +205,7 @@ def _as_numbers(meaning: Meaning, name: str, places: Sequence[str], present: set
     _rewrite(meaning, lambda value: value.split(".")[0], "whole numbers with a decimal point")
     present = {value for value in meaning.values if value}
     negative = {value for value in present if value.startswith("-")}
-    if len(negative) == 1 and negative <= set(_UNLABELLED) and "0" in present:
+    if len(negative) == 1 and negative <= set(_UNLABELLED) and len(present) > 2:
         _miss(meaning, negative)
 
 
@@ -216,7 +214,7 @@ def _rewrite(meaning: Meaning, rule: Any, what: str) -> None:
     if changed:
         first = next(iter(changed))
         meaning.notes.append(
-            f"{counted(changed.total(), 'label')} are {what}: {quoted(first)} is read as {quoted(rule(first))}."
+            f"{quoted(first)} is read as {quoted(rule(first))}: {counted(changed.total(), 'label')} written as {what}."
         )
         meaning.values = [rule(value) for value in meaning.values]
 
@@ -242,8 +240,10 @@ def missing_phrase(meaning: Meaning, places: Sequence[str]) -> str:
     rows = meaning.missing
     if not rows:
         return ""
-    marks = Counter(meaning.marks.values())
-    held = "".join(f"; {quoted(mark)} in {n:,} of them" for mark, n in marks.most_common(3))
-    every = "every row has" if len(rows) == len(meaning.values) else f"{counted(len(rows), 'row')} have"
-    every = every.replace("1 row have", "1 row has") if len(rows) == 1 else every
-    return f"{every} no {meaning.what} ({at(rows, places)}{held})"
+    marks = Counter(meaning.marks.values()).most_common(3)
+    held = "".join(f"; {quoted(mark)} in {n:,} of them" for mark, n in marks)
+    if marks and marks[0][1] == len(rows):
+        held = f"; {'it holds' if len(rows) == 1 else 'all hold'} {quoted(marks[0][0])}"
+    which = "every row" if len(rows) == len(meaning.values) else counted(len(rows), "row")
+    has = "has" if which in ("every row", "1 row") else "have"
+    return f"{which} {has} no {meaning.what} ({at(rows, places)}{held})"

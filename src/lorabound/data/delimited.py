@@ -69,7 +69,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
     """The columns of one line; quotes that do not pair up are read as they stand."""
     try:
         with _long_fields():
-            records = list(csv.reader([line], delimiter=delimiter, strict=True))
+            records = list(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
     except csv.Error:
         return line.split(delimiter)
     return records[0] if records else []
@@ -105,6 +105,7 @@ class _Reading:
     plain: list[int] = field(default_factory=list)  # lines whose quotes are read as they stand
     faults: list[tuple[int, str]] = field(default_factory=list)
     _labels: set[str] | None = None
+    _begin: int = 0
 
     def read(self, begin: int) -> None:
         self._begin = begin
@@ -114,7 +115,7 @@ class _Reading:
 
     def _read_until_a_quote_is_odd(self, begin: int) -> int:
         """Read on from a line; returns the line to go on with."""
-        records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True)
+        records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True, skipinitialspace=True)
         at = begin
         try:
             for cells in records:
@@ -154,23 +155,21 @@ class _Reading:
         self.starts.append(at)
 
     def _each_line_is_a_row(self, begin: int, end: int) -> bool:
-        """Whether lines that one pair of quotes joins are rows: each has all columns and, unless tabs separate them
-        (few programs quote those), a label that stands in rows of one line too."""
-        rows = [
-            self.lines[begin].split(self.delimiter),
-            *(_cells(line, self.delimiter) for line in self.lines[begin + 1 : end]),
-        ]
+        """Whether lines that one pair of quotes joins are rows: each has all columns, and their labels are those of
+        other rows or stand again among them (at most one new label in four lines)."""
+        others = (_cells(line, self.delimiter) for line in self.lines[begin + 1 : end])
+        rows = [self.lines[begin].split(self.delimiter), *others]
         if any(len(row) != self.width for row in rows):
             return False
-        return self.delimiter == "\t" or all(row[self.label_at].strip(' "') in self._known_labels() for row in rows)
+        return 4 * len({row[self.label_at].strip(' "') for row in rows} - self._known_labels()) <= len(rows)
 
     def _known_labels(self) -> set[str]:
         if self._labels is None:
-            records = csv.reader(self._feed(self._begin), delimiter=self.delimiter)
-            self._labels, before = set(), 0
+            records = csv.reader(self._feed(self._begin), delimiter=self.delimiter, skipinitialspace=True)
+            self._labels, before = set(), 0  # an empty one tells nothing
             for cells in records:
                 if records.line_num - before == 1 and len(cells) == self.width:
-                    self._labels.add(cells[self.label_at].strip())
+                    self._labels |= {cells[self.label_at].strip()} - {""}
                 before = records.line_num
         return self._labels
 
@@ -185,14 +184,16 @@ class _Reading:
             n_lines = sum(last - first + 1 for first, last in self.long)
             first, last = self.long[0]
             made.append(
-                f"{counted(len(self.rows), 'row')}, fewer than lines: {counted(len(self.long), 'text')} between quotes "
-                f"go over {n_lines:,} lines (the first over lines {first + 1} to {last + 1})."
+                f"{counted(len(self.rows), 'row')}, fewer than lines: {n_lines:,} lines belong to "
+                f"{counted(len(self.long), 'text')} between quotes (the first from line {first + 1} to {last + 1})."
             )
         return made
 
     def fault(self) -> str:
         """All faults in one sentence."""
         first, reason = self.faults[0]
+        if not self.rows and len({reason for _, reason in self.faults}) == 1 and len(self.faults) > 1:
+            return f"every line {reason}, as the header has: give each column a name in line {self._begin}"
         others = len(self.faults) - 1
         more = f" ({counted(others, 'more line')} like it)" if others else ""
         return (

@@ -53,7 +53,8 @@ def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
         raise DataError(f"no data file {path}")
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}")
+        packed = "; unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else ""
+        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}{packed}")
     if column == label_column:
         raise DataError(f"column {quoted(column)} is to hold examples and labels: {flag} or --label-column is wrong")
     wanted = column, label_column
@@ -116,7 +117,7 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
     text = re.sub(r"\r+\n", "\n", text)
     stray = text.count("\r")
     if stray and "\n" in text:
-        notes.append(f"{counted(stray, 'carriage return')} within lines are read as spaces.")
+        notes.append(f"read as spaces: {counted(stray, 'carriage return')} within lines.")
         text = text.replace("\r", " ")
     return text.replace("\r", "\n"), notes
 

@@ -52,15 +52,15 @@ def read_folder(path: Path) -> Table:
     notes = []
     empty = [entry.name for entry in classes if entry.name not in names]
     if empty:
-        notes.append(f"{counted(len(empty), 'sub-folder')} without images are no classes: {listed(empty)}.")
+        notes.append(f"no class for {counted(len(empty), 'sub-folder')} without images: {listed(empty)}.")
     if others:
         kinds = Counter(file.suffix.lower() or file.name for file in others)
         notes.append(
-            f"{counted(len(others), 'file')} are no images by their endings and were left out: "
+            f"left out {counted(len(others), 'file')} whose endings are not those of images: "
             f"{listed(f'{n:,} {kind}' for kind, n in kinds.most_common())}."
         )
     if beside:
-        notes.append(f"{counted(len(beside), 'image')} beside the sub-folders belong to no class and were left out.")
+        notes.append(f"left out {counted(len(beside), 'image')} beside the sub-folders, which have no class.")
     return Table(
         str(path),
         [Picture(str(file), file.read_bytes) for file, _ in files],

@@ -71,9 +71,11 @@ def read_pictures(name: HubName, image_column: str, label_column: str, empty: Em
         raise DataError(f"{name}: column {quoted(image_column)} holds no images: name another with --image-column")
     encoded = rows.cast_column(image_column, datasets.Image(decode=False)).select_columns([image_column])
     holds = [
-        any(part is not None and part.as_py() is not None for part in parts)
+        any(parts)
         for batch in encoded.with_format("arrow").iter(1000)
-        for parts in zip(*batch[image_column].combine_chunks().flatten(), strict=True)
+        for parts in zip(
+            *(p.is_valid().to_pylist() for p in batch[image_column].combine_chunks().flatten()), strict=True
+        )
     ]
 
     def content(i: int) -> bytes:

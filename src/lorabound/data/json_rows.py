@@ -97,6 +97,8 @@ def _reason(line: str, error: Exception) -> str:
             return "ends with a comma: take the commas at the ends of lines away"
     if stripped.startswith("{") and not stripped.endswith("}"):
         return "begins a record and does not end it: write each record on one line (jq -c . FILE > NEW.jsonl)"
+    if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and stripped.startswith("{"):
+        return "holds more than one record: write each on a line of its own"
     return f"is not JSON ({_brief(error)})"
 
 

@@ -67,7 +67,7 @@ def table_of(
         mend = "leave them out with --drop-empty, or fill them in" if left else "name another column, split or file"
         marks = set(labels.marks.values())
         if marks and left:
-            mend += f" (a word, if {listed(map(quoted, sorted(marks)), 2)} is a class)"
+            mend += f"; if {listed(map(quoted, sorted(marks)), 2)} is a class, write a word for it"
         faults.append(f"{', '.join(holes)}: {mend}")
     elif empty == "drop" and not left and not faults:
         faults.append(f"no row has both {found.what} and label ({', '.join(holes)})")
@@ -77,6 +77,6 @@ def table_of(
     table = Table(source.name, found.values if examples is None else examples, labels.values, places=source.places)
     if empty == "drop" and holes:
         dropped = counted(len(table) - len(left), "row")
-        notes.append(f"{dropped} were left out (--drop-empty): {', '.join(holes)}.")
+        notes.append(f"left out {dropped} (--drop-empty): {', '.join(holes)}.")
         table = table.rows(left)
     return replace(table, notes=tuple(one_line(f"{source.name}: {note}") for note in notes))
