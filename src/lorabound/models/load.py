@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,11 +11,12 @@ import transformers
 from torch import nn
 
 from lorabound.adapters import select_linears
-from lorabound.errors import InputError, ModelError
+from lorabound.errors import InputError
 from lorabound.models.classifier import LoadedClassifier
 from lorabound.models.clip import TEXT, VISION, ClipClassifier
 from lorabound.models.encoder import PromptClassifier
 from lorabound.models.locate import locate_model
+from lorabound.models.model_folder import CONFIG, read_json
 from lorabound.models.precision import Precision
 from lorabound.models.pretrained import explained
 from lorabound.models.sequence import SequenceClassifier
@@ -38,11 +38,7 @@ def reads(model: str) -> Reads:
     Raises:
         ModelError: no such model, or a configuration that cannot be read.
     """
-    path = locate_model(model) / "config.json"
-    try:
-        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read ({error})") from None
+    kind = read_json(locate_model(model) / CONFIG).get("model_type")
     return "images" if kind == "clip" else "texts"
 
 
