@@ -53,9 +53,13 @@ def test_a_changed_package_file_is_refused(tmp_path, monkeypatch):
 
 def test_models_that_cannot_be_had(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="no model 'bert': no package and no folder here .*; give a packaged model .*, a local"):
+    with pytest.raises(
+        ModelError, match="no model 'bert': no package and no folder here .*; give a packaged model .*, a local"
+    ):
         locate_model("bert")
-    with pytest.raises(ModelError, match="no model 'nobody/nothing': there is no folder .*, and on the hub .*local cache.*; give"):
+    with pytest.raises(
+        ModelError, match="no model 'nobody/nothing': there is no folder .*, and on the hub .*local cache.*; give"
+    ):
         locate_model("nobody/nothing")
     with pytest.raises(ModelError, match="holds no config.json"):
         locate_model(str(tmp_path))

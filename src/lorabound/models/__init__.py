@@ -4,9 +4,18 @@ from lorabound.models.classifier import Classifier, Inputs, LoadedClassifier, To
 from lorabound.models.clip import TEXT, VISION, ClipClassifier
 from lorabound.models.encoder import PromptClassifier
 from lorabound.models.images import CorruptImages, PreparedImages
-from lorabound.models.load import Encoder, Reads, adapted_layers, load_classifier, model_outline, reads, target_names
+from lorabound.models.load import (
+    Encoder,
+    Reads,
+    adapted_layers,
+    check_model,
+    load_classifier,
+    model_outline,
+    reads,
+    target_names,
+)
 from lorabound.models.locate import locate_model, name_for_others
-from lorabound.models.model_folder import check_values, model_sha256
+from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device, resolve_precision
 from lorabound.models.sequence import SequenceClassifier
 from lorabound.models.text import TokenizedTexts, TokenLimit
@@ -29,7 +38,7 @@ __all__ = [
     "TokenizedTexts",
     "Tower",
     "adapted_layers",
-    "check_values",
+    "check_model",
     "default_device",
     "load_classifier",
     "locate_model",

@@ -29,7 +29,7 @@ from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
-from lorabound.models.text import TextReader
+from lorabound.models.text import TextReader, TokenLimit
 
 VISION: Tower = ("vision_model", "visual_projection")
 TEXT: Tower = ("text_model", "text_projection")
@@ -50,7 +50,8 @@ class ClipClassifier:
 
     towers: tuple[Tower, ...] = (VISION, TEXT)
     head: Head | None = None
-    limit = None
+    limit: TokenLimit | None = None
+    notes: tuple[str, ...]
 
     def __init__(
         self,

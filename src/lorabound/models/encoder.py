@@ -26,7 +26,7 @@ from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module
 from lorabound.models.sentence_folder import read_sentence_folder
-from lorabound.models.text import TextReader, TokenizedTexts, check_longest_row
+from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
 
 
 class PromptClassifier:
@@ -45,6 +45,8 @@ class PromptClassifier:
     towers: tuple[Tower, ...] = (("",),)
     prompts: Inputs | None = None
     head: Head | None = None
+    limit: TokenLimit | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

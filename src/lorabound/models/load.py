@@ -16,10 +16,11 @@ from lorabound.models.classifier import LoadedClassifier
 from lorabound.models.clip import TEXT, VISION, ClipClassifier
 from lorabound.models.encoder import PromptClassifier
 from lorabound.models.locate import locate_model
-from lorabound.models.model_folder import CONFIG, read_json
+from lorabound.models.model_folder import CONFIG, check_values, read_json
 from lorabound.models.precision import Precision
-from lorabound.models.pretrained import explained
+from lorabound.models.pretrained import explained, load_part
 from lorabound.models.sequence import SequenceClassifier
+from lorabound.models.text import check_vocabulary
 
 Reads = Literal["texts", "images"]
 Encoder = Literal["vision", "text", "both"]
@@ -71,10 +72,24 @@ def model_outline(folder: Path) -> nn.Module:
         ModelError: transformers cannot read its configuration.
     """
     with explained(folder, "a model"), torch.device("meta"):
-        module = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder))
+        module = transformers.AutoModel.from_config(
+            transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        )
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # it is not on the way to the embedding
     return module  # type: ignore[no-any-return]
+
+
+def check_model(folder: Path, module: nn.Module, takes: Reads) -> None:
+    """See that a sweep could load the model of an outline: finite weights, and a vector for every token.
+
+    Raises:
+        ModelError: it could not; see :func:`check_values` and :func:`check_vocabulary`.
+    """
+    check_values(folder)
+    reader: nn.Module = module.get_submodule("text_model") if takes == "images" else module
+    tokenizer = load_part(transformers.AutoTokenizer, folder, "a text encoder" if takes == "texts" else "a CLIP model")
+    check_vocabulary(folder, tokenizer, reader)
 
 
 def target_names(takes: Reads, targets: Sequence[str]) -> list[str]:

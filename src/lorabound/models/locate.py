@@ -43,20 +43,24 @@ def name_for_others(name: str) -> str:
     """What ``from_pretrained`` of transformers and PEFT takes for the same model: the absolute folder, or the hub name.
 
     Raises:
-        ModelError: a packaged model that is not installed or was changed.
+        ModelError: a packaged model that is not installed.
     """
     if name in PACKAGES:
-        return str(_packaged(name).absolute())
+        return str(_package_folder(name).absolute())
     folder = Path(name).expanduser()
     return str(folder.absolute()) if folder.is_dir() else name
 
 
-def _packaged(name: str) -> Path:
-    package, subfolder, expected = PACKAGES[name]
+def _package_folder(name: str) -> Path:
+    package, subfolder, _ = PACKAGES[name]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ModelError(f"the model {name} is not installed: run  pip install 'lorabound[demo]'")
-    folder = Path(spec.origin).parent / subfolder
+    return Path(spec.origin).parent / subfolder
+
+
+def _packaged(name: str) -> Path:
+    folder, expected = _package_folder(name), PACKAGES[name][2]
     found = file_sha256(folder / "model.safetensors")
     if found != expected:
         raise ModelError(
@@ -78,7 +82,9 @@ def _refuse_what_is_no_hub_name(name: str, path: Path) -> None:
         near = _meant(name, [*PACKAGES, *_folders(Path())])
         raise ModelError(f"no model {name!r}: no package and no folder here has this name{near}; {accepted}")
     owner, _, model = name.partition("/")
-    near_owner = [other for other in difflib.get_close_matches(owner, _folders(Path())) if (Path(other) / model).is_dir()]
+    near_owner = [
+        other for other in difflib.get_close_matches(owner, _folders(Path())) if (Path(other) / model).is_dir()
+    ]
     looks_local = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") != 1
     if not looks_local and not path.parent.is_dir() and not near_owner:
         return

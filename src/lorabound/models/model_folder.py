@@ -139,7 +139,7 @@ def model_sha256(folder: Path) -> str:
 
     The parts that ``modules.json`` of sentence-transformers names lie in folders of their own, and count too.
     """
-    places = [folder, *(folder / path for module in sentence_modules(folder) if (path := str(module.get("path", ""))))]
+    places = {folder, *(folder / str(step.get("path", "")) for step in sentence_modules(folder))}
     paths = {path for place in places for pattern in FILES for path in place.glob(pattern)}
     digest = hashlib.sha256()
     for path in sorted(paths):
@@ -208,8 +208,8 @@ def _without_config(folder: Path) -> str:
     inner = sorted(path.parent.name for path in folder.glob("*/config.json") if (path.parent / _WEIGHTS).is_file())
     if inner and any(module_kind(step) == "Transformer" for step in sentence_modules(folder)):
         return (
-            f"{folder} keeps its encoder in {inner[0]}, as old versions of sentence-transformers did: load it there and "
-            f"save it again (SentenceTransformer({str(folder)!r}).save(NEW_FOLDER))"
+            f"{folder} keeps its encoder in {inner[0]}, as old versions of sentence-transformers did: load it there "
+            f"and save it again (SentenceTransformer({str(folder)!r}).save(NEW_FOLDER))"
         )
     if inner:
         return f"{folder} holds no config.json, its folder {inner[0]} does: give {folder / inner[0]}"

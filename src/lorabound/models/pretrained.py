@@ -1,7 +1,7 @@
-"""Loading what transformers saved: quietly, from safetensors, whole and bare, or with one sentence that says what is wrong.
+"""Loading what transformers saved: quietly, from safetensors, whole, bare, or with one sentence on what is wrong.
 
-An adapter beside the weights is never loaded, code that a folder names is never run, weights become float32 whatever the
-configuration says of their format.
+An adapter beside the weights is never loaded, code that a folder names is never run, weights become float32 whatever
+the configuration says of their format.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _unused(folder: Path, module: nn.Module, names: list[str]) -> list[str]:
         general = re.sub(r"\d+", "#", name)
         if any(general == kind or general.endswith(f".{kind}") for kind in kinds):
             raise ModelError(
-                f"{folder} holds {name} and more that its config.json has no place for ({len(names)} tensors): the model "
-                "would not be the one that was saved; mend the number of layers in config.json"
+                f"{folder} holds {name} and more that its config.json has no place for ({len(names)} tensors): the "
+                "model would not be the one that was saved; mend the number of layers in config.json"
             )
     if not names:
         return []

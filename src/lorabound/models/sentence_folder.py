@@ -5,8 +5,7 @@
     config_sentence_transformers.json  a prompt that goes before every text
     1_Pooling/config.json              how token vectors become one vector
 
-Embeddings are those of ``SentenceTransformer.encode`` of the same folder, up to a positive factor, which the cosine of the
-classifier does not see.
+Embeddings are those of ``SentenceTransformer.encode`` of the same folder.
 """
 
 from __future__ import annotations
@@ -108,8 +107,8 @@ def read_sentence_folder(folder: Path) -> SentenceFolder:
     kinds = [module_kind(step) for step in steps]
     if kinds[0] != "Transformer" or kinds[1:2] != ["Pooling"] or steps[0].get("path"):
         raise ModelError(
-            f"{folder / 'modules.json'}: the modules {', '.join(kinds)} are not supported, only a Transformer in the folder "
-            "itself, then Pooling, then Dense and Normalize"
+            f"{folder / 'modules.json'}: the modules {', '.join(kinds)} are not supported, only a Transformer in the "
+            "folder itself, then Pooling, then Dense and Normalize"
         )
     after: list[Any] = []
     for step, kind in zip(steps[2:], kinds[2:], strict=True):
@@ -120,7 +119,8 @@ def read_sentence_folder(folder: Path) -> SentenceFolder:
             after.append(_normalized)
         elif kind != "Dropout":  # which does nothing outside training
             raise ModelError(
-                f"{folder / 'modules.json'}: a {kind} module is not supported, only Transformer, Pooling, Dense and Normalize"
+                f"{folder / 'modules.json'}: a {kind} module is not supported, only Transformer, Pooling, Dense and "
+                "Normalize"
             )
     lower_case, max_tokens = _transformer_settings(folder)
     prompt, notes = _default_prompt(folder)

@@ -27,7 +27,7 @@ from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, explained, load_module
-from lorabound.models.text import TextReader, TokenizedTexts, check_longest_row
+from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
 
 
 class SequenceClassifier:
@@ -45,6 +45,8 @@ class SequenceClassifier:
     towers: tuple[Tower, ...] = (("",),)
     prompts: Inputs | None = None
     logit_scale: float | None = None
+    limit: TokenLimit | None
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ def _head_name(kind: Any, folder: Path) -> str:
         ModelError: none, several, or one without a bias.
     """
     with explained(folder, "a sequence classifier"), torch.device("meta"):
-        module = kind.from_config(transformers.AutoConfig.from_pretrained(folder))
+        module = kind.from_config(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
     n_labels = module.config.num_labels
     ends = [
         name

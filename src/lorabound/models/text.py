@@ -31,11 +31,13 @@ class TokenLimit:
         tokens: tokens of a longer text that are kept.
         model_tokens: tokens that the model itself could take.
         by: what sets ``model_tokens``, to be read after "the model takes no more:".
+        cuts_end: whether a longer text loses its end; its beginning otherwise.
     """
 
     tokens: int
     model_tokens: int
     by: str
+    cuts_end: bool
 
 
 class TokenizedTexts:
@@ -104,12 +106,8 @@ class TextReader:
             (_NO_LIMIT, "the tokenizer"),
         ]
         tokens, by = min(((count, why) for count, why in own if count is not None), key=lambda pair: pair[0])
-        self.limit = TokenLimit(min(max_length or tokens, tokens), tokens, by)
-
-    @property
-    def cuts_end(self) -> bool:
-        """Whether a text that is too long loses its end; its beginning otherwise."""
-        return str(self._tokenizer.truncation_side) != "left"
+        cuts_end = str(self._tokenizer.truncation_side) != "left"
+        self.limit = TokenLimit(min(max_length or tokens, tokens), tokens, by, cuts_end)
 
     def examples(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``limit.tokens``."""
@@ -130,17 +128,20 @@ class TextReader:
             other = first.setdefault(tuple(ids[0].tolist()), name)
             if other != name:
                 cut = f", cut after {self.limit.model_tokens} tokens" if made.n_cut else ""
-                raise InputError(f"the model reads the classes {other!r} and {name!r} as the same prompt{cut}: rename one")
+                raise InputError(
+                    f"the model reads the classes {other!r} and {name!r} as the same prompt{cut}: rename one"
+                )
         return made
 
     def prompt_notes(self, prompts: TokenizedTexts) -> list[str]:
         """A sentence where class prompts were cut."""
         if not prompts.n_cut:
             return []
+        lost = "end" if self.limit.cuts_end else "beginning"
         return [
-            f"{prompts.n_cut} of {len(prompts)} class prompts are longer than {self.limit.model_tokens} tokens and lost "
-            f"their {'end' if self.cuts_end else 'beginning'} (the model takes no more: {self.limit.by}): shorten --prompt "
-            "or the names of the classes."
+            f"{prompts.n_cut} of {len(prompts)} class prompts are longer than {self.limit.model_tokens} tokens and "
+            f"lost their {lost} (the model takes no more: {self.limit.by}): shorten --prompt or the names of the "
+            "classes."
         ]
 
     def n_prompt_tokens(self) -> int:
@@ -184,9 +185,9 @@ def check_vocabulary(folder: Path, tokenizer: Any, module: nn.Module) -> None:
     if beyond:
         token, index = min(beyond.items(), key=lambda pair: pair[1])
         raise ModelError(
-            f"{folder}: the tokenizer has {max(beyond.values()) + 1:,} tokens and the model vectors for {n_vectors:,} of "
-            f"them ({token!r} is number {index}): tokens were added without model.resize_token_embeddings(len(tokenizer)); "
-            "give the tokenizer and the weights that belong together"
+            f"{folder}: the tokenizer has {max(beyond.values()) + 1:,} tokens and the model vectors for {n_vectors:,} "
+            f"of them ({token!r} is number {index}): tokens were added without "
+            "model.resize_token_embeddings(len(tokenizer)); give the tokenizer and the weights that belong together"
         )
 
 
@@ -208,8 +209,8 @@ def check_longest_row(run: Any, reader: TextReader) -> None:
             run(row, np.array([0]))
     except (IndexError, RuntimeError) as error:
         raise ModelError(
-            f"the model fails on a row of {tokens} tokens ({str(error).strip().splitlines()[0]}), though its configuration "
-            f"allows {reader.limit.model_tokens}: give a smaller --max-length"
+            f"the model fails on a row of {tokens} tokens ({str(error).strip().splitlines()[0]}), though its "
+            f"configuration allows {reader.limit.model_tokens}: give a smaller --max-length"
         ) from error
 
 
@@ -233,8 +234,9 @@ def _lower_case(tokenizer: Any) -> None:
         tokenizer.do_lower_case = True
         return
     backend = tokenizer.backend_tokenizer
-    own = backend.normalizer
-    steps = list(own) if isinstance(own, normalizers.Sequence) else [own] if own is not None else []
+    own: Any = backend.normalizer
+    steps: list[Any] = [] if own is None else [own]
+    if isinstance(own, normalizers.Sequence):
+        steps = [own[at] for at in range(len(own))]
     if not any(isinstance(step, normalizers.Lowercase) for step in steps):
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
-

@@ -27,6 +27,7 @@ from lorabound.models import (
     VISION,
     Tower,
     adapted_layers,
+    check_model,
     default_device,
     locate_model,
     model_outline,
@@ -70,7 +71,7 @@ class Estimate:
 
 
 def estimate(config: SweepConfig) -> Estimate:
-    """Estimate a sweep from its configuration and the model's; no weight is loaded.
+    """Estimate a sweep from its configuration and the model's; weights are read through once, none is kept.
 
     Raises:
         ModelError, DataError, InputError: no such model, layers or data.
@@ -81,9 +82,11 @@ def estimate(config: SweepConfig) -> Estimate:
             f"{config.model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers"
         )
     config = completed(config, takes)
-    module = model_outline(locate_model(config.model))
+    folder = locate_model(config.model)
+    module = model_outline(folder)
     shape: Any = module.config
     shapes = adapted_layers(module, takes, config.targets or [], config.layers, config.encoder)
+    check_model(folder, module, takes)
     named = NAMED.get(config.data)
     n_classes = named.n_classes if named else len(set(read_tables(config, takes)[0].labels))
     sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train
