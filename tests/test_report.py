@@ -112,9 +112,17 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path):
 
 def test_cut_texts_and_numbered_classes_are_told(tmp_path):
     console = Console(width=80, record=True, file=open(os.devnull, "w"))
-    print_summary(summarize(build(tmp_path, n_cut=7, classes=["0", "1"], n_removed=5)), console)
+    cut = {
+        "test": [7, 400],
+        "train": [0, 400],
+        "max_tokens": 32,
+        "model_tokens": 512,
+        "by": "it has no more positions",
+        "end": True,
+    }
+    print_summary(summarize(build(tmp_path, cut=cut, classes=["0", "1"], n_removed=5)), console)
     text = " ".join(console.export_text().split())
-    assert "7 of 400 test texts are longer than 32 tokens" in text
+    assert "7 of 400 test texts are longer than 32 tokens and lost their end: raise max_length" in text
     assert "The classes are called 0, 1" in text
     assert "5 test rows were removed because their text stands in the training pool" in text
 

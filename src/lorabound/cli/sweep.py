@@ -16,7 +16,6 @@ from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
 
 if TYPE_CHECKING:
-    from lorabound.data import DataCheck
     from lorabound.sweep import SweepConfig
     from lorabound.sweep.execute import Observer
 
@@ -104,7 +103,8 @@ def sweep(
         raise InputError("say where the sweep is kept: --out DIR")
     refuse_no_configuration(config, sys.argv[1:])
     from lorabound.sweep import read_configs
-    from lorabound.sweep.material import as_begun, read_material, runs_there
+    from lorabound.sweep.begun import as_begun, runs_there
+    from lorabound.sweep.material import read_material
 
     asked = read_configs(config, flags)
     if dry_run or out_dir is None:
@@ -116,7 +116,8 @@ def sweep(
             _say(f"{name}: {folder}")
         material = read_material(as_begun(settings, folder))
         runs_there(material.config, folder)  # refuses the store of another sweep
-        _say_what_was_seen(material.check, material.settled)
+        for line in material.sentences:
+            out.print(line, highlight=False, markup=False)
         from lorabound.report import print_summary, summarize, write_page
         from lorabound.sweep.execute import run_sweep
 
@@ -169,13 +170,6 @@ def _folder_of(out_dir: Path, name: str) -> Path:
 
 def _say(line: str) -> None:
     out.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _say_what_was_seen(check: DataCheck, settled: str) -> None:
-    """Classes, sizes and remarks, before anything is trained."""
-    for line in (f"{check.name}: {check.classes_line}", settled, *check.remarks):
-        if line:
-            out.print(line, highlight=False, markup=False)
 
 
 def _say_what_it_takes(asked: dict[str, SweepConfig], out_dir: Path | None) -> None:

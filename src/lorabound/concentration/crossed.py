@@ -73,13 +73,18 @@ class ModeSpread:
 
 @dataclass(frozen=True)
 class Crossed:
-    """The result of a crossed design; ``n_diverged`` runs make their mode be left out."""
+    """The result of a crossed design; ``n_diverged`` runs make their mode be left out.
+
+    Attributes:
+        notes: sentences on what was unusual about the model, and on texts that were cut.
+    """
 
     settings: CrossedSettings
     n_test: int
     precision: str
     spreads: list[ModeSpread]
     left_out: list[Mode]
+    notes: tuple[str, ...] = ()
 
 
 def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = lambda _: None) -> Crossed:
@@ -124,7 +129,9 @@ def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = l
         spreads += [_spread(mode, loss, grid, n_train) for loss in LOSSES]
     if not spreads:
         raise ModelError("every mode has runs that diverged: lower --lr")
-    return Crossed(replace(settings, base=config), len(test_set.labels), classifier.precision, spreads, left_out)
+    return Crossed(
+        replace(settings, base=config), len(test_set.labels), classifier.precision, spreads, left_out, tuple(task.notes)
+    )
 
 
 def _spread(mode: Mode, loss: str, grid: list[list[Trained]], n_train: int) -> ModeSpread:

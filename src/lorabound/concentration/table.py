@@ -49,6 +49,8 @@ def print_spread(crossed: Crossed, console: Console) -> None:
         console.print(sentence, highlight=False)
     if crossed.left_out:
         console.print(f"Left out, as runs diverged: {', '.join(crossed.left_out)} (lower --lr).", highlight=False)
+    for note in crossed.notes:
+        console.print(note, highlight=False, markup=False)
 
 
 def conclusions(crossed: Crossed) -> list[str]:
@@ -77,6 +79,7 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     record = {
         "settings": crossed.settings.record, "n_test": crossed.n_test, "precision": crossed.precision,
+        "notes": list(crossed.notes),
         "spreads": [
             {
                 "mode": spread.mode, "loss": spread.loss, "mean": spread.variance.mean,

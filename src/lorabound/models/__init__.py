@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from lorabound.models.images import CorruptImages, PreparedImages
     from lorabound.models.layers import TEXT, VISION, Encoder, adapted_layers, target_names, weight_outline
     from lorabound.models.load import load_classifier, model_outline
-    from lorabound.models.locate import Reads, locate_model, model_sha256, read_configuration, reads
+    from lorabound.models.locate import Reads, locate_model, name_for_others, read_configuration, reads
+    from lorabound.models.model_folder import model_sha256
     from lorabound.models.precision import Precision, default_device, resolve_precision
     from lorabound.models.sequence import SequenceClassifier
-    from lorabound.models.text import TokenizedTexts
+    from lorabound.models.text import TokenizedTexts, TokenLimit
 
 _PARTS = {
     "classifier": ("Classifier", "Inputs", "LoadedClassifier", "Tower"),
@@ -26,10 +27,11 @@ _PARTS = {
     "images": ("CorruptImages", "PreparedImages"),
     "layers": ("TEXT", "VISION", "Encoder", "adapted_layers", "target_names", "weight_outline"),
     "load": ("load_classifier", "model_outline"),
-    "locate": ("Reads", "locate_model", "model_sha256", "read_configuration", "reads"),
+    "locate": ("Reads", "locate_model", "name_for_others", "read_configuration", "reads"),
+    "model_folder": ("model_sha256",),
     "precision": ("Precision", "default_device", "resolve_precision"),
     "sequence": ("SequenceClassifier",),
-    "text": ("TokenizedTexts",),
+    "text": ("TokenLimit", "TokenizedTexts"),
 }
 _HOME = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -47,6 +49,7 @@ __all__ = [
     "PromptClassifier",
     "Reads",
     "SequenceClassifier",
+    "TokenLimit",
     "TokenizedTexts",
     "Tower",
     "adapted_layers",
@@ -55,6 +58,7 @@ __all__ = [
     "locate_model",
     "model_outline",
     "model_sha256",
+    "name_for_others",
     "read_configuration",
     "reads",
     "resolve_precision",

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lorabound.adapters import Head
 from lorabound.models.precision import Precision
+from lorabound.models.text import TokenLimit
 
 # Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
 Tower = tuple[str, ...]
@@ -84,12 +85,16 @@ class LoadedClassifier(Classifier, Protocol):
         device, precision: where the frozen model computes, and in which number format.
         logit_scale: tau, None where classes are rows of a head.
         head: where a trained head starts, None where classes are prompts.
+        limit: the longest row of tokens of an example; None where examples are never cut.
+        notes: sentences on what is unusual about the model and how it was read.
         sha256: hash over the files that decide the model's output.
     """
 
     device: torch.device
     precision: Precision
     head: Head | None
+    limit: TokenLimit | None
+    notes: tuple[str, ...]
     sha256: str
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from lorabound.adapters import select_linears
 from lorabound.errors import ModelError
 from lorabound.models.classifier import Tower
 from lorabound.models.locate import Reads
+from lorabound.models.model_folder import CONFIG, read_json, weight_files
 
 Encoder = Literal["vision", "text", "both"]
 
@@ -27,7 +29,10 @@ _CLIP_NAMES = {
     "query": ["q_proj"], "key": ["k_proj"], "value": ["v_proj"],
 }  # fmt: skip
 _PARTS: dict[Encoder, tuple[str, ...]] = {"vision": VISION, "text": TEXT, "both": VISION + TEXT}
+# Kinds of models whose layers are transformers' Conv1D.
+_WITHOUT_LINEARS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # Parts of a checkpoint that hold a matrix and are no linear layer of the encoder: tables that are looked up; heads.
+_TOKEN_TABLES = ("word_embeddings.weight", "token_embedding.weight", "embed_tokens.weight", "wte.weight")
 _NO_LAYER = ("embed", "wte", "wpe", "position", "relative_attention_bias", "shared")
 _HEADS = (
     "pooler",
@@ -59,37 +64,99 @@ def adapted_layers(
     return select_linears(module, target_names(takes, targets), layers, within)
 
 
-def weight_outline(folder: Path) -> tuple[nn.Module, int]:
-    """A module with the linear layers of a model under their names, nothing in them; and the count of all weights.
+@dataclass(frozen=True)
+class Outline:
+    """What the headers of a model's files of weights tell.
 
-    It is what :func:`lorabound.models.model_outline` makes with transformers, which takes seconds to import, as far as
-    names and sizes of linear layers go. A prefix for the whole encoder ("bert.") stays in the names.
+    Attributes:
+        module: a module with the linear layers of the model under their names, and nothing in them.
+        n_weights: numbers in all its tensors, heads left out.
+        n_vectors: tokens that it has a vector for; None where no such table is recognized.
+    """
+
+    module: nn.Module
+    n_weights: int
+    n_vectors: int | None
+
+
+def weight_outline(folder: Path) -> Outline:
+    """The outline of a model, without transformers, which takes seconds to import.
+
+    Names and sizes of linear layers are those of :func:`lorabound.models.model_outline`; a prefix for the whole encoder
+    ("bert.") stays in the names.
 
     Raises:
-        ModelError: a file of weights cannot be read.
+        ModelError: weights are missing or cannot be read.
     """
-    root, n_weights = nn.Module(), 0
-    for path in sorted(folder.glob("*.safetensors")):
+    record = read_json(folder / CONFIG)
+    name = next(iter(record.get("architectures") or ()), "model")
+    root: nn.Module = type(str(name), (nn.Module,), {})()
+    kind = Conv1D if record.get("model_type") in _WITHOUT_LINEARS else None
+    n_weights, n_vectors = 0, None
+    for name, shape in _shapes(folder):
+        parts = name.split(".")
+        if any(part in _HEADS for part in parts):
+            continue
+        n_weights += math.prod(shape)
+        if name.endswith(_TOKEN_TABLES):
+            n_vectors = shape[0]
+        elif len(shape) == 2 and parts[-1] == "weight" and not any(word in name for word in _NO_LAYER):
+            _put(root, parts[:-1], shape, kind)
+    return Outline(root, n_weights, n_vectors)
+
+
+def check_tokens(folder: Path, n_vectors: int | None) -> None:
+    """See that a model has a vector for every token of its ``tokenizer.json``, where it has one.
+
+    Raises:
+        ModelError: tokens were added and the embedding was not resized.
+    """
+    path = folder / "tokenizer.json"
+    if n_vectors is None or not path.is_file():
+        return
+    from tokenizers import Tokenizer
+
+    try:
+        vocabulary: dict[str, int] = Tokenizer.from_file(str(path)).get_vocab()
+    except Exception:  # the library raises plain Exceptions; loading the model will say what is wrong
+        return
+    refuse_tokens_beyond(folder, vocabulary, n_vectors)
+
+
+def refuse_tokens_beyond(folder: Path, vocabulary: Mapping[str, int], n_vectors: int) -> None:
+    """See that the numbers of all tokens are below the number of vectors.
+
+    Raises:
+        ModelError: they are not.
+    """
+    beyond = {token: index for token, index in vocabulary.items() if index >= n_vectors}
+    if beyond:
+        token, index = min(beyond.items(), key=lambda pair: pair[1])
+        raise ModelError(
+            f"{folder}: the tokenizer has {max(beyond.values()) + 1:,} tokens and the model vectors for {n_vectors:,} "
+            f"of them ({token!r} is number {index}): tokens were added without "
+            "model.resize_token_embeddings(len(tokenizer)); give the tokenizer and the weights that belong together"
+        )
+
+
+class Conv1D(nn.Module):
+    """Stands for a layer of transformers' class of that name, which is no ``nn.Linear``."""
+
+
+def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    for path in weight_files(folder):
         try:
             with safe_open(path, framework="numpy") as file:
-                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+                yield from [(name, file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} cannot be read as safetensors: {error}") from None
-        for name, shape in shapes.items():
-            parts = name.split(".")
-            if any(part in _HEADS for part in parts):
-                continue
-            n_weights += math.prod(shape)
-            if len(shape) == 2 and parts[-1] == "weight" and not any(word in name for word in _NO_LAYER):
-                _put(root, parts[:-1], shape)
-    return root, n_weights
+            raise ModelError(f"{path} cannot be read ({error}): the file is damaged or unfinished") from None
 
 
-def _put(root: nn.Module, parts: Sequence[str], shape: Sequence[int]) -> None:
+def _put(root: nn.Module, parts: Sequence[str], shape: Sequence[int], kind: type[nn.Module] | None) -> None:
     at = root
     for part in parts[:-1]:
         if part not in dict(at.named_children()):
             at.add_module(part, nn.Module())
         at = at.get_submodule(part)
     with torch.device("meta"):
-        at.add_module(parts[-1], nn.Linear(shape[1], shape[0], bias=False))
+        at.add_module(parts[-1], nn.Linear(shape[1], shape[0], bias=False) if kind is None else kind())

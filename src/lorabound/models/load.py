@@ -48,7 +48,9 @@ def model_outline(folder: Path) -> nn.Module:
         ModelError: transformers cannot read its configuration.
     """
     with explained(folder, "a model"), torch.device("meta"):
-        module = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder))
+        module = transformers.AutoModel.from_config(
+            transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        )
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # it is not on the way to the embedding
     return module  # type: ignore[no-any-return]

@@ -41,7 +41,7 @@ def print_summary(summary: Summary, console: Console) -> None:
             continue
         console.print(comparison_sentence(comparison), highlight=False)
     for note in notes(summary):
-        console.print(note, highlight=False, style="dim")
+        console.print(note, highlight=False, markup=False, style="dim")
 
 
 def _row(cell: Cell) -> list[str]:

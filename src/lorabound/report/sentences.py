@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from lorabound.report.summary import BITS, DELTA, WORST_CASE, Comparison, Growth, Summary, drawn_apart
+from lorabound.sweep.notes import cut_note
 
 
 def exponent_text(growth: Growth) -> str:
@@ -82,11 +83,12 @@ def notes(summary: Summary) -> list[str]:
             f"{summary.about['n_skipped']} images cannot be decoded and were left out: every error is over images that "
             "can."
         )
-    if summary.about["n_cut"]:
-        lines.append(
-            f"{summary.about['n_cut']} of {n_test} test texts are longer than {summary.config.max_length} tokens and "
-            "lost their end: raise max_length (--max-length)."
-        )
+    lines += summary.about.get("model_notes", [])
+    cut = summary.about.get("cut")
+    if cut and (note := cut_note(cut)):
+        lines.append(note)
+    elif cut is None and summary.about["n_cut"]:  # an older store does not say what cut them
+        lines.append(f"{summary.about['n_cut']} of {n_test} test texts were too long and lost their end.")
     classes = summary.about["classes"]
     if all(name.isdigit() for name in classes):
         lines.append(f"The classes are called {', '.join(classes[:3])}, ...: prompts work better with words for names.")

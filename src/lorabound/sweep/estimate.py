@@ -19,15 +19,17 @@ import torch
 from torch import nn
 
 from lorabound.adapters import layer_index, new_adapter
-from lorabound.data import NAMED, DataCheck
+from lorabound.data import NAMED
 from lorabound.models.classifier import Tower
-from lorabound.models.layers import TEXT, VISION, adapted_layers, target_names, weight_outline
+from lorabound.models.layers import TEXT, VISION, adapted_layers, check_tokens, target_names, weight_outline
 from lorabound.models.locate import Reads, locate_model, read_configuration, reads
+from lorabound.models.model_folder import check_values
 from lorabound.models.precision import default_device, resolve_precision
 from lorabound.notation import n_params
+from lorabound.sweep.begun import as_begun, runs_there
 from lorabound.sweep.config import SweepConfig
 from lorabound.sweep.grid import Run, runs_of
-from lorabound.sweep.material import Material, as_begun, read_material, runs_there
+from lorabound.sweep.material import Material, read_material
 from lorabound.sweep.speed import products_per_second
 
 if TYPE_CHECKING:
@@ -57,8 +59,7 @@ class Estimate:
         tflop: useful arithmetic of the runs that are missing, in 10^12 operations.
         seconds: their time on this machine.
         precision: number format of the frozen model here.
-        check: what was seen in the data; None where they would have to be downloaded.
-        settled: one sentence on sizes that were worked out; "" where all were given.
+        seen: sentences on the data; None where they would have to be downloaded.
     """
 
     n_runs: int
@@ -71,8 +72,7 @@ class Estimate:
     tflop: float
     seconds: float
     precision: str
-    check: DataCheck | None
-    settled: str
+    seen: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,16 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     there = runs_there(settled, out)
     runs = [run for run in runs_of(settled) if run.rank]
     missing = [run for run in runs if run not in there]
-    module, n_weights = weight_outline(locate_model(config.model))
+    folder = locate_model(config.model)
+    outline = weight_outline(folder)
+    module = outline.module
     targets = settled.targets or (["query", "key", "value"] if takes == "texts" else ["q_proj", "k_proj", "v_proj"])
     shapes = adapted_layers(module, takes, target_names(takes, targets), settled.layers, settled.encoder)
     new_adapter(
         shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r
     )  # refuses a rank too large
+    check_values(folder)
+    check_tokens(folder, outline.n_vectors)
     width, longest = _width_and_tokens(settled, takes)
     tokens = longest if material is None or takes == "images" else _mean_tokens(material, longest)
     shape = shape_of(module, takes, list(shapes), tokens, n_classes)
@@ -137,9 +141,9 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     flop = arithmetic(settled, shape, missing, settled.test_size)
     return Estimate(
         len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, (min(trained), max(trained)),
-        n_weights * dtype.itemsize / GIB, stored / GIB, flop / 1e12,
+        outline.n_weights * dtype.itemsize / GIB, stored / GIB, flop / 1e12,
         flop / (_SHARE * products_per_second(shape.products, device, dtype, len(missing))), precision,
-        material.check if material else None, material.settled if material else "",
+        material.sentences if material else None,
     )  # fmt: skip
 
 

@@ -31,11 +31,12 @@ from lorabound.engine import (
     train,
 )
 from lorabound.errors import AdapterError, ModelError, StoreError
-from lorabound.models import Classifier
+from lorabound.models import Classifier, name_for_others
+from lorabound.sweep.begun import as_begun
 from lorabound.sweep.config import AXES, SweepConfig
 from lorabound.sweep.estimate import seconds_left
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
-from lorabound.sweep.material import Material, as_begun, read_material
+from lorabound.sweep.material import Material, read_material
 from lorabound.sweep.store import Row, Store, only_writer, refuse_other_settings
 from lorabound.sweep.task import Task, load_task
 
@@ -222,12 +223,13 @@ class _Sweep:
     def _write(self, stack: list[Run], trained: list[Trained], seconds: float) -> None:
         """Adapters first, then the rows of the whole stack in one transaction."""
         rows = []
+        base, kind = name_for_others(self.config.model), type(self.task.classifier.module)
         for run, result in zip(stack, trained, strict=True):
             if result.diverged:
                 rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), None))
                 continue
             try:
-                save_adapter(result.adapter, self.out / ADAPTERS / run.name, self.config.model)
+                save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
             except AdapterError as error:
                 raise StoreError(
                     f"{error}; the runs already stored are safe, make room and run the same command again to go on"
@@ -273,6 +275,8 @@ def _about(task: Task) -> dict[str, Any]:
         "n_cut": task.test_set.inputs.n_cut,
         "class_counts": dict(task.check.counts),
         "notes": list(task.check.remarks),
+        "cut": task.cut,
+        "model_notes": list(task.classifier.notes),
     }
 
 

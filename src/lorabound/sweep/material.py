@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +27,8 @@ from lorabound.data import (
     without_rare,
 )
 from lorabound.errors import DataError, InputError
-from lorabound.models.locate import Reads, find_tokenizer, read_configuration, reads
+from lorabound.models.locate import Reads, reads
 from lorabound.sweep.config import SweepConfig
-from lorabound.sweep.grid import Run, runs_of
-from lorabound.sweep.store import FILE, Store, refuse_other_settings
-
-# Texts whose tokens are counted, evenly spaced in the data.
-_COUNTED = 2000
-# A text is counted as longer than the limit by a part of one token per 20 or so; the advice leaves out the longest.
-_KEPT_WHOLE = 0.95
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class Material:
         divided: training pool and test set.
         lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
             tokenizer is here.
-        settled: one sentence on sizes that were worked out; "" where all were given.
+        worked_out: sentences on sizes that nobody gave, and on texts that lose their end; "" where there is nothing.
     """
 
     asked: SweepConfig
@@ -65,7 +57,13 @@ class Material:
     check: DataCheck
     divided: Split
     lengths: NDArray[np.int64] | None
-    settled: str
+    worked_out: tuple[str, str]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a user should read before anything is trained."""
+        lines = (f"{self.check.name}: {self.check.classes_line}.", *self.worked_out, *self.check.remarks)
+        return [line for line in lines if line]
 
 
 def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
@@ -86,11 +84,10 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
     check = check.with_faults(*faults)
     if divided is None:
         raise DataError(check.refusal)
-    lengths, cut = (None, []) if takes == "images" else _token_lengths(config, table, test)
-    check = check.with_remarks(*cut)
-    return Material(
-        config, sized, takes, table, test, own, check, divided, lengths, _settled(config, sized, len(table), own)
-    )
+    counted = count_tokens(config, table, test) if takes == "texts" else None
+    lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
+    settled = _settled(config, sized, len(table), own)
+    return Material(config, sized, takes, table, test, own, check, divided, lengths, (settled, cut))
 
 
 def divide_again(material: Material, without: frozenset[str], n_pool: int | None = None) -> Material:
@@ -105,44 +102,6 @@ def divide_again(material: Material, without: frozenset[str], n_pool: int | None
     if divided is None:
         raise DataError("; ".join(faults))
     return replace(material, config=sized, table=table, test_table=test, divided=divided)
-
-
-def as_begun(config: SweepConfig, out: str | Path | None) -> SweepConfig:
-    """A sweep that goes on keeps the test size it began with, where none is given now.
-
-    Raises:
-        StoreError: ``out`` holds a store that cannot be read.
-    """
-    if config.n_test is not None or (store := _store_at(out)) is None:
-        return config
-    try:
-        return config.model_copy(update={"n_test": store.config.n_test})
-    finally:
-        store.close()
-
-
-def runs_there(config: SweepConfig, out: str | Path | None) -> set[Run]:
-    """Runs of a settled ``config`` that ``out`` holds already; data, weights and engine are compared later.
-
-    Raises:
-        StoreError: ``out`` was made with other settings, or cannot be read.
-    """
-    if (store := _store_at(out)) is None:
-        return set()
-    try:
-        # Known when the model is loaded only, where they are not given.
-        unknown = {name for name in ("prompt", "targets", "logit_scale") if getattr(config, name) is None}
-        unknown |= {"targets"} | ({"precision"} if config.precision == "auto" else set())
-        refuse_other_settings(store, config, unknown)
-        have = {(row.rank, row.mode, row.n_train, row.seed) for row in store.rows()}
-    finally:
-        store.close()
-    return {run for run in runs_of(config) if (run.rank, run.mode, run.n_train, run.seed) in have}
-
-
-def _store_at(out: str | Path | None) -> Store | None:
-    path = Path(out) / FILE if out is not None else None
-    return Store.open(path.parent) if path and path.is_file() and path.stat().st_size else None
 
 
 def read_tables(config: SweepConfig, takes: Reads) -> tuple[Table, Table | None]:
@@ -221,55 +180,6 @@ def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> 
         f"Trains on {train} rows, tests on {sized.test_size:,} of {whose} rows, as they are divided where nothing else "
         f"is said ({', '.join(options)})."
     )
-
-
-def _token_lengths(
-    config: SweepConfig, table: Table, test: Table | None
-) -> tuple[NDArray[np.int64] | None, list[str]]:  # fmt: skip
-    """Tokens of texts evenly spaced in the data, as they will be cut, and a sentence where some lose their end."""
-    path = find_tokenizer(config.model)
-    if path is None:
-        return None, []
-    from tokenizers import Tokenizer
-
-    texts = [str(text) for part in (table, test) if part for text in part.examples]
-    sample = texts[:: -(-len(texts) // _COUNTED)]
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception:  # the library raises plain Exceptions; loading the model will say what is wrong
-        return None, []
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    lengths = np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(sample)], dtype=np.int64)
-    own_limit = _positions(read_configuration(config.model))
-    limit = min(config.max_length, own_limit)
-    return np.minimum(lengths, limit), _cut_sentence(lengths, limit, own_limit, len(texts))
-
-
-def _cut_sentence(lengths: NDArray[np.int64], limit: int, own_limit: int, n_texts: int) -> list[str]:
-    n_cut = int((lengths > limit).sum())
-    if not n_cut:
-        return []
-    if len(lengths) == n_texts:
-        said = f"{n_cut:,} of {n_texts:,} texts have more than {limit} tokens and lose their end"
-    else:
-        said = f"About {n_cut / len(lengths):.0%} of the texts have more than {limit} tokens and lose their end"
-    whole = min(-(-int(np.quantile(lengths, _KEPT_WHOLE)) // 8) * 8, own_limit)
-    if limit == own_limit:
-        return [f"{said}: the model itself reads no more."]
-    return [
-        f"{said}; --max-length {max(whole, limit + 1)} keeps {(lengths <= max(whole, limit + 1)).mean():.0%} whole."
-    ]
-
-
-def _positions(configuration: dict[str, object]) -> int:
-    """Tokens the model reads at most; RoBERTa and its kin count positions from the padding token on."""
-    positions = configuration.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions <= 0:
-        return 1_000_000
-    kin = str(configuration.get("model_type")) in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
-    padding = configuration.get("pad_token_id")
-    return positions - (padding + 1 if kin and isinstance(padding, int) else 0)
 
 
 def _without(table: Table, names: frozenset[str]) -> Table:

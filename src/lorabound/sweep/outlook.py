@@ -31,7 +31,7 @@ def print_estimates(estimates: dict[str, Estimate], console: Console) -> None:
     n_runs = sum(each.n_runs - each.n_there for each in estimates.values())
     total = sum(each.seconds for each in estimates.values())
     console.print(f"{n_runs} runs, {about_time(total)} on this machine ({next(iter(estimates.values())).precision}).")
-    unread = [name for name, each in estimates.items() if each.check is None]
+    unread = [name for name, each in estimates.items() if each.seen is None]
     if unread:
         console.print(
             f"Not looked at, because it would be downloaded: {', '.join(unread)}. Their sizes are taken as given.",
@@ -51,15 +51,10 @@ def about_time(seconds: float) -> str:
 
 
 def _sentences(name: str, each: Estimate) -> list[str]:
-    check = each.check
-    if check is None:
-        seen = [f"{name} is not looked at, because it would be downloaded."]
-    else:
-        seen = [f"{check.name}: {check.classes_line}.", *([each.settled] if each.settled else []), *check.remarks]
     there = f" ({each.n_there} more are there already)" if each.n_there else ""
     sizes = " and ".join(f"{n:,}" for n in each.n_train)
     return [
-        *seen,
+        *([f"{name} is not looked at, because it would be downloaded."] if each.seen is None else each.seen),
         f"{each.n_runs - each.n_there} runs{there} on {sizes} examples, {about_time(each.seconds)} on this machine "
         f"({each.precision}), a zero-shot measurement and {each.n_test:,} test examples included.",
         f"Each run trains {_parameters(each)} parameters. The model takes {each.weights_gib:.2f} GiB, what is computed "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lorabound.adapters import Adapter, new_adapter
 from lorabound.data import DEFAULT_PROMPT, NAMED, DataCheck, Split
@@ -22,6 +23,7 @@ from lorabound.models import (
 from lorabound.notation import Mode
 from lorabound.sweep.config import SweepConfig
 from lorabound.sweep.material import Material, divide_again, read_material
+from lorabound.sweep.notes import cut_note
 
 WORD_PROMPT = "This is a {} word."
 
@@ -49,6 +51,24 @@ class Task:
     n_skipped: int
     own_test_set: bool
     check: DataCheck
+
+    @property
+    def cut(self) -> dict[str, Any] | None:
+        """The record of cut texts that :func:`lorabound.sweep.notes.cut_note` reads; None for images."""
+        limit = self.classifier.limit
+        if limit is None:
+            return None
+        return {
+            "test": [self.test_set.inputs.n_cut, len(self.test_set.labels)],
+            "train": [self.pool.inputs.n_cut, len(self.pool.labels)],
+            "max_tokens": limit.tokens, "model_tokens": limit.model_tokens, "by": limit.by, "end": limit.cuts_end,
+        }  # fmt: skip
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what was unusual about data and model, and on texts that were cut."""
+        cut = self.cut and cut_note(self.cut)
+        return [*self.check.remarks, *self.classifier.notes, *([cut] if cut else [])]
 
     def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
         """An untrained adapter of this task, with the head it starts from where heads are trained."""

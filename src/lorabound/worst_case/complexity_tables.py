@@ -91,6 +91,8 @@ def print_encoder(complexity: Complexity, what: str, console: Console) -> None:
     )
     for growth in complexity.growth:
         console.print(growth_sentence(growth), highlight=False)
+    for note in complexity.notes:
+        console.print(note, highlight=False, markup=False)
 
 
 def verdict(rows: Sequence[ComplexityRow]) -> str:
@@ -139,6 +141,7 @@ def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
         "accuracy": None if math.isnan(complexity.accuracy) else complexity.accuracy,
         "rows": [asdict(row) | {"vacuous": row.vacuous} for row in complexity.rows],
         "growth": [_plain(asdict(growth)) for growth in complexity.growth],
+        "notes": list(complexity.notes),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

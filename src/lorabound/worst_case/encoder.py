@@ -96,7 +96,7 @@ def measure_encoder(
         drawn = torch.cat([value for _, value in sorted(parts, key=lambda part: part[0])], dim=1)
         q = rank * sum(d_out for d_out, _ in shapes.values())
         rows.append(row("encoder", rank, n, q, drawn.reshape(-1), TRIVIAL))
-    return Complexity(settings, math.nan, rows, growth(rows))
+    return Complexity(settings, math.nan, rows, growth(rows), tuple(task.notes))
 
 
 def _search(
