@@ -21,11 +21,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.adapters import Head
+from lorabound.models.layers import Tower as Tower
 from lorabound.models.precision import Precision
 from lorabound.models.text import TokenLimit
-
-# Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
-Tower = tuple[str, ...]
 
 
 @runtime_checkable

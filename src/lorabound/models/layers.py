@@ -14,12 +14,13 @@ from torch import nn
 
 from lorabound.adapters import select_linears
 from lorabound.errors import ModelError
-from lorabound.models.classifier import Tower
 from lorabound.models.locate import Reads
 from lorabound.models.model_folder import CONFIG, read_json, weight_files
 
 Encoder = Literal["vision", "text", "both"]
 
+# Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
+Tower = tuple[str, ...]
 VISION: Tower = ("vision_model", "visual_projection")
 TEXT: Tower = ("text_model", "text_projection")
 

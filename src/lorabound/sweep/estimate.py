@@ -20,8 +20,7 @@ from torch import nn
 
 from lorabound.adapters import layer_index, new_adapter
 from lorabound.data import NAMED
-from lorabound.models.classifier import Tower
-from lorabound.models.layers import TEXT, VISION, adapted_layers, check_tokens, target_names, weight_outline
+from lorabound.models.layers import TEXT, VISION, Tower, adapted_layers, check_tokens, target_names, weight_outline
 from lorabound.models.locate import Reads, locate_model, read_configuration, reads
 from lorabound.models.model_folder import check_values
 from lorabound.models.precision import default_device, resolve_precision

@@ -29,6 +29,7 @@ from lorabound.data import (
 from lorabound.errors import DataError, InputError
 from lorabound.models.locate import Reads, reads
 from lorabound.sweep.config import SweepConfig
+from lorabound.sweep.tokens import count_tokens
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Material:
         divided: training pool and test set.
         lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
             tokenizer is here.
-        worked_out: sentences on sizes that nobody gave, and on texts that lose their end; "" where there is nothing.
+        worked_out: sentences on sizes that nobody gave, and on texts that lose their end; or "".
     """
 
     asked: SweepConfig
