@@ -99,9 +99,9 @@ def sweep(
 ) -> None:
     """Train a grid of adapters and show how the gap grows."""
     flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir", "dry_run")}
+    refuse_no_configuration(config, sys.argv[1:])
     if out_dir is None and not dry_run:
         raise InputError("say where the sweep is kept: --out DIR")
-    refuse_no_configuration(config, sys.argv[1:])
     from lorabound.sweep import read_configs
     from lorabound.sweep.begun import as_begun, runs_there
     from lorabound.sweep.material import read_material
@@ -190,6 +190,8 @@ def _progress() -> Iterator[Observer]:
     """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from lorabound.data import counted
+    from lorabound.sweep.estimate import LONG
     from lorabound.sweep.execute import Progress as SweepProgress
     from lorabound.sweep.outlook import about_time
 
@@ -199,8 +201,9 @@ def _progress() -> Iterator[Observer]:
         nonlocal announced
         if at.seconds is not None and not announced:
             announced = True
-            left = at.runs_total - at.runs_done
-            err.print(f"{left} runs, {about_time(at.seconds)} on this machine", highlight=False, markup=False)
+            left = counted(at.runs_total - at.runs_done, "run")
+            hint = "; --dry-run names quicker ways" if at.seconds > LONG else ""
+            err.print(f"{left}, {about_time(at.seconds)} on this machine{hint}", highlight=False, markup=False)
 
     if not err.is_terminal:
         seen = -1

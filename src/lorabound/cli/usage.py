@@ -17,7 +17,8 @@ UsageError: Any = typer.BadParameter.__base__
 
 # Options that take several values with commas between them.
 LISTS = ("--ranks", "--modes", "--n-train", "--shots", "--seeds", "--targets", "--layers")
-_NUMBERS = {"int": "a whole number", "integer": "a whole number", "float": "a number", "boolean": "yes or no"}
+# What the parser's messages call values, and what people do.
+_NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a number", "boolean": "yes or no"}
 # Settings of other programs that are not ours in another unit.
 _UNITS = {"lora_alpha": "alpha divided by the rank", "alpha": "alpha divided by the rank"}
 _CONFIGURATIONS = (".yaml", ".yml")
@@ -35,15 +36,15 @@ def explain_usage(error: Any, typed: Sequence[str]) -> str:
         return _no_such_option(error, command, see)
     if spaced:
         return spaced
-    if kind == "MissingParameter" and error.param is not None:
+    if kind == "MissingParameter" and getattr(error, "param", None) is not None:
         return f"{command} needs {_name_of(error.param)}: {see}"
-    if error.param_hint is None and getattr(error, "param", None) is not None:
-        option = max(error.param.opts, key=len)
-        wanted = _NUMBERS.get(error.param.type.name)
-        given = _value_of(typed, error.param.opts)
-        if wanted and given is not None:
-            return f"{option} takes {wanted}, not {given!r}"
     said = error.format_message().rstrip(".")
+    param = getattr(error, "param", None)
+    if param is not None:
+        wanted = next((what for word, what in _NUMBERS.items() if word in said), "another value")
+        given = _value_of(typed, param.opts)
+        if given is not None:
+            return f"{max(param.opts, key=len)} takes {wanted}, not {given!r}"
     if kind == "BadOptionUsage":
         said = said.replace("Option ", "").replace("requires an argument", "needs a value").replace("'", "")
     if found := re.match(r"No such command '(.*?)'", said):

@@ -10,6 +10,7 @@ from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_image_table
 from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
+from lorabound.data.phrases import counted
 from lorabound.data.sizes import fit_sizes
 from lorabound.data.split import Split, split
 from lorabound.data.table import Empty, Table
@@ -26,6 +27,7 @@ __all__ = [
     "Split",
     "Table",
     "check_data",
+    "counted",
     "fit_sizes",
     "is_export",
     "load_images",

@@ -41,6 +41,8 @@ _CHARACTERS_PER_TOKEN = 4.5
 _TOKENS_OF_A_PROMPT = 12
 _USUAL_TEST = 2000
 GIB = 2**30
+# Seconds from which quicker ways are named.
+LONG = 900.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Estimate:
         seconds: their time on this machine.
         precision: number format of the frozen model here.
         seen: sentences on the data; None where they would have to be downloaded.
+        quicker: options that make it quicker, and the seconds it takes with them; empty unless it takes long.
     """
 
     n_runs: int
@@ -72,6 +75,7 @@ class Estimate:
     seconds: float
     precision: str
     seen: list[str] | None
+    quicker: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Shape:
         tokens: tokens of an example on average.
         n_classes: number of class prompts.
         products: (d_out, d_in) of these linear layers.
+        below: entries of the linear layers below, which every example passes once per sweep.
     """
 
     weights: int
@@ -91,6 +96,7 @@ class Shape:
     tokens: float
     n_classes: int
     products: Sequence[tuple[int, int]]
+    below: int
 
 
 def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
@@ -115,20 +121,33 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     missing = [run for run in runs if run not in there]
     folder = locate_model(config.model)
     outline = weight_outline(folder)
-    module = outline.module
-    targets = settled.targets or (["query", "key", "value"] if takes == "texts" else ["q_proj", "k_proj", "v_proj"])
-    shapes = adapted_layers(module, takes, target_names(takes, targets), settled.layers, settled.encoder)
-    new_adapter(
-        shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r
-    )  # refuses a rank too large
     check_values(folder)
     check_tokens(folder, outline.n_vectors)
+    targets = settled.targets or (["query", "key", "value"] if takes == "texts" else ["q_proj", "k_proj", "v_proj"])
+
+    def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
+        return adapted_layers(outline.module, takes, target_names(takes, targets), layers, settled.encoder)
+
+    shapes = adapted(settled.layers)
+    new_adapter(shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r)  # may refuse the rank
     width, longest = _width_and_tokens(settled, takes)
     tokens = longest if material is None or takes == "images" else _mean_tokens(material, longest)
-    shape = shape_of(module, takes, list(shapes), tokens, n_classes)
+    shape = shape_of(outline.module, takes, list(shapes), tokens, n_classes)
     device = default_device()
     precision = resolve_precision(settled.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
+    speed = _SHARE * products_per_second(shape.products, device, dtype, len(missing))
+    flop = arithmetic(settled, shape, missing, settled.test_size)
+    quicker: dict[str, float] = {}
+    if flop / speed > LONG:
+        few = [run for run in missing if run.rank in (min(settled.ranks), max(settled.ranks))]
+        top = missing
+        if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
+            shape = shape_of(outline.module, takes, list(adapted("top2")), tokens, n_classes)
+            quicker["--layers top2"] = arithmetic(settled, shape, top, settled.test_size) / speed
+        if len(few) < len(missing):
+            flag = f"--ranks {min(settled.ranks)},{max(settled.ranks)}"
+            quicker[" ".join([*quicker, flag])] = arithmetic(settled, shape, few, settled.test_size) / speed
     kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
     stored = (max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
     head = n_classes * (width + 1) if settled.head == "trained" else 0
@@ -137,12 +156,10 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         for mode in settled.modes
         for rank in settled.ranks
     ]
-    flop = arithmetic(settled, shape, missing, settled.test_size)
     return Estimate(
         len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, (min(trained), max(trained)),
-        outline.n_weights * dtype.itemsize / GIB, stored / GIB, flop / 1e12,
-        flop / (_SHARE * products_per_second(shape.products, device, dtype, len(missing))), precision,
-        material.sentences if material else None,
+        outline.n_weights * dtype.itemsize / GIB, stored / GIB, flop / 1e12, flop / speed, precision,
+        material.sentences if material else None, quicker,
     )  # fmt: skip
 
 
@@ -161,18 +178,22 @@ def shape_of(module: nn.Module, takes: Reads, adapted: Sequence[str], tokens: fl
     examples, prompts = (VISION, TEXT) if takes == "images" else (("",), None)
     above = _above(module, examples, adapted)
     of_prompts = _above(module, prompts, adapted) if prompts else []
+    total = sum(math.prod(product) for product in _inside(module, examples).values())
+    weights = sum(math.prod(product) for product in above)
     return Shape(
-        sum(math.prod(product) for product in above), sum(math.prod(product) for product in of_prompts), tokens,
-        n_classes, above or of_prompts,
+        weights, sum(math.prod(product) for product in of_prompts), tokens, n_classes, above or of_prompts,
+        total - weights,
     )  # fmt: skip
 
 
 def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: int) -> float:
-    """Operations of trained runs: a step costs two passes of its examples, measuring one of training and test set."""
+    """Operations of trained runs: a step costs two passes of its examples, measuring one of training and test set, and
+    every example passes the layers below the adapted ones once."""
     passes = sum(2 * config.epochs * run.n_train + run.n_train + n_test for run in runs)
     steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
     prompts = steps * shape.n_classes * _TOKENS_OF_A_PROMPT * shape.prompt_weights
-    return 2.0 * (passes * shape.tokens * shape.weights + prompts)
+    once = (max((run.n_train for run in runs), default=-n_test) + n_test) * shape.tokens * shape.below
+    return 2.0 * (passes * shape.tokens * shape.weights + prompts + once)
 
 
 def _width_and_tokens(config: SweepConfig, takes: Reads) -> tuple[int, int]:
@@ -198,14 +219,21 @@ def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]
     return [shape for name, shape in shapes.items() if (layer_index(name) or 0) == first]
 
 
-def _above(module: nn.Module, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
-    """(d_out, d_in) of the linear layers of a tower from its first adapted layer up; none where nothing is adapted."""
+def _inside(module: nn.Module, tower: Tower) -> dict[str, tuple[int, int]]:
+    """(d_out, d_in) of the linear layers of a tower, by name."""
     prefixes = tuple(f"{name}." if name else "" for name in tower)
-    inside = [name for name in adapted if f"{name}.".startswith(prefixes)]
-    first = min((layer_index(name) or 0 for name in inside), default=math.inf)
-    return [
-        (part.out_features, part.in_features)
+    return {
+        name: (part.out_features, part.in_features)
         for name, part in module.named_modules()
-        if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes) and inside
-        and ((index := layer_index(name)) is None or index >= first)
-    ]  # fmt: skip
+        if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes)
+    }
+
+
+def _above(module: nn.Module, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
+    """Of these layers the ones from the first adapted layer up; none where nothing is adapted."""
+    inside = _inside(module, tower)
+    indices = [layer_index(name) or 0 for name in adapted if name in inside]
+    if not indices:
+        return []
+    first = min(indices)
+    return [shape for name, shape in inside.items() if (index := layer_index(name)) is None or index >= first]

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lorabound.data import counted
 from lorabound.sweep.estimate import Estimate
 
 
@@ -53,15 +54,18 @@ def about_time(seconds: float) -> str:
 def _sentences(name: str, each: Estimate) -> list[str]:
     there = f" ({each.n_there} more are there already)" if each.n_there else ""
     sizes = " and ".join(f"{n:,}" for n in each.n_train)
+    bare = counted(len(each.n_train), "run")
+    quicker = ", or ".join(f"{flags} takes {about_time(seconds)}" for flags, seconds in each.quicker.items())
     return [
         *([f"{name} is not looked at, because it would be downloaded."] if each.seen is None else each.seen),
-        f"{each.n_runs - each.n_there} runs{there} on {sizes} examples, {about_time(each.seconds)} on this machine "
-        f"({each.precision}), a zero-shot measurement and {each.n_test:,} test examples included.",
+        f"{counted(each.n_runs - each.n_there, 'run')}{there} on {sizes} examples, tested on {each.n_test:,}, beside "
+        f"{bare} of the bare model: {about_time(each.seconds)} on this machine ({each.precision}).",
+        *([f"Quicker: {quicker}."] if quicker else []),
         f"Each run trains {_parameters(each)} parameters. The model takes {each.weights_gib:.2f} GiB, what is computed "
         f"once per example {each.stored_gib:.2f} GiB (on disk beyond half of the memory).",
     ]
 
 
 def _parameters(each: Estimate) -> str:
-    low, high = (f"{count:,}" if count < 1e5 else f"{count / 1e6:.2f} M" for count in each.n_params)
+    low, high = (f"{count:,}" for count in each.n_params)
     return low if low == high else f"{low} to {high}"

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
-from lorabound.engine.batches import TOKENS_PER_PASS
-from lorabound.engine.workers import n_workers
-
+# As the engine has them; importing it would import transformers, which takes seconds. A test compares them.
+TOKENS_PER_PASS = 2048
+MOST_WORKERS = 4
 # Seconds of products; half of them again go into warming up.
 _MEASURED = 0.3
 
@@ -25,7 +25,7 @@ def products_per_second(
         shapes: (d_out, d_in) of the linear layers, each as often as the model has it.
         n_runs: runs of the sweep; there are no more workers than runs.
     """
-    workers = n_workers(device, n_runs)
+    workers = max(1, min(MOST_WORKERS, torch.get_num_threads(), n_runs)) if device.type == "cpu" else 1
     cores = torch.get_num_threads()
     counted = Counter(shapes) or Counter([(512, 512)])
     ready, speeds = threading.Barrier(workers), [0.0] * workers
