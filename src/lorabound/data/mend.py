@@ -41,7 +41,7 @@ def _without(table: Table, rare: set[str], least: int) -> Table:
     if not gone:
         return table
     note = (
-        f"{table.name}: {counted(len(table) - len(kept), 'row')} of {listed(map(repr, gone))} left out: fewer than "
+        f"{table.name}: left out {counted(len(table) - len(kept), 'row')} of {listed(map(repr, gone))}: fewer than "
         f"{least} rows per class (--min-class-rows)."
     )
     return replace(table.rows(kept), notes=(*table.notes, note))
