@@ -357,12 +357,22 @@ def test_sixteen_bits_become_eight(kind):
     np.testing.assert_allclose(pixels, RAMP * 255, atol=1)
 
 
-def test_palettes_with_transparency_and_cmyk_keep_their_colours(recwarn):
+def test_what_is_transparent_lies_on_white_and_cmyk_keeps_its_colours(recwarn):
     palette = Image.new("P", (2, 1))
     palette.putpalette([250, 0, 0, 0, 0, 250])
-    palette.putdata([0, 1])
-    content = written(palette, "PNG", transparency=b"\x00\xff")
-    assert list(Picture("x", lambda: content).decode().getdata()) == [(250, 0, 0), (0, 0, 250)]
+    palette.putpixel((1, 0), 1)
+    half = Image.new("RGBA", (2, 1), (0, 0, 250, 255))
+    half.putpixel((0, 0), (250, 0, 0, 0))
+    key = Image.new("RGB", (2, 1), (0, 0, 250))
+    key.putpixel((0, 0), (250, 0, 0))
+    for content in (
+        written(palette, "PNG", transparency=b"\x00\xff"), written(palette, "PNG", transparency=0),
+        written(half, "PNG"), written(half, "TIFF"), written(key, "PNG", transparency=(250, 0, 0)),
+    ):  # fmt: skip
+        image = Picture("x", lambda content=content: content).decode()
+        assert [image.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (0, 0, 250)]
+    gray = written(Image.new("LA", (1, 1), (100, 0)), "PNG")
+    assert Picture("x", lambda: gray).decode().getpixel((0, 0)) == (255, 255, 255)
     cmyk = written(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100)
     red, green, blue = Picture("x", lambda: cmyk).decode().getpixel((0, 0))
     assert (red > 250, green < 5, blue < 5) == (True, True, True)

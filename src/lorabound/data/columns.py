@@ -74,6 +74,7 @@ class Meaning:
         what: "text", "label" or "image".
         values: one per row, "" where it is missing.
         marks: what stands in a row that is read as missing though it holds something ("-1", "NaN"), by row.
+        doubtful: those marks that may be classes after all.
         faults: why the column cannot be used.
         notes: how it was read, where that is not plain.
     """
@@ -81,6 +82,7 @@ class Meaning:
     what: str
     values: list[str]
     marks: dict[int, str] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -220,6 +222,7 @@ def _rewrite(meaning: Meaning, rule: Any, what: str) -> None:
 
 
 def _miss(meaning: Meaning, marks: set[str]) -> None:
+    meaning.doubtful |= marks
     for row, value in enumerate(meaning.values):
         if value in marks:
             meaning.marks[row], meaning.values[row] = value, ""

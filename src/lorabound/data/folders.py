@@ -79,7 +79,7 @@ def _refuse_splits(path: Path, names: list[str]) -> None:
         train = by_kind.get("train", next(iter(by_kind.values())))
         test = next((by_kind[kind] for kind in ("test", "val") if kind in by_kind and by_kind[kind] != train), None)
         mend = f"--data {path / train}" + (f" --test-data {path / test}" if test else "")
-        found = listed(f"{name}/" for name in by_kind.values())
+        found = listed(f"{by_kind[kind]}/" for kind in ("train", "val", "test") if kind in by_kind)
         raise DataError(f"{path} holds {found}, which are splits and not classes: say {mend}")
     if len(names) == 1:
         below = [entry.name for entry in sorted((path / names[0]).iterdir()) if entry.is_dir()]

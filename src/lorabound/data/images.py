@@ -81,7 +81,8 @@ class Picture:
 
 
 def _upright_rgb(image: Image) -> Image:
-    """Turned as its EXIF orientation says, like the datasets library does; 16-bit gray scaled to 8 bits; RGB.
+    """In RGB: turned as its EXIF orientation says, like the datasets library does; 16-bit gray scaled to 8 bits; on
+    white where it is transparent, like transformers does.
 
     Raises:
         CorruptImage: its numbers have no largest value by which to scale them: floats, 32-bit or signed integers.
@@ -97,8 +98,10 @@ def _upright_rgb(image: Image) -> Image:
     if image.mode in ("I", "F"):
         kind = "32-bit or signed integers" if image.mode == "I" else "floating-point numbers"
         raise CorruptImage(f"its pixels are {kind}, whose white is not known: save it with 8 or 16 bits")
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = _pillow().new("RGBA", layer.size, (255, 255, 255, 255))
+        image = _pillow().alpha_composite(white, layer)
     return image.convert("RGB")
 
 

@@ -10,13 +10,21 @@ from lorabound.data.phrases import counted, quoted
 from lorabound.errors import DataError
 
 
-class _Record(dict[str, Any]):
-    """A JSON object that remembers which names it holds twice."""
+class _Doubled(dict[str, Any]):
+    """A record that holds a name more than once."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         names = [name for name, _ in pairs]
-        self.doubled = {name for name in names if names.count(name) > 1} if len(self) < len(names) else set()
+        self.names = {name for name in names if names.count(name) > 1}
+
+
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    return record if len(record) == len(pairs) else _Doubled(pairs)
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_record).decode
 
 
 def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
@@ -40,7 +48,11 @@ def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
     if any(column not in found for column in wanted):
         return Source(name, {column: Column(()) for column in found}, ())
     for column in wanted:
-        doubled = [place for record, place in zip(records, places, strict=True) if column in record.doubled]
+        doubled = [
+            place
+            for record, place in zip(records, places, strict=True)
+            if isinstance(record, _Doubled) and column in record.names
+        ]
         if doubled:
             raise DataError(
                 f"{name}: {doubled[0]} holds {quoted(column)} twice{_more(len(doubled) - 1)}: leave one of them out"
@@ -48,18 +60,18 @@ def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
     return Source(name, {c: Column([record.get(c) for record in records]) for c in wanted}, places, notes)
 
 
-def _from_lines(name: str, text: str) -> tuple[list[_Record], list[str]]:
+def _from_lines(name: str, text: str) -> tuple[list[dict[str, Any]], list[str]]:
     records, places = [], []
     faults: list[tuple[int, str]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_Record)
+            record = _decode(line)
         except (ValueError, RecursionError) as error:
             faults.append((number, _reason(line, error)))
             continue
-        if isinstance(record, _Record):
+        if isinstance(record, dict):
             records.append(record)
             places.append(f"line {number}")
         else:
@@ -70,13 +82,13 @@ def _from_lines(name: str, text: str) -> tuple[list[_Record], list[str]]:
     return records, places
 
 
-def _from_list(name: str, text: str) -> tuple[list[_Record], list[str]]:
+def _from_list(name: str, text: str) -> tuple[list[dict[str, Any]], list[str]]:
     try:
-        records = json.loads(text, object_pairs_hook=_Record)
+        records = _decode(text)
     except (ValueError, RecursionError) as error:
         line = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "it"
         raise DataError(f"{name}: {line} is not JSON ({_brief(error)}); the file begins as a list with [") from None
-    wrong = next((i for i, record in enumerate(records, start=1) if not isinstance(record, _Record)), None)
+    wrong = next((i for i, record in enumerate(records, start=1) if not isinstance(record, dict)), None)
     if wrong:
         raise DataError(
             f'{name}: entry {wrong} of its list is {quoted(records[wrong - 1])}, not a record such as {{"text": "...", '
@@ -90,7 +102,7 @@ def _reason(line: str, error: Exception) -> str:
     stripped = line.strip()
     if stripped.endswith(","):
         try:
-            json.loads(stripped[:-1])
+            _decode(stripped[:-1])
         except (ValueError, RecursionError):
             pass
         else:

@@ -65,9 +65,8 @@ def table_of(
     left = [i for i, (a, b) in enumerate(zip(found.values, labels.values, strict=True)) if a and b]
     if empty == "refuse" and holes:
         mend = "leave them out with --drop-empty, or fill them in" if left else "name another column, split or file"
-        marks = set(labels.marks.values())
-        if marks and left:
-            mend += f"; if {listed(map(quoted, sorted(marks)), 2)} is a class, write a word for it"
+        if labels.doubtful and left:
+            mend += f"; if {listed(map(quoted, sorted(labels.doubtful)), 2)} is a class, write a word for it"
         faults.append(f"{', '.join(holes)}: {mend}")
     elif empty == "drop" and not left and not faults:
         faults.append(f"no row has both {found.what} and label ({', '.join(holes)})")
