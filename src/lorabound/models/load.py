@@ -18,7 +18,7 @@ from lorabound.models.encoder import PromptClassifier
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import CONFIG, check_values, read_json
 from lorabound.models.precision import Precision
-from lorabound.models.pretrained import explained, load_part
+from lorabound.models.pretrained import explained, load_part, quiet
 from lorabound.models.sequence import SequenceClassifier
 from lorabound.models.text import check_vocabulary
 
@@ -71,7 +71,7 @@ def model_outline(folder: Path) -> nn.Module:
     Raises:
         ModelError: transformers cannot read its configuration.
     """
-    with explained(folder, "a model"), torch.device("meta"):
+    with explained(folder, "a model"), quiet(), torch.device("meta"):
         module = transformers.AutoModel.from_config(
             transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         )
