@@ -98,6 +98,8 @@ class PromptClassifier:
             if self.device.type == "cpu":
                 check_longest_row(run, reader)
             cast(self.module, precision)
+        except ModelError:
+            raise
         except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
 

@@ -15,7 +15,7 @@ from lorabound.models.clip import ClipClassifier
 from lorabound.models.encoder import PromptClassifier
 from lorabound.models.locate import reads
 from lorabound.models.precision import Precision
-from lorabound.models.pretrained import explained
+from lorabound.models.pretrained import explained, quiet
 from lorabound.models.sequence import SequenceClassifier
 
 
@@ -47,7 +47,7 @@ def model_outline(folder: Path) -> nn.Module:
     Raises:
         ModelError: transformers cannot read its configuration.
     """
-    with explained(folder, "a model"), torch.device("meta"):
+    with explained(folder, "a model"), quiet(), torch.device("meta"):
         module = transformers.AutoModel.from_config(
             transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         )

@@ -69,7 +69,7 @@ def check_values(folder: Path) -> None:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (not a mapping)
                     _check_tensor(path, name, file.get_tensor(name))
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError) as error:
             raise ModelError(f"{path} cannot be read ({error}): the file is damaged or unfinished") from None
 
 

@@ -26,7 +26,7 @@ from lorabound.models.encoder import refuse_padding_leaks
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
-from lorabound.models.pretrained import cast, copy_sharing_weights, explained, load_module
+from lorabound.models.pretrained import cast, copy_sharing_weights, explained, load_module, quiet
 from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
 
 
@@ -133,7 +133,7 @@ def _head_name(kind: Any, folder: Path) -> str:
     Raises:
         ModelError: none, several, or one without a bias.
     """
-    with explained(folder, "a sequence classifier"), torch.device("meta"):
+    with explained(folder, "a sequence classifier"), quiet(), torch.device("meta"):
         module = kind.from_config(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
     n_labels = module.config.num_labels
     ends = [

@@ -15,7 +15,8 @@ def cut_note(cut: Mapping[str, Any]) -> str | None:
         cut: ``test`` and ``train``: [cut, all] texts; ``max_tokens``: tokens that are kept; ``model_tokens``: tokens
             that the model could take; ``by``: what sets those; ``end``: whether texts lose their end.
     """
-    parts = [f"{cut[name][0]:,} of {cut[name][1]:,} {name} texts" for name in ("test", "train") if cut[name][0]]
+    words = {"test": "test", "train": "training"}
+    parts = [f"{cut[name][0]:,} of {cut[name][1]:,} {word} texts" for name, word in words.items() if cut[name][0]]
     if not parts:
         return None
     kept, most = cut["max_tokens"], cut["model_tokens"]
