@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lorabound.adapters import save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
@@ -249,6 +251,7 @@ def _about(task: Task) -> dict[str, Any]:
         "n_removed": task.data.n_removed,
         "n_skipped": task.n_skipped,
         "own_test_set": task.own_test_set,
+        "majority_error": 1 - float(np.bincount(task.data.train_labels).max() / len(task.data.train_labels)),
         "n_cut": task.test_set.inputs.n_cut,
     }
 
