@@ -193,6 +193,54 @@ def export(
 
 
 @app.command()
+def check(
+    adapters: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of PEFT LoRA adapters; or one table of answers.", show_default=False),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Labelled rows the adapters have not seen, as in sweep.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Or a table of answers of any model: columns label and predicted.")
+    ] = None,
+    predicted: Annotated[str, typer.Option(help="Its columns of answers, one per model, as a,b,c.")] = "predicted",
+    text_column: Annotated[str | None, typer.Option(help="Column of texts, or of images. [text; CLIP: image]")] = None,
+    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    model: Annotated[
+        str | None, typer.Option(help="The frozen model, where the adapter's folder does not say.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}, for an adapter from elsewhere.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Its classes; with a head, in the order of its rows: a,b,c.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens its texts are cut to. [the model's limit]")] = None,
+    delta: Annotated[float, typer.Option(help="Probability that a limit is wrong.")] = 0.05,
+) -> None:
+    """Say how bad adapters, or any model, can be on new data."""
+    from lorabound.checks import check_predictions, print_check
+
+    named = list(adapters or [])
+    if predictions is None and data is None and len(named) == 1 and named[0].is_file():
+        predictions, named = named[0], []
+    if (predictions is None) == (data is None) or bool(named) != (data is not None):
+        raise InputError(
+            "say what is checked: lorabound check ADAPTER --data FILE with rows it has not seen, or "
+            "lorabound check --predictions FILE with the columns label and predicted"
+        )
+    if predictions is not None:
+        columns = [part.strip() for part in predicted.split(",") if part.strip()] or ["predicted"]
+        print_check(check_predictions(predictions, columns, label_column, delta), out)
+        return
+    from lorabound.checks.adapters import AdapterUse, check_adapters
+
+    assert data is not None
+    listed = [part.strip() for part in classes.split(",") if part.strip()] if classes else None
+    use = AdapterUse(model, prompt, listed, max_length)
+    with err.status("") as status:
+        found = check_adapters(named, data, text_column, label_column, delta, use, status.update)
+    print_check(found, out)
+
+
+@app.command()
 def inspect(
     adapter: Annotated[Path, typer.Argument(help="Folder of a PEFT LoRA adapter, or its safetensors file.")],
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row a layer to this CSV file.")] = None,

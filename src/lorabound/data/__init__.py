@@ -5,7 +5,7 @@ from pathlib import Path
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_images
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
-from lorabound.data.split import Split, split
+from lorabound.data.split import Split, identity, split
 from lorabound.data.table import Table, read_table
 from lorabound.data.words import words
 from lorabound.errors import DataError
@@ -17,6 +17,7 @@ __all__ = [
     "Picture",
     "Split",
     "Table",
+    "identity",
     "load_images",
     "load_table",
     "read_table",
