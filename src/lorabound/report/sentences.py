@@ -164,6 +164,8 @@ def notes(summary: Summary) -> list[str]:
             f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
         )
     kind = summary.about.get("takes", "texts").removesuffix("s")
+    if summary.config.head == "prompts" and summary.config.prompt:
+        lines.append(f"A class is asked for by its prompt, {summary.config.prompt!r} (--prompt).")
     if summary.config.precision == "bfloat16":
         lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
     if summary.about["n_removed"]:
