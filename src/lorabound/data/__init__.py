@@ -12,7 +12,7 @@ from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
 from lorabound.data.phrases import counted
 from lorabound.data.sizes import fit_sizes
-from lorabound.data.split import Split, split
+from lorabound.data.split import Split, identity, split
 from lorabound.data.table import Empty, Table
 from lorabound.data.words import words
 from lorabound.errors import DataError
@@ -29,6 +29,7 @@ __all__ = [
     "check_data",
     "counted",
     "fit_sizes",
+    "identity",
     "is_export",
     "load_images",
     "load_table",

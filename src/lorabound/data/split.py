@@ -127,7 +127,7 @@ def _in_rounds(rows: list[Row], shots: int, classes: list[str], name: str) -> li
 
 
 def identity(example: str | Picture) -> str:
-    """What makes two examples the same: a text without case and spare white space, the file of an image."""
+    """What makes two examples the same: the bytes of an image, a text but for case and white space."""
     return example.sha256 if isinstance(example, Picture) else " ".join(example.casefold().split())
 
 

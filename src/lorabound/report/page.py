@@ -9,10 +9,11 @@ import yaml
 from jinja2 import Environment
 
 from lorabound import __version__
+from lorabound.report.cells import BITS, DELTA, LOSSES, WORST_CASE
 from lorabound.report.charts import gap_against_rank, gap_against_size
 from lorabound.report.offline import scripts, write_text
-from lorabound.report.sentences import comparison_sentence, exponent_text, notes
-from lorabound.report.summary import BITS, DELTA, LOSSES, WORST_CASE, Summary
+from lorabound.report.sentences import comparison_sentence, exponent_text, notes, verdict_sentences
+from lorabound.report.summary import Summary
 
 _INTERVALS = (
     "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn "
@@ -43,6 +44,10 @@ def write_page(summary: Summary, path: str | Path) -> Path:
     page = template.render(
         summary=summary,
         done=sum(row.status == "done" for row in summary.rows),
+        verdict=verdict_sentences(summary),
+        best={id(verdict.best) for verdict in summary.verdicts},
+        alike={id(cell) for verdict in summary.verdicts for cell in verdict.members},
+        identity=id,
         charts=charts,
         exponents=_exponent_rows(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lorabound.adapters import save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
@@ -37,6 +39,7 @@ from lorabound.sweep.config import AXES, SweepConfig
 from lorabound.sweep.estimate import seconds_left
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
 from lorabound.sweep.material import Material, read_material
+from lorabound.sweep.recorded import AdapterTask, write_rows, write_task
 from lorabound.sweep.store import Row, Store, only_writer, refuse_other_settings
 from lorabound.sweep.task import Task, load_task
 
@@ -95,6 +98,7 @@ def run_sweep(
         about = _about(task)
         store = Store.open_or_create(out, about)
         _extend(store, config, about)
+        write_rows(Path(out), task.data.train_examples[: len(task.pool.labels)], task.data.test_examples)
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
@@ -229,7 +233,8 @@ class _Sweep:
                 rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), None))
                 continue
             try:
-                save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
+                folder = save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
+                write_task(folder, self._task_of(run))
             except AdapterError as error:
                 raise StoreError(
                     f"{error}; the runs already stored are safe, make room and run the same command again to go on"
@@ -237,6 +242,14 @@ class _Sweep:
             losses = result.train, result.test
             rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), losses))
         self.store.add(rows)
+
+    def _task_of(self, run: Run) -> AdapterTask:
+        config, classifier = self.config, self.task.classifier
+        return AdapterTask(
+            model=config.model, model_sha256=classifier.sha256, takes=self.task.takes, head=config.head,
+            prompt=config.prompt or "", classes=self.task.data.classes, logit_scale=config.logit_scale,
+            max_length=config.max_length, precision=classifier.precision, n_train=run.n_train,
+        )  # fmt: skip
 
     def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
         """The row of a run: with the losses on training and test set, or without any when it diverged."""
@@ -272,6 +285,7 @@ def _about(task: Task) -> dict[str, Any]:
         "n_removed": task.data.n_removed,
         "n_skipped": task.n_skipped,
         "own_test_set": task.own_test_set,
+        "majority_error": 1 - float(np.bincount(task.data.train_labels).max() / len(task.data.train_labels)),
         "n_cut": task.test_set.inputs.n_cut,
         "class_counts": dict(task.check.counts),
         "notes": list(task.check.remarks),

@@ -25,7 +25,10 @@ from lorabound.sweep.config import SweepConfig
 from lorabound.sweep.material import Material, divide_again, read_material
 from lorabound.sweep.notes import cut_note
 
-WORD_PROMPT = "This is a {} word."
+# The task `words`, and any other texts. Zero-shot error of MiniLM with TEXT_PROMPT, with "{}" and with WORD_PROMPT:
+# sentences of Python's manual by topic (1,346 in 12 classes) 0.585, 0.583, 0.604; one-line descriptions of Debian
+# packages by section (2,740 in 12 classes) 0.376, 0.428, 0.426.
+WORD_PROMPT, TEXT_PROMPT = "This is a {} word.", "This text is about {}."
 
 
 @dataclass(frozen=True)
@@ -137,5 +140,5 @@ def completed(config: SweepConfig, takes: Reads) -> SweepConfig:
 def default_prompt(config: SweepConfig, takes: Reads) -> str:
     """The class prompt where none is given."""
     if takes == "texts":
-        return WORD_PROMPT
+        return WORD_PROMPT if config.data == "words" else TEXT_PROMPT
     return NAMED[config.data].prompt if config.data in NAMED else DEFAULT_PROMPT

@@ -19,9 +19,9 @@ from torch import Tensor
 from lorabound.adapters import Adapter, Factors, Stack
 from lorabound.engine import Examples, WithPrefix, keep_freed_memory, n_workers, run_in_threads
 from lorabound.engine.batches import passes
-from lorabound.models import Classifier
+from lorabound.models import Classifier, reads
 from lorabound.sweep import SweepConfig
-from lorabound.sweep.task import load_task
+from lorabound.sweep.task import completed, load_task
 from lorabound.worst_case.ascent import largest_signed_means
 from lorabound.worst_case.complexity import (
     TRIVIAL,
@@ -58,6 +58,13 @@ class EncoderClass:
             parts.sum().backward()  # type: ignore[no-untyped-call]
             values += parts.detach()
         return values, [layer.trained_b.grad for layer in self._layers]  # type: ignore[misc]
+
+
+def described(config: SweepConfig) -> str:
+    """What is measured, for a reader: the model, the data, how a class is asked for, the layers."""
+    settings = completed(config, reads(config.model))
+    layers = "all layers" if settings.layers is None else f"layers {settings.layers}"
+    return f"{config.model} on {config.data} (class prompt {settings.prompt!r}), {layers}"
 
 
 def measure_encoder(
