@@ -285,3 +285,13 @@ def test_a_broken_page_would_be_noticed(tmp_path):
     dom, console = browse(page, tmp_path)
     assert console
     assert 'class="marks"' not in dom
+
+
+def test_the_page_lists_classes_with_their_rows_and_what_is_unusual_about_the_data(tmp_path):
+    note = "'Biling' (1 row) may be 'Billing' (412 rows) spelled otherwise."
+    build(tmp_path, ranks=(1,), sizes=(100,), class_counts={"Billing": 412, "<b>Login</b>": 1301}, notes=[note])
+    page = write_page(summarize(Store.open(tmp_path)), tmp_path / "page.html").read_text()
+    assert "<li>Billing: 412</li><li>&lt;b&gt;Login&lt;/b&gt;: 1,301</li>" in page.replace("\n", "")
+    assert "&#39;Biling&#39; (1 row) may be" in page
+    assert page.count("Biling") == 1
+    assert "class_counts" not in page

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from lorabound import cli
+from lorabound.cli import consoles
 from lorabound.concentration import CrossedSettings, measure_spread, print_spread
 from lorabound.concentration.crossed import Crossed, ModeSpread
 from lorabound.errors import InputError
@@ -123,9 +124,9 @@ def test_settings_of_an_encoder_are_not_ignored_without_one(capsys, monkeypatch)
 def test_a_log_hears_what_goes_on(capsys, monkeypatch):
     """A line for every stage, and for one that goes on a line every few seconds; no line for every small step."""
     now = [0.0]
-    monkeypatch.setattr(cli, "err", Console(stderr=True, soft_wrap=True, force_terminal=False))
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])
-    with cli._telling() as tell:
+    monkeypatch.setattr(consoles, "err", Console(stderr=True, soft_wrap=True, force_terminal=False))
+    monkeypatch.setattr(consoles.time, "monotonic", lambda: now[0])
+    with consoles.telling() as tell:
         tell("loading the model")
         for done in range(100):
             now[0] += 0.5

@@ -22,6 +22,10 @@ _INTERVALS = (
 )
 
 
+# Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
+_SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut")
+
+
 def write_page(summary: Summary, path: str | Path) -> Path:
     """Write the report to ``path``, under a temporary name first.
 
@@ -37,7 +41,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         if spec is not None
     ]
     about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
-    about |= {name: value for name, value in summary.about.items() if name not in ("config", "classes", "format")}
+    about |= {name: value for name, value in summary.about.items() if name not in _SHOWN_ABOVE}
     template = Environment(autoescape=True).from_string(
         (files("lorabound.report") / "page.html.j2").read_text(encoding="utf-8")
     )

@@ -191,9 +191,6 @@ def notes(summary: Summary) -> list[str]:
         lines.append(note)
     elif cut is None and summary.about["n_cut"]:  # an older store does not say what cut them
         lines.append(f"{summary.about['n_cut']} of {n_test} test texts were too long and lost their end.")
-    classes = summary.about["classes"]
-    if all(name.isdigit() for name in classes):
-        lines.append(f"The classes are called {', '.join(classes[:3])}, ...: prompts work better with words for names.")
     if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
         lines.append(
             "Cells with fewer than 10 test examples wrong, or fewer than 10 right: their gap intervals are too narrow; "
