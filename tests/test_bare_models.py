@@ -176,6 +176,7 @@ def test_the_format_that_a_configuration_names_is_not_the_one_that_runs(tmp_path
     ({"auto_map": {"AutoModel": "modeling_evil.EvilModel"}}, r"code of its own \(auto_map: AutoModel = modeling_evil.EvilModel\), which is never run"),
     ({"transformers_weights": "other.safetensors"}, "transformers_weights sends the loader to 'other.safetensors'"),
     ({"num_hidden_layers": 1}, r"holds .*layer.1.* and more that its config.json has no place for \(16 tensors\)"),
+    ({"intermediate_size": 48}, r"encoder.layer.0.* has shape .*32.* in the file and .*48.* by config.json: they do not"),
     ({"num_hidden_layers": 3}, "lacks .*encoder.layer.2.* which would start at random"),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", ["prompts", "head"])

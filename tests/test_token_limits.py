@@ -133,6 +133,17 @@ def test_a_tokenizer_larger_than_the_embedding(tmp_path, kind):
             loads()
 
 
+@pytest.mark.parametrize("labels", [0, 2])
+def test_a_folder_without_a_tokenizer(tmp_path, labels):
+    """transformers makes one that knows special tokens alone, to which all texts are the same."""
+    folder = save_text_model(tmp_path / "model", labels=labels)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    for loads in (lambda: load(labels, folder), lambda: estimate(config_of(folder, "words", prompt=None))):
+        with pytest.raises(ModelError, match="holds no vocabulary of a tokenizer, every word would be unknown: copy"):
+            loads()
+
+
 def test_a_table_of_positions_that_nobody_can_see_is_found_by_running(tmp_path, monkeypatch):
     """A model whose configuration promises more than its code can do."""
     folder = save_text_model(tmp_path / "model", positions=20)

@@ -36,14 +36,14 @@ def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_la
         The module, in eval mode, gradients off; ``module.lacks`` names the parameters that the file does not have,
         ``module.notes`` holds sentences on what the folder holds and the module does not.
     Raises:
-        ModelError: transformers cannot load it; the file lacks weights, which would start at random, holds layers that
-            the configuration does not count, or values that are not finite.
+        ModelError: transformers cannot load it; the file lacks weights, which would start at random, holds weights of
+            another shape, layers that the configuration does not count, or values that are not finite.
     """
     check_values(folder)
     with explained(folder, what), quiet():
         module, loaded = kind.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, trust_remote_code=False,
-            adapter_kwargs=dict(_NO_ADAPTER),
+            ignore_mismatched_sizes=True, adapter_kwargs=dict(_NO_ADAPTER),
         )  # fmt: skip
         # Models that choose the library's fused kernel by themselves go through transformers' attention interface;
         # others (MPNet, RoFormer, ...) have code of their own that would misread the masks of another kernel.
@@ -53,6 +53,11 @@ def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_la
         raise ModelError(
             f"{folder}: transformers loaded the adapter of {ADAPTER_CONFIG} into the model: move {ADAPTER_CONFIG} and "
             "adapter_model.safetensors to a folder of their own"
+        )
+    for name, saved, expected in sorted(loaded["mismatched_keys"]):  # transformers' own error would name none
+        raise ModelError(
+            f"{folder}: {name} has shape {list(saved)} in the file and {list(expected)} by config.json: they do "
+            "not belong together"
         )
     module.lacks = sorted(loaded["missing_keys"])
     for name in module.lacks:

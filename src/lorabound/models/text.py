@@ -175,11 +175,17 @@ class TextReader:
 
 
 def check_vocabulary(folder: Path, tokenizer: Any, module: nn.Module) -> None:
-    """See that the model has a vector for every token of its tokenizer.
+    """See that the tokenizer has words, and the model a vector for each.
 
     Raises:
-        ModelError: tokens were added and the embedding was not resized.
+        ModelError: there are no files of a tokenizer (transformers then makes an empty one), or tokens were added and
+            the embedding was not resized.
     """
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise ModelError(
+            f"{folder} holds no vocabulary of a tokenizer, every word would be unknown: copy tokenizer.json (or "
+            "vocab.txt, ..., as the model has it) into it"
+        )
     table: Any = module.get_input_embeddings()  # type: ignore[operator]
     refuse_tokens_beyond(folder, tokenizer.get_vocab(), int(table.weight.shape[0]))
 
