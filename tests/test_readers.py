@@ -80,6 +80,8 @@ ALL = TYPED | {
     ([1.0, 0.0, 1.0, 0.0], ["1", "0", "1", "0"]),
     ([True, False, True, False], ["true", "false", "true", "false"]),
     (["TRUE", "FALSE", "TRUE", "FALSE"], ["true", "false", "true", "false"]),
+    ([1e5, 2e5, 1e5, 2e5], ["100000", "200000", "100000", "200000"]),
+    (["1e+05", "2E5", "100000", "2e5"], ["100000", "200000", "100000", "200000"]),
     (["01", "02", "01", "02"], ["01", "02", "01", "02"]),
     (["1", "1.5", "x", "x"], ["1", "1.5", "x", "x"]),
     ([" good", "bad ", "good", "bad"], ["good", "bad", "good", "bad"]),
@@ -332,6 +334,25 @@ def test_odd_quotes_swallow_no_rows(tmp_path, delimiter, odd, n_odd):
     assert len(notes) == (n_odd > 0)
 
 
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_odd_quotes_in_a_file_that_quotes_everything_leave_the_labels_alone(tmp_path, delimiter):
+    path = tmp_path / ("data.tsv" if delimiter == "\t" else "data.csv")
+    texts = ["fine", 'a 12" pizza', f'the "best"{delimiter} of 3" and 4"', '"', 'a ""pair""']
+    lines = ['"text"' + delimiter + '"label"', *(f'"{text}"{delimiter}"{"xy"[i % 2]}"' for i, text in enumerate(texts))]
+    path.write_text("\n".join(lines))
+    table = load_table(path)
+    assert table.labels == ["x", "y", "x", "y", "x"]
+    assert table.examples == [*texts[:-1], 'a "pair"']
+    assert table.notes == (f"{path}: quotes that do not pair up within lines 3, 4, 5 are read as characters.",)
+
+
+def test_only_the_column_with_the_odd_quote_is_read_as_characters(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text('label,text\n"x",fine\n"x","5" or 6\n"y",12" wide\n"y",ok\n')
+    table = load_table(path)
+    assert (table.labels, table.examples) == (["x", "x", "y", "y"], ["fine", '"5" or 6', '12" wide', "ok"])
+
+
 def test_a_class_that_stands_only_between_odd_quotes_is_found_too(tmp_path):
     rows = ["label\ttext"] + [f"first\ttext {i}" for i in range(10)] + ['second\t"text']
     path = tmp_path / "data.tsv"
@@ -386,6 +407,7 @@ def test_usable_files_are_read_and_what_is_unusual_is_said(tmp_path, name, conte
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("ragged.csv", "text,label\na,b\nc,d,e\nf\n", "line 3 has 3 columns instead of 2 (1 more line like it): put double quotes"),
+    ("excel.csv", "sep=;\n\n", "excel.csv is empty"),
     ("names.csv", "text,label\n1,a,b\n2,c,d\n", "every line has 3 columns instead of 2, as the header has: give each column a name in line 1"),
     ("data.csv.gz", "", "unknown format '.gz', use .csv, .tsv, .jsonl, .ndjson, .json, .parquet; unpack it first"),
     ("open.csv", 'text,label\na,b\n"c, d,e\n', "line 3 has quotes that do not pair up"),
@@ -454,7 +476,7 @@ def test_notes_and_places_stay_with_rows_that_are_left(tmp_path):
     assert np.all(np.array(left.labels) == "x")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["csv", "tsv", "jsonl", "json", "parquet"]),
     st.lists(st.sampled_from(["text", "label", ",", "\t", "\n", "\r", '"', "{", "}", "[", "]", ":", "x", "1", "-1", "é", "\0", "\ud800", '{"text": ', "null", "NaN", ";"]), max_size=40),

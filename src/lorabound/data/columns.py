@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,6 @@ _DOUBTFUL = frozenset(
 )
 _UNLABELLED = ("-1", "-100")
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_WHOLE = re.compile(r"-?\d+(\.0*)?")
 _BLANK = "\u200b\u200c\u200d\u2060\ufeff"  # white space that str.strip does not know
 
 
@@ -195,7 +194,7 @@ def _by_number(numbers: list[int | None], names: list[str], places: Sequence[str
 
 
 def _as_numbers(meaning: Meaning, name: str, places: Sequence[str], present: set[str]) -> None:
-    broken = {value for value in present if not _WHOLE.fullmatch(value) and not value.lstrip("+").isdigit()}
+    broken = {value for value in present if not _as_whole(value)}
     if broken:
         first = next(row for row, value in enumerate(meaning.values) if value in broken)
         meaning.faults.append(
@@ -204,21 +203,21 @@ def _as_numbers(meaning: Meaning, name: str, places: Sequence[str], present: set
             "classes"
         )
         return
-    _rewrite(meaning, lambda value: value.split(".")[0], "whole numbers with a decimal point")
+    _rewrite(meaning, _as_whole, "whole numbers with a decimal point or a power of ten")
     present = {value for value in meaning.values if value}
     negative = {value for value in present if value.startswith("-")}
     if len(negative) == 1 and negative <= set(_UNLABELLED) and len(present) > 2:
         _miss(meaning, negative)
 
 
-def _rewrite(meaning: Meaning, rule: Any, what: str) -> None:
+def _rewrite(meaning: Meaning, rule: Callable[[str], str], what: str) -> None:
     changed = Counter(value for value in meaning.values if value and rule(value) != value)
     if changed:
         first = next(iter(changed))
         meaning.notes.append(
             f"{quoted(first)} is read as {quoted(rule(first))}: {counted(changed.total(), 'label')} written as {what}."
         )
-        meaning.values = [rule(value) for value in meaning.values]
+        meaning.values = [rule(value) if value else value for value in meaning.values]
 
 
 def _miss(meaning: Meaning, marks: set[str]) -> None:
@@ -232,6 +231,16 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value % 1:
         return None
     return int(value)
+
+
+def _as_whole(value: str) -> str:
+    """ "1" for "1.0", "100000" for "1e+05", what has digits only as it stands ("007"); "" for 1.5."""
+    if value.lstrip("+-").isdigit():
+        return value
+    try:
+        return str(int(float(value))) if float(value).is_integer() else ""
+    except ValueError:  # a decimal comma
+        return ""
 
 
 def _is_boolean(value: str) -> bool:

@@ -30,13 +30,14 @@ def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) ->
         DataError: no row, two columns of one name, lines with too many or too few columns.
     """
     lines = text.split("\n")
-    first = next((i for i, line in enumerate(lines) if line.strip()), None)
+    filled = (i for i, line in enumerate(lines) if line.strip())
+    first = next(filled, None)
+    declared = "" if first is None else lines[first].strip()
+    if declared.lower().startswith("sep=") and len(declared) == 5:  # Excel's own first line
+        usual, first = declared[4], next(filled, None)
     if first is None:
         raise DataError(f"{name} is empty")
-    declared = lines[first].strip()
-    if declared.lower().startswith("sep=") and len(declared) == 5:  # Excel's own first line
-        usual, first = declared[4], first + 1
-    delimiter = _delimiter(lines[first] if first < len(lines) else "", usual, wanted)
+    delimiter = _delimiter(lines[first], usual, wanted)
     header = [cell.strip() for cell in _cells(lines[first], delimiter)]
     for column in wanted:
         if header.count(column) > 1:
@@ -66,13 +67,28 @@ def _delimiter(header: str, usual: str, wanted: tuple[str, str]) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    """The columns of one line; quotes that do not pair up are read as they stand."""
+    """The columns of one line; quotes that do not pair up are characters."""
+    return _paired(line, delimiter) or _unpaired(line, delimiter)
+
+
+def _paired(line: str, delimiter: str) -> list[str]:
+    """The columns of one line whose quotes pair up, none where they do not."""
     try:
         with _long_fields():
             records = list(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
     except csv.Error:
-        return line.split(delimiter)
+        return []
     return records[0] if records else []
+
+
+def _unpaired(line: str, delimiter: str) -> list[str]:
+    """The columns of one line with odd quotes: split at each delimiter, or, where every column seems to stand between
+    quotes, at each delimiter between quotes."""
+    cells = line.split(delimiter)
+    between = line.strip()[1:-1].split(f'"{delimiter}"')
+    if len(line.strip()) > 1 and line.strip()[0] == line.strip()[-1] == '"' and 1 < len(between) <= len(cells):
+        return [cell.replace('""', '"') for cell in between]
+    return ["".join(_paired(cell, "\x1f")) or cell for cell in cells]
 
 
 def _first_line_is_data(lines: list[str], delimiter: str) -> tuple[str, ...]:
@@ -131,7 +147,7 @@ class _Reading:
                 return len(self.lines)
         except csv.Error:
             pass
-        cells = self.lines[at].split(self.delimiter)
+        cells = _unpaired(self.lines[at], self.delimiter)
         if len(cells) == self.width:
             self.plain.append(at)
             self._add(at, cells)
@@ -158,10 +174,10 @@ class _Reading:
         """Whether lines that one pair of quotes joins are rows: each has all columns, and their labels are those of
         other rows or stand again among them (at most one new label in four lines)."""
         others = (_cells(line, self.delimiter) for line in self.lines[begin + 1 : end])
-        rows = [self.lines[begin].split(self.delimiter), *others]
+        rows = [_unpaired(self.lines[begin], self.delimiter), *others]
         if any(len(row) != self.width for row in rows):
             return False
-        return 4 * len({row[self.label_at].strip(' "') for row in rows} - self._known_labels()) <= len(rows)
+        return 4 * len({row[self.label_at].strip() for row in rows} - self._known_labels()) <= len(rows)
 
     def _known_labels(self) -> set[str]:
         if self._labels is None:
@@ -179,7 +195,7 @@ class _Reading:
         if self.plain:
             lines = "line" if len(self.plain) == 1 else "lines"
             where = f"{lines} {listed((at + 1 for at in self.plain), 3)}"
-            made.append(f"quotes that do not pair up within {where} are read as they stand.")
+            made.append(f"quotes that do not pair up within {where} are read as characters.")
         if self.long:
             n_lines = sum(last - first + 1 for first, last in self.long)
             first, last = self.long[0]
