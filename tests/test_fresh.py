@@ -118,6 +118,12 @@ def test_answers_of_any_model_in_every_format(answers, tmp_path, ending, capsys,
     assert output.startswith("On new data, predicted is wrong on at most 33.2% of the rows (95% sure)")
 
 
+def test_answers_and_labels_may_be_numbers(tmp_path):
+    path = tmp_path / "numbers.csv"
+    pl.DataFrame({"label": [0, 1] * 30, "predicted": ["0.0", "1.0", "0.0", "0.0"] * 15}).write_csv(path)
+    assert [tested.n_wrong for tested in check_predictions(path).tested] == [15]
+
+
 def test_answers_that_cannot_be_meant(answers, tmp_path, capsys, monkeypatch):
     path = write(answers.with_columns(predicted=pl.lit("1")), tmp_path / "a.csv")
     with pytest.raises(DataError, match="predicted and label share no value"):

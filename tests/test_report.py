@@ -201,7 +201,7 @@ def test_training_that_has_not_come_down_is_told(tmp_path):
     assert not summarize(store).unfinished  # the model knew it all from the start: nothing to learn
 
 
-def test_cut_texts_and_numbered_classes_are_told(tmp_path):
+def test_cut_texts_are_told(tmp_path):
     console = Console(width=80, record=True, file=open(os.devnull, "w"))
     cut = {
         "test": [7, 400],
@@ -214,7 +214,6 @@ def test_cut_texts_and_numbered_classes_are_told(tmp_path):
     print_summary(summarize(build(tmp_path, cut=cut, classes=["0", "1"], n_removed=5)), console)
     text = " ".join(console.export_text().split())
     assert "7 of 400 test texts are longer than 32 tokens and lost their end: raise max_length" in text
-    assert "The classes are called 0, 1" in text
     assert "5 test rows were removed because their text stands in the training pool" in text
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lorabound.checks.fresh import FreshCheck, check_errors
-from lorabound.data import load_table
+from lorabound.data import read_answers
 from lorabound.errors import DataError
 
 LABEL, PREDICTED = "label", "predicted"
@@ -55,10 +55,7 @@ def check_predictions(
 
 def _columns(path: str | Path, name: str, label_column: str) -> tuple[list[str], list[str]]:
     """The answers and the labels, as texts."""
-    try:
-        table = load_table(path, name, label_column)
-    except DataError as error:  # the reader takes the answers for texts
-        raise DataError(str(error).replace("--text-column", "--predicted")) from None
+    table = read_answers(path, name, label_column)
     return [str(example) for example in table.examples], table.labels
 
 

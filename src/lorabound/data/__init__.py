@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lorabound.data.check import check_data
-from lorabound.data.files import read_table
+from lorabound.data.files import read_answers, read_table
 from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
@@ -33,6 +33,7 @@ __all__ = [
     "is_export",
     "load_images",
     "load_table",
+    "read_answers",
     "read_table",
     "renamed",
     "split",
