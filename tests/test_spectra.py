@@ -209,7 +209,10 @@ def test_what_is_no_linear_factor_is_left_out_and_told(tmp_path, capsys):
     )}  # fmt: skip
     assert inside <= set(spectra.left_out)
     print_spectra(spectra, Console(width=100))
-    assert f"Left out, not a factor of a linear layer: {len(spectra.left_out)} tensors" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"Left out, not a factor of a linear layer: {len(spectra.left_out)} tensors" in printed
+    for kind in ("2 x factor of an embedding", "2 x factor of a convolution", "1 x weight saved whole"):
+        assert kind in printed
 
 
 # Bad folders
@@ -255,12 +258,20 @@ def test_configurations_that_change_the_meaning_are_refused(tmp_path, read, conf
 @pytest.mark.parametrize(("changes", "message"), [
     ({"lora_A.weight": np.full((2, 6), np.nan, np.float32)}, r"layers.0.self_attn.q_proj.lora_A.weight holds values that are not finite"),
     ({"lora_B.weight": np.full((9, 2), 1e300)}, "lora_B.weight holds values that are not finite"),
-    ({"lora_B.weight": np.ones((9, 2), np.int8)}, "lora_B.weight is I8, expected one of F64, F32, F16, BF16"),
+    ({"lora_B.weight": np.ones((9, 2), np.int8)}, r"lora_B.weight I8 \[9, 2\] is in a number format .* one of F64, F32, F16, BF16"),
     ({"lora_B.weight": np.ones((9, 3), np.float32)}, "needs lora_A .* of one rank r"),
-    ({"lora_B.weight": np.ones((0, 2), np.float32)}, "needs lora_A .* of one rank r"),
+    ({"lora_B.weight": np.ones((0, 2), np.float32)}, r"lora_B.weight F32 \[0, 2\] is empty: under DeepSpeed ZeRO-3"),
+    ({"lora_B.weight": np.ones(0, np.float32), "lora_A.weight": np.ones(0, np.float32)}, "2 LoRA tensors .* are empty: .* run DeepSpeed's zero_to_fp32.py"),
+    ({"lora_B.weight": np.ones(18, np.float32)}, "is flat, the part of one process .* and not the matrix; gather"),
     ({"lora_B.weight": None}, "needs lora_A .* of one rank r"),
-    ({"lora_diag": np.ones(2, np.float32)}, "lora_diag is not known: it may change what A and B of its layer do"),
-    ({"lora_magnitude_vector": np.ones(9, np.float32)}, "lora_magnitude_vector is not known"),
+    ({"lora_A.weight": None}, "lora_B.weight F32 .* is without a partner"),
+    ({"lora_A.weight": np.ones((3, 2, 6), np.float32), "lora_B.weight": np.ones((3, 9, 2), np.float32)}, "2 LoRA tensors .* those of several experts"),
+    ({"lora_A.weight": np.ones((2, 6, 3), np.float32), "lora_B.weight": np.ones((9, 2, 3), np.float32)}, "those of several experts"),
+    ({"lora_A.weight": None, "lora_B.weight": None, "lora_A.default.weight": np.ones((2, 6), np.float32), "lora_B.default.weight": np.ones((9, 2), np.float32)}, "2 LoRA tensors .* under a key with the adapter's name in it.*save_pretrained"),
+    ({"lora_diag": np.ones(2, np.float32)}, "lora_diag F32 .* is not known: it may change what A and B of its layer do"),
+    ({"lora_embedding_A.default": np.ones((2, 6), np.float32)}, "under a key with the adapter's name"),
+    ({"lora_magnitude_vector": np.ones(9, np.float32)}, "lora_magnitude_vector F32 .* is not known"),
+    ({"lora_B.weight": np.ones(0, np.float32), "lora_diag": np.ones(2, np.float32)}, "is empty: .*; tensor .*lora_diag .* is not known"),
 ])  # fmt: skip
 def test_factors_that_cannot_be_are_named(tmp_path, read, changes, message):
     path = small(tmp_path / "adapter") / "adapter_model.safetensors"
@@ -269,6 +280,20 @@ def test_factors_that_cannot_be_are_named(tmp_path, read, changes, message):
         tensors[f"base_model.model.model.layers.0.self_attn.q_proj.{name}"] = tensor
     save_file({key: tensor for key, tensor in tensors.items() if tensor is not None}, path)
     with pytest.raises(AdapterError, match=message):
+        read(path.parent)
+
+
+@pytest.mark.parametrize("read", [inspect_adapter, load_adapter])
+@pytest.mark.parametrize("prefix", ["", "module.base_model.model.", "_orig_mod.base_model.model."])
+def test_keys_without_pefts_prefix_are_not_passed_over(tmp_path, read, prefix):
+    """Names of one layer as a state dict, DistributedDataParallel or torch.compile leaves them; PEFT loads none."""
+    path = small(tmp_path / "adapter") / "adapter_model.safetensors"
+    tensors = {
+        key.replace("base_model.model.model.layers.1.", f"{prefix}model.layers.1."): x
+        for key, x in load_file(path).items()
+    }
+    save_file(tensors, path)
+    with pytest.raises(AdapterError, match="2 LoRA tensors .* does not begin with base_model.model..*save_pretrained"):
         read(path.parent)
 
 

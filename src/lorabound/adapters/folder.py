@@ -52,13 +52,16 @@ class _Provenance(BaseModel):
     frozen_sha256: str | None
 
 
-def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: str | None = None) -> Path:
+def save_adapter(
+    adapter: Adapter, folder: str | os.PathLike[str], base_model: str | None = None, base_class: type | None = None
+) -> Path:
     """Write a PEFT folder under a temporary name, then rename it: it is there whole or not at all.
 
     An adapter folder that stands there already is replaced; any other folder is left alone.
 
     Args:
-        base_model: recorded as PEFT's ``base_model_name_or_path``.
+        base_model: folder or hub name that ``from_pretrained`` takes, recorded as PEFT's ``base_model_name_or_path``.
+        base_class: transformers' class of the model, by which ``AutoPeftModel`` loads it.
     Raises:
         AdapterError: the folder exists and is not an adapter, or the place cannot be written.
     """
@@ -78,7 +81,7 @@ def save_adapter(adapter: Adapter, folder: str | os.PathLike[str], base_model: s
             tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
             tensors |= {f"base_model.model.{name}": np.ascontiguousarray(x) for name, x in adapter.head.beside.items()}
         save_file(tensors, draft / WEIGHTS, metadata={"format": "pt"})
-        (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model), indent=2) + "\n")
+        (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model, base_class), indent=2) + "\n")
         provenance = _Provenance(
             mode=adapter.mode, seed=adapter.seed, law=adapter.law, frozen_sha256=adapter.frozen_sha256()
         )
@@ -169,13 +172,18 @@ def _drawn_from_seed(adapter: Adapter) -> bool:
     )
 
 
-def _peft_config(adapter: Adapter, base_model: str | None) -> dict[str, Any]:
+def _peft_config(adapter: Adapter, base_model: str | None, base_class: type | None) -> dict[str, Any]:
     ranks = {name: f.rank for name, f in adapter.layers.items()}
     alphas = {name: _tidy(f.scale * f.rank) for name, f in adapter.layers.items()}
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
+    # PEFT finds the class of the base model by the task, or where there is none by this entry.
+    found_by = (
+        {"base_model_class": base_class.__name__, "parent_library": base_class.__module__} if base_class else None
+    )
     return {
         "peft_type": "LORA",
         "task_type": "SEQ_CLS" if adapter.head else None,
+        "auto_mapping": None if adapter.head else found_by,
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "r": rank,

@@ -33,11 +33,10 @@ def select_linears(
         if isinstance(module, nn.Linear)
         and any(not part or name == part or name.startswith(f"{part}.") for part in within)
     }
-    endings = sorted({name.rsplit(".", 1)[-1] for name in linears})
     selected: Shapes = {}
     for target in targets:
         if not any(_matches(name, target) for name in linears):
-            raise ModelError(f"no linear layer of the model is called {target!r}: choose among {', '.join(endings)}")
+            raise ModelError(_no_such_layer(model, target, list(linears)))
     for name, module in linears.items():
         if any(_matches(name, target) for target in targets):
             selected[name] = (module.out_features, module.in_features)
@@ -64,6 +63,28 @@ def select_linears(
         if not any(_matches(name, target) for name in kept):
             raise ModelError(f"no {target!r} in layers {where}: name other layers or targets")
     return kept
+
+
+def _no_such_layer(model: nn.Module, target: str, linears: Sequence[str]) -> str:
+    """Why no adapter can go on ``target``: it is a layer of another kind, there are no linear layers, or a typo."""
+    others = {
+        name: type(module).__name__
+        for name, module in model.named_modules()
+        if name not in linears and _matches(name, target) and not any(True for _ in module.children())
+    }
+    endings = sorted({name.rsplit(".", 1)[-1] for name in linears})
+    kind = next(iter(others.values()), None)
+    if not linears:
+        conv = any(type(module).__name__ == "Conv1D" for module in model.modules())
+        why = ", its layers are transformers' Conv1D (as in GPT-2)" if conv else ""
+        return (
+            f"this {type(model).__name__} has no linear layers (torch.nn.Linear){why}, and adapters go on those alone: "
+            "give another model, of BERT's kind or a CLIP"
+        )
+    if kind:
+        where = next(iter(others))
+        return f"{where} is a {kind}, and adapters go on linear layers alone: choose among {', '.join(endings)}"
+    return f"no linear layer of the model is called {target!r}: choose among {', '.join(endings)}"
 
 
 def at_position(position: str, depth: int) -> range:

@@ -44,7 +44,7 @@ class CrossedSettings:
     n_samples: int = 8
 
     def __post_init__(self) -> None:
-        if len(self.base.ranks) != 1 or len(self.base.n_train) != 1:
+        if len(self.base.ranks) != 1 or len(self.base.sizes) != 1:
             raise InputError("a crossed design has one rank and one training size: give one --rank and one --n-train")
         if self.base.shots:
             raise InputError(
@@ -73,13 +73,18 @@ class ModeSpread:
 
 @dataclass(frozen=True)
 class Crossed:
-    """The result of a crossed design; ``n_diverged`` runs make their mode be left out."""
+    """The result of a crossed design; ``n_diverged`` runs make their mode be left out.
+
+    Attributes:
+        notes: sentences on what was unusual about the model, and on texts that were cut.
+    """
 
     settings: CrossedSettings
     n_test: int
     precision: str
     spreads: list[ModeSpread]
     left_out: list[Mode]
+    notes: tuple[str, ...] = ()
 
 
 def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = lambda _: None) -> Crossed:
@@ -89,7 +94,7 @@ def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = l
         DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out.
     """
     config, n_factors, n_samples = settings.base, settings.n_factors, settings.n_samples
-    (n_train,), (rank,) = config.n_train, config.ranks
+    (n_train,), (rank,) = config.sizes, config.ranks
     keep_freed_memory()
     task = load_task(config, n_samples * n_train, observe)
     config, classifier, shapes, test_set = task.config, task.classifier, task.shapes, task.test_set
@@ -124,7 +129,9 @@ def measure_spread(settings: CrossedSettings, observe: Callable[[str], None] = l
         spreads += [_spread(mode, loss, grid, n_train) for loss in LOSSES]
     if not spreads:
         raise ModelError("every mode has runs that diverged: lower --lr")
-    return Crossed(replace(settings, base=config), len(test_set.labels), classifier.precision, spreads, left_out)
+    return Crossed(
+        replace(settings, base=config), len(test_set.labels), classifier.precision, spreads, left_out, tuple(task.notes)
+    )
 
 
 def _spread(mode: Mode, loss: str, grid: list[list[Trained]], n_train: int) -> ModeSpread:

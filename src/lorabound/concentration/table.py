@@ -20,11 +20,13 @@ CSV, JSON = "concentration.csv", "concentration.json"
 
 def print_spread(crossed: Crossed, console: Console) -> None:
     """Print one row a mode and loss, and what a user may conclude from one run."""
-    config, n = crossed.settings.base, crossed.settings.base.n_train[0]
+    config, n = crossed.settings.base, crossed.settings.base.sizes[0]
     console.print(
         f"{crossed.settings.n_factors} draws of the frozen factor x {crossed.settings.n_samples} training samples of "
-        f"{n} examples, rank {config.ranks[0]}, {crossed.n_test} test examples, {crossed.precision}.",
+        f"{n} examples, rank {config.ranks[0]}, {crossed.n_test} test examples, {crossed.precision}, "
+        f"{config.data}, class prompt {config.prompt!r}.",
         highlight=False,
+        markup=False,
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("mode", "loss", "mean\ngap", "sd of one run\n[95% interval]", "factor", "sample", "rest", "test"):
@@ -49,6 +51,8 @@ def print_spread(crossed: Crossed, console: Console) -> None:
         console.print(sentence, highlight=False)
     if crossed.left_out:
         console.print(f"Left out, as runs diverged: {', '.join(crossed.left_out)} (lower --lr).", highlight=False)
+    for note in crossed.notes:
+        console.print(note, highlight=False, markup=False)
 
 
 def conclusions(crossed: Crossed) -> list[str]:
@@ -77,6 +81,7 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     record = {
         "settings": crossed.settings.record, "n_test": crossed.n_test, "precision": crossed.precision,
+        "notes": list(crossed.notes),
         "spreads": [
             {
                 "mode": spread.mode, "loss": spread.loss, "mean": spread.variance.mean,

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
-from lorabound.data.files import read_table
+from lorabound.data.check import check_data
+from lorabound.data.files import read_answers, read_table
+from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_image_table
+from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
-from lorabound.data.split import Split, split
+from lorabound.data.phrases import counted
+from lorabound.data.sizes import fit_sizes
+from lorabound.data.split import Split, identity, split
 from lorabound.data.table import Empty, Table
 from lorabound.data.words import words
 from lorabound.errors import DataError
@@ -16,14 +21,23 @@ __all__ = [
     "DEFAULT_PROMPT",
     "NAMED",
     "CorruptImage",
+    "DataCheck",
     "Empty",
     "Picture",
     "Split",
     "Table",
+    "check_data",
+    "counted",
+    "fit_sizes",
+    "identity",
+    "is_export",
     "load_images",
     "load_table",
+    "read_answers",
     "read_table",
+    "renamed",
     "split",
+    "without_rare",
     "words",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def read_table(
     return table_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
 
 
+def read_answers(path: str | Path, answer_column: str, label_column: str) -> Table:
+    """A file with a column of a model's answers and one of labels, both read as class names.
+
+    Raises:
+        DataError: as :func:`read_table`.
+    """
+    source = read_file(Path(path), answer_column, label_column, "--predicted")
+    answers = replace(classes_of(source, answer_column), what="answer")
+    return table_of(source, answers, classes_of(source, label_column), "refuse")
+
+
 def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
     """Both columns of a file with at least one row; ``flag`` names the first one.
 
@@ -77,8 +89,8 @@ def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
 
 
 def _no_column(source: Source, name: str, column: str, flag: str) -> str:
-    other = {"--text-column": "image", "--image-column": "text"}[flag]
-    hint = f"; {other}s need another --model" if name == column and other in source.columns else ""
+    other = {"--text-column": "image", "--image-column": "text"}.get(flag)
+    hint = f"; {other}s need another --model" if name == column and other and other in source.columns else ""
     return one_line(
         f"{source.name} has no column {quoted(name)}, only {listed(source.columns, 8)}: "
         + (source.notes[0] if source.notes else f"name the columns with {flag} and --label-column{hint}")

@@ -33,12 +33,13 @@ _CLOTHES = (
 
 @dataclass(frozen=True)
 class NamedTask:
-    """A task with its prompt; ``test`` reads a test set of its own, where there is one."""
+    """A task with its prompt; ``test`` reads a test set of its own, where it has one; ``on_hub`` ones are fetched."""
 
     prompt: str
     n_classes: int
     train: Callable[[], Table]
     test: Callable[[], Table] | None = None
+    on_hub: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _hub(
     """A task on the hub, its training split, and its test split where ``test`` names one."""
     train = _OnHub(f"{where}@train", label, names or {})
     return NamedTask(
-        prompt, n_classes, train.read, _OnHub(f"{where}@{test}", label, names or {}).read if test else None
+        prompt, n_classes, train.read, _OnHub(f"{where}@{test}", label, names or {}).read if test else None, True
     )
 
 

@@ -8,8 +8,8 @@ LONGEST = 400
 
 
 def counted(n: int, one: str) -> str:
-    """ "1 row", "2 rows"."""
-    return f"{n:,} {one}{'' if n == 1 else 's'}"
+    """ "1 row", "2 rows", "2 classes"."""
+    return f"{n:,} {one}{'' if n == 1 else 'es' if one.endswith('s') else 's'}"
 
 
 def quoted(value: object, longest: int = 40) -> str:

@@ -86,8 +86,8 @@ def split(
         raise DataError(
             f"{pool.name} has {len(rows)} rows: too few for {n_train} training rows{beside}; lower n_train or n_test"
         )
-    known = {_identity(example) for example, _ in train_rows}
-    unseen = [(example, label) for example, label in test_rows if _identity(example) not in known]
+    known = {identity(example) for example, _ in train_rows}
+    unseen = [(example, label) for example, label in test_rows if identity(example) not in known]
     if len(unseen) < 2:
         raise DataError(
             f"{len(test_rows) - len(unseen)} of {len(test_rows)} test rows stand in the training pool too: "
@@ -126,7 +126,8 @@ def _in_rounds(rows: list[Row], shots: int, classes: list[str], name: str) -> li
     return [members[at] for at in range(shots) for members in by_class.values()]
 
 
-def _identity(example: str | Picture) -> str:
+def identity(example: str | Picture) -> str:
+    """What makes two examples the same: the bytes of an image, a text but for case and white space."""
     return example.sha256 if isinstance(example, Picture) else " ".join(example.casefold().split())
 
 

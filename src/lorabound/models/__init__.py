@@ -1,14 +1,39 @@
-"""Frozen backbones that adapters attach to."""
+"""Frozen backbones that adapters attach to.
 
-from lorabound.models.classifier import Classifier, Inputs, LoadedClassifier, Tower
-from lorabound.models.clip import TEXT, VISION, ClipClassifier
-from lorabound.models.encoder import PromptClassifier
-from lorabound.models.images import CorruptImages, PreparedImages
-from lorabound.models.load import Encoder, Reads, adapted_layers, load_classifier, model_outline, reads, target_names
-from lorabound.models.locate import locate_model, model_sha256
-from lorabound.models.precision import Precision, default_device, resolve_precision
-from lorabound.models.sequence import SequenceClassifier
-from lorabound.models.text import TokenizedTexts
+Importing this room imports none of its parts: they come when asked for, so that names and configurations of models can
+be read without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorabound.models.classifier import Classifier, Inputs, LoadedClassifier, Tower
+    from lorabound.models.clip import ClipClassifier
+    from lorabound.models.encoder import PromptClassifier
+    from lorabound.models.images import CorruptImages, PreparedImages
+    from lorabound.models.layers import TEXT, VISION, Encoder, adapted_layers, target_names, weight_outline
+    from lorabound.models.load import load_classifier, model_outline
+    from lorabound.models.locate import Reads, locate_model, name_for_others, read_configuration, reads
+    from lorabound.models.model_folder import model_sha256
+    from lorabound.models.precision import Precision, default_device, resolve_precision
+    from lorabound.models.sequence import SequenceClassifier
+    from lorabound.models.text import TokenizedTexts, TokenLimit
+
+_PARTS = {
+    "classifier": ("Classifier", "Inputs", "LoadedClassifier", "Tower"),
+    "clip": ("ClipClassifier",),
+    "encoder": ("PromptClassifier",),
+    "images": ("CorruptImages", "PreparedImages"),
+    "layers": ("TEXT", "VISION", "Encoder", "adapted_layers", "target_names", "weight_outline"),
+    "load": ("load_classifier", "model_outline"),
+    "locate": ("Reads", "locate_model", "name_for_others", "read_configuration", "reads"),
+    "model_folder": ("model_sha256",),
+    "precision": ("Precision", "default_device", "resolve_precision"),
+    "sequence": ("SequenceClassifier",),
+    "text": ("TokenLimit", "TokenizedTexts"),
+}
+_HOME = {name: part for part, names in _PARTS.items() for name in names}
 
 __all__ = [
     "TEXT",
@@ -24,6 +49,7 @@ __all__ = [
     "PromptClassifier",
     "Reads",
     "SequenceClassifier",
+    "TokenLimit",
     "TokenizedTexts",
     "Tower",
     "adapted_layers",
@@ -32,7 +58,16 @@ __all__ = [
     "locate_model",
     "model_outline",
     "model_sha256",
+    "name_for_others",
+    "read_configuration",
     "reads",
     "resolve_precision",
     "target_names",
+    "weight_outline",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

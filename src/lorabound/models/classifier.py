@@ -21,10 +21,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.adapters import Head
+from lorabound.models.layers import Tower as Tower
 from lorabound.models.precision import Precision
-
-# Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
-Tower = tuple[str, ...]
+from lorabound.models.text import TokenLimit
 
 
 @runtime_checkable
@@ -84,12 +83,16 @@ class LoadedClassifier(Classifier, Protocol):
         device, precision: where the frozen model computes, and in which number format.
         logit_scale: tau, None where classes are rows of a head.
         head: where a trained head starts, None where classes are prompts.
+        limit: the longest row of tokens of an example; None where examples are never cut.
+        notes: sentences on what is unusual about the model and how it was read.
         sha256: hash over the files that decide the model's output.
     """
 
     device: torch.device
     precision: Precision
     head: Head | None
+    limit: TokenLimit | None
+    notes: tuple[str, ...]
     sha256: str
 
     @property

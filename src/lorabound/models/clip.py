@@ -24,14 +24,13 @@ from lorabound.adapters import Head, n_stacked
 from lorabound.data import Picture
 from lorabound.errors import ModelError
 from lorabound.models.classifier import Tower, cosine_logits
-from lorabound.models.encoder import tokenized_prompts
 from lorabound.models.images import AugmentedImages, PreparedImages, resized
-from lorabound.models.locate import locate_model, model_sha256
+from lorabound.models.layers import TEXT, VISION
+from lorabound.models.locate import locate_model
+from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
-
-VISION: Tower = ("vision_model", "visual_projection")
-TEXT: Tower = ("text_model", "text_projection")
+from lorabound.models.text import TextReader, TokenLimit
 
 
 class ClipClassifier:
@@ -42,11 +41,15 @@ class ClipClassifier:
         precision: the number format of its weights and activations. Similarities and losses are float32.
         logit_scale: tau.
         prompts: the tokenized class prompts.
+        limit: None, images are never cut.
+        notes: sentences on what is unusual about the model and how it was read.
         sha256: hash over the files that decide the model's output.
     """
 
     towers: tuple[Tower, ...] = (VISION, TEXT)
     head: Head | None = None
+    limit: TokenLimit | None = None
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -72,17 +75,18 @@ class ClipClassifier:
         self.sha256 = model_sha256(folder)
         self.device = torch.device(device) if device else default_device()
         self.precision = precision
-        tokenizer = load_part(transformers.AutoTokenizer, folder, "a CLIP model")
         self._processor = load_part(transformers.AutoImageProcessor, folder, "a CLIP model", backend="pil")
         module = load_module(transformers.CLIPModel, folder, self.device, "a CLIP model")
         scale = float(module.logit_scale.detach().exp()) if logit_scale is None else logit_scale
         self.logit_scale: float = scale
         if not math.isfinite(scale):
             raise ModelError(f"{folder}: the logit scale of the checkpoint is not finite: give logit_scale")
-        vision, text = module.config.vision_config, module.config.text_config
+        vision = module.config.vision_config
         self._size = int(vision.image_size)
         self._n_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
-        self.prompts = tokenized_prompts(prompt, classes, tokenizer, int(text.max_position_embeddings))
+        reader = TextReader(folder, module.text_model, "a CLIP model")
+        self.prompts = reader.class_prompts(prompt, classes)
+        self.notes = (*module.notes, *reader.prompt_notes(self.prompts))
         module.logit_scale = None  # not an adapter's business; what follows casts parameters
         for tower in (module.vision_model, module.text_model):
             tower.register_forward_hook(_pooled)

@@ -9,10 +9,8 @@ Without an adapter this is the zero-shot classifier: rank 0 of every table.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,12 +19,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.adapters import Head
-from lorabound.errors import InputError, ModelError
+from lorabound.errors import ModelError
 from lorabound.models.classifier import Inputs, Tower, cosine_logits
-from lorabound.models.locate import locate_model, model_sha256
+from lorabound.models.locate import locate_model
+from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
-from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
-from lorabound.models.text import TokenizedTexts
+from lorabound.models.pretrained import cast, copy_sharing_weights, load_module
+from lorabound.models.sentence_folder import read_sentence_folder
+from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
 
 
 class PromptClassifier:
@@ -37,12 +37,16 @@ class PromptClassifier:
         precision: the number format of its weights and activations. Embeddings are pooled, compared and
             turned into losses in float32, and adapters keep float32 factors, whatever it is.
         prototypes: (classes, width) unit embeddings of the prompts, always computed in float32.
+        limit: the longest row of tokens of an example.
+        notes: sentences on what is unusual about the model and how it was read.
         sha256: hash over the files that decide the encoder's output.
     """
 
     towers: tuple[Tower, ...] = (("",),)
     prompts: Inputs | None = None
     head: Head | None = None
+    limit: TokenLimit | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -71,30 +75,37 @@ class PromptClassifier:
         self.device = torch.device(device) if device else default_device()
         self.logit_scale = logit_scale
         self.precision = precision
-        self._tokenizer = load_part(transformers.AutoTokenizer, folder, "a text encoder")
         module = load_module(transformers.AutoModel, folder, self.device, "a text encoder", may_lack=("pooler.",))
         if getattr(module, "pooler", None) is not None:
             module.pooler = None  # not on the way to the embedding: a parameter there would be counted, never trained
+        self._around = around = read_sentence_folder(folder)
+        self._tokenizer = reader = TextReader(
+            folder, module, "a text encoder", max_length, around.max_tokens, around.lower_case, around.prompt
+        )
+        self.limit = reader.limit
+        if not around.pooling.include_prompt:
+            pooling = replace(around.pooling, n_prompt=reader.n_prompt_tokens())
+            self._around = replace(around, pooling=pooling)
         self.module: nn.Module = module.to(self.device)
-        self._pool = _pooling(folder)
-        positions = getattr(self.module.config, "max_position_embeddings", None) or 512
-        self._limit = min(int(positions), self._tokenizer.model_max_length)
-        self._max_length = min(max_length, self._limit)
-        prompts = tokenized_prompts(prompt, classes, self._tokenizer, self._limit)
+        prompts = reader.class_prompts(prompt, classes)
+        self.notes = (*module.notes, *around.notes, *reader.prompt_notes(prompts))
         try:
             with torch.no_grad():
                 embedded = self._embed(*prompts.batch(np.arange(len(prompts))))
             self.prototypes = torch.nn.functional.normalize(embedded, dim=-1)
-            refuse_padding_leaks(lambda texts, index: self._embed(*texts.batch(index)), self.prepare)
+            run = lambda texts, index: self._embed(*texts.batch(index))  # noqa: E731
+            refuse_padding_leaks(run, self.prepare)
+            if self.device.type == "cpu":
+                check_longest_row(run, reader)
             cast(self.module, precision)
-        except (AttributeError, TypeError, ValueError) as error:
+        except ModelError:
+            raise
+        except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
 
     def prepare(self, examples: Sequence[str]) -> TokenizedTexts:
-        """Token ids of the texts, cut to ``max_length``."""
-        encoded = self._tokenizer(list(examples), truncation=True, max_length=self._max_length)
-        n_cut = sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
-        return TokenizedTexts(encoded["input_ids"], self._tokenizer.pad_token_id or 0, n_cut)
+        """Token ids of the texts, cut to ``limit.tokens``."""
+        return self._tokenizer.examples(examples)
 
     def class_embeddings(self) -> Float[Tensor, "1 classes width"]:
         """The prototypes, one group for every adapter."""
@@ -118,30 +129,7 @@ class PromptClassifier:
     def _embed(self, ids: Int[Tensor, "rows t"], mask: Int[Tensor, "rows t"]) -> Float[Tensor, "rows width"]:
         ids, mask = ids.to(self.device), mask.to(self.device)
         hidden = self.module(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        if self._pool == "cls":
-            return hidden[:, 0]  # type: ignore[no-any-return]
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1)  # type: ignore[no-any-return]
-
-
-def tokenized_prompts(
-    prompt: str, classes: Sequence[str], tokenizer: transformers.PreTrainedTokenizerBase, limit: int
-) -> TokenizedTexts:
-    """The class prompts, cut to ``limit`` tokens.
-
-    Raises:
-        InputError: a prompt without exactly one ``{}``, or two classes that the model cannot tell apart.
-    """
-    if prompt.count("{}") != 1:
-        raise InputError(f"the prompt needs exactly one {{}} for the class name, got {prompt!r}")
-    filled = [prompt.replace("{}", name) for name in classes]
-    token_ids = tokenizer(filled, truncation=True, max_length=limit)["input_ids"]
-    first: dict[tuple[int, ...], str] = {}
-    for name, ids in zip(classes, token_ids, strict=True):
-        other = first.setdefault(tuple(ids), name)
-        if other != name:
-            raise InputError(f"the model reads the classes {other!r} and {name!r} as the same prompt: rename one")
-    return TokenizedTexts(token_ids, pad_id=tokenizer.pad_token_id or 0)
+        return self._around.embed(hidden, mask)
 
 
 @torch.no_grad()
@@ -160,35 +148,3 @@ def refuse_padding_leaks(
         raise ModelError(
             "padding changes what this model computes (it mixes tokens without a mask): choose another encoder"
         )
-
-
-def _pooling(folder: Path) -> str:
-    """ "cls" or "mean", as sentence-transformers records it; "mean" where nothing is recorded."""
-    path = folder / "1_Pooling" / "config.json"
-    modules = _json(folder / "modules.json") or []
-    for module in modules:
-        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
-        if kind not in ("Transformer", "Pooling", "Normalize"):
-            raise ModelError(f"{folder / 'modules.json'}: a {kind} module is not supported, only mean or cls pooling")
-    record = _json(path) or {}
-    recorded = record.get("pooling_mode")  # newer folders hold a name or a list, older ones a flag a mode
-    if recorded:
-        chosen = {recorded} if isinstance(recorded, str) else set(recorded)
-    else:
-        flags = (name for name, on in record.items() if name.startswith("pooling_mode_") and on is True)
-        chosen = {flag.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for flag in flags}
-    if chosen <= {"mean"}:
-        return "mean"
-    if chosen == {"cls"}:
-        return "cls"
-    raise ModelError(f"{path}: pooling {', '.join(sorted(chosen))} is not supported, only mean or cls")
-
-
-def _json(path: Path) -> Any:
-    """The content of a JSON file, None where there is none."""
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error})") from None

@@ -1,49 +1,22 @@
-"""From a model's name to a classifier of its kind, and to the layers that adapters go on."""
+"""From a model's name to a classifier of its kind."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 import transformers
 from torch import nn
 
-from lorabound.adapters import select_linears
-from lorabound.errors import InputError, ModelError
+from lorabound.errors import InputError
 from lorabound.models.classifier import LoadedClassifier
-from lorabound.models.clip import TEXT, VISION, ClipClassifier
+from lorabound.models.clip import ClipClassifier
 from lorabound.models.encoder import PromptClassifier
-from lorabound.models.locate import locate_model
+from lorabound.models.locate import reads
 from lorabound.models.precision import Precision
-from lorabound.models.pretrained import explained
+from lorabound.models.pretrained import explained, quiet
 from lorabound.models.sequence import SequenceClassifier
-
-Reads = Literal["texts", "images"]
-Encoder = Literal["vision", "text", "both"]
-
-# Names of CLIP's linear layers, and what people call them.
-_CLIP_NAMES = {
-    "q": ["q_proj"], "k": ["k_proj"], "v": ["v_proj"], "out": ["out_proj"], "mlp": ["fc1", "fc2"],
-    "query": ["q_proj"], "key": ["k_proj"], "value": ["v_proj"],
-}  # fmt: skip
-_PARTS: dict[Encoder, tuple[str, ...]] = {"vision": VISION, "text": TEXT, "both": VISION + TEXT}
-
-
-def reads(model: str) -> Reads:
-    """What a model takes, by its ``config.json``: CLIP reads images, any other encoder texts.
-
-    Raises:
-        ModelError: no such model, or a configuration that cannot be read.
-    """
-    path = locate_model(model) / "config.json"
-    try:
-        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read ({error})") from None
-    return "images" if kind == "clip" else "texts"
 
 
 def load_classifier(
@@ -74,26 +47,10 @@ def model_outline(folder: Path) -> nn.Module:
     Raises:
         ModelError: transformers cannot read its configuration.
     """
-    with explained(folder, "a model"), torch.device("meta"):
-        module = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder))
+    with explained(folder, "a model"), quiet(), torch.device("meta"):
+        module = transformers.AutoModel.from_config(
+            transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        )
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # it is not on the way to the embedding
     return module  # type: ignore[no-any-return]
-
-
-def target_names(takes: Reads, targets: Sequence[str]) -> list[str]:
-    """What the model calls its linear layers: for CLIP q, k, v, out and mlp are q_proj, ..., fc1 and fc2."""
-    if takes == "texts":
-        return list(targets)
-    return [name for target in targets for name in _CLIP_NAMES.get(target, [target])]
-
-
-def adapted_layers(
-    module: nn.Module, takes: Reads, targets: Sequence[str], layers: Sequence[int] | str | None, encoder: Encoder
-) -> dict[str, tuple[int, int]]:
-    """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.adapters.select_linears`.
-
-    For CLIP ``encoder`` says in which towers; other models do not read it.
-    """
-    within = _PARTS[encoder] if takes == "images" else ("",)
-    return select_linears(module, target_names(takes, targets), layers, within)

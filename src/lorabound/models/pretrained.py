@@ -1,8 +1,13 @@
-"""Loading what transformers saved: quietly, from safetensors, whole, or with one sentence that says what is wrong."""
+"""Loading what transformers saved: quietly, from safetensors, whole, bare, or with one sentence on what is wrong.
+
+An adapter beside the weights is never loaded, code that a folder names is never run, weights become float32 whatever
+the configuration says of their format.
+"""
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +19,10 @@ from torch import nn
 
 from lorabound.errors import ModelError
 from lorabound.models.attention import NAME as SHORT_ROWS
+from lorabound.models.model_folder import ADAPTER_CONFIG, check_values, folder_notes
+
+# transformers looks here, inside the model's folder, for an adapter to load along: nowhere.
+_NO_ADAPTER = {"subfolder": ".no-adapter"}
 
 
 def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_lack: tuple[str, ...] = ()) -> Any:
@@ -24,29 +33,65 @@ def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_la
         what: "a CLIP model", for messages.
         may_lack: parts of the model that need not be in the file; a name stands for what begins with it.
     Returns:
-        The module, in eval mode, gradients off; ``module.lacks`` names the parameters that the file does not have.
+        The module, in eval mode, gradients off; ``module.lacks`` names the parameters that the file does not have,
+        ``module.notes`` holds sentences on what the folder holds and the module does not.
     Raises:
-        ModelError: transformers cannot load it, or the file lacks weights, which would start at random.
+        ModelError: transformers cannot load it; the file lacks weights, which would start at random, holds weights of
+            another shape, layers that the configuration does not count, or values that are not finite.
     """
+    check_values(folder)
     with explained(folder, what), quiet():
         module, loaded = kind.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, trust_remote_code=False,
+            ignore_mismatched_sizes=True, adapter_kwargs=dict(_NO_ADAPTER),
+        )  # fmt: skip
         # Models that choose the library's fused kernel by themselves go through transformers' attention interface;
         # others (MPNet, RoFormer, ...) have code of their own that would misread the masks of another kernel.
         if device.type == "cpu" and module.config._attn_implementation == "sdpa":
             module.set_attn_implementation(SHORT_ROWS)
+    if getattr(module, "_hf_peft_config_loaded", False):
+        raise ModelError(
+            f"{folder}: transformers loaded the adapter of {ADAPTER_CONFIG} into the model: move {ADAPTER_CONFIG} and "
+            "adapter_model.safetensors to a folder of their own"
+        )
+    for name, saved, expected in sorted(loaded["mismatched_keys"]):  # transformers' own error would name none
+        raise ModelError(
+            f"{folder}: {name} has shape {list(saved)} in the file and {list(expected)} by config.json: they do "
+            "not belong together"
+        )
     module.lacks = sorted(loaded["missing_keys"])
     for name in module.lacks:
         if not name.startswith(may_lack or ("\0",)):
             raise ModelError(f"{folder} lacks {name}, which would start at random: it is not whole as {what}")
+    module.notes = [*folder_notes(folder), *_unused(folder, module, sorted(loaded["unexpected_keys"]))]
     return module.eval().requires_grad_(False)
+
+
+def _unused(folder: Path, module: nn.Module, names: list[str]) -> list[str]:
+    """A sentence on weights of the file that the model has no place for, as the head of pre-training.
+
+    Raises:
+        ModelError: among them are layers like those that the model has: it is not the one that was saved.
+    """
+    kinds = {re.sub(r"\d+", "#", name) for name, _ in module.named_parameters() if re.search(r"\d", name)}
+    for name in names:
+        general = re.sub(r"\d+", "#", name)
+        if any(general == kind or general.endswith(f".{kind}") for kind in kinds):
+            raise ModelError(
+                f"{folder} holds {name} and more that its config.json has no place for ({len(names)} tensors): the "
+                "model would not be the one that was saved; mend the number of layers in config.json"
+            )
+    if not names:
+        return []
+    shown = ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
+    count = f"{len(names)} tensors" if len(names) > 1 else "1 tensor"
+    return [f"{folder} holds {count} that a {type(module).__name__} does not use: {shown}."]
 
 
 def load_part(kind: Any, folder: Path, what: str, **options: Any) -> Any:
     """A tokenizer or image processor. Raises ModelError as :func:`load_module`."""
     with explained(folder, what), quiet():
-        return kind.from_pretrained(folder, **options)
+        return kind.from_pretrained(folder, trust_remote_code=False, **options)
 
 
 def copy_sharing_weights(module: nn.Module) -> nn.Module:

@@ -23,10 +23,11 @@ from lorabound.adapters import Head
 from lorabound.errors import ModelError
 from lorabound.models.classifier import Inputs, Tower
 from lorabound.models.encoder import refuse_padding_leaks
-from lorabound.models.locate import locate_model, model_sha256
+from lorabound.models.locate import locate_model
+from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
-from lorabound.models.pretrained import cast, copy_sharing_weights, explained, load_module, load_part
-from lorabound.models.text import TokenizedTexts
+from lorabound.models.pretrained import cast, copy_sharing_weights, explained, load_module, quiet
+from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
 
 
 class SequenceClassifier:
@@ -36,12 +37,16 @@ class SequenceClassifier:
         module: the model, in eval mode, gradients off.
         head: where every adapter's head starts.
         precision: the number format of its weights and activations. Heads and losses are float32.
+        limit: the longest row of tokens of an example.
+        notes: sentences on what is unusual about the model and how it was read.
         sha256: hash over the files that decide the model's output.
     """
 
     towers: tuple[Tower, ...] = (("",),)
     prompts: Inputs | None = None
     logit_scale: float | None = None
+    limit: TokenLimit | None
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -62,12 +67,12 @@ class SequenceClassifier:
         self.device = torch.device(device) if device else default_device()
         self.precision = precision
         self._n_classes = len(classes)
-        self._tokenizer = load_part(transformers.AutoTokenizer, folder, "a sequence classifier")
         kind = transformers.AutoModelForSequenceClassification
         name = _head_name(kind, folder)
         module = load_module(kind, folder, self.device, "a sequence classifier", may_lack=(f"{name}.",))
-        positions = getattr(module.config, "max_position_embeddings", None) or 512
-        self._max_length = min(max_length, int(positions), self._tokenizer.model_max_length)
+        self._tokenizer = TextReader(folder, module, "a sequence classifier", max_length)
+        self.limit = self._tokenizer.limit
+        self.notes = tuple(module.notes)
         rows = {} if module.lacks else {label.casefold(): row for row, label in module.config.id2label.items()}
         known = all(label.casefold() in rows for label in classes)
         order = [rows[label.casefold()] for label in classes] if known else list(range(len(classes)))
@@ -76,14 +81,14 @@ class SequenceClassifier:
         self.head: Head | None = head
         self.module: nn.Module = module.to(self.device)
         refuse_padding_leaks(self._raw, self.prepare)
+        if self.device.type == "cpu":
+            check_longest_row(self._raw, self._tokenizer)
         cast(module, precision)
         module.set_submodule(name, _float32_layer(head).to(self.device).requires_grad_(False))
 
     def prepare(self, examples: Sequence[str]) -> TokenizedTexts:
-        """Token ids of the texts, cut to ``max_length``."""
-        encoded = self._tokenizer(list(examples), truncation=True, max_length=self._max_length)
-        n_cut = sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
-        return TokenizedTexts(encoded["input_ids"], self._tokenizer.pad_token_id or 0, n_cut)
+        """Token ids of the texts, cut to ``limit.tokens``."""
+        return self._tokenizer.examples(examples)
 
     def class_embeddings(self) -> Float[Tensor, "1 classes 0"]:
         """Nothing: classes are rows of the head."""
@@ -128,8 +133,8 @@ def _head_name(kind: Any, folder: Path) -> str:
     Raises:
         ModelError: none, several, or one without a bias.
     """
-    with explained(folder, "a sequence classifier"), torch.device("meta"):
-        module = kind.from_config(transformers.AutoConfig.from_pretrained(folder))
+    with explained(folder, "a sequence classifier"), quiet(), torch.device("meta"):
+        module = kind.from_config(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
     n_labels = module.config.num_labels
     ends = [
         name

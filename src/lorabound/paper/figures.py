@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from lorabound.paper.make import Evidence
-from lorabound.report.summary import LOSSES
+from lorabound.report.cells import LOSSES
 from lorabound.worst_case.complexity import TRIVIAL, Family
 
 _SERIES = {

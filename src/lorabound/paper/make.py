@@ -80,7 +80,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     crossed = CrossedSettings(base, *((4, 4) if quick else (8, 8)))
     if not _holds(folder / SPREAD, crossed):
         write_spread(measure_spread(crossed, observe), folder)
-    return Evidence(complexity, summarize(store), _gaps(folder / GAPS), 1 / (2 * math.sqrt(base.n_train[0])))
+    return Evidence(complexity, summarize(store), _gaps(folder / GAPS), 1 / (2 * math.sqrt(base.sizes[0])))
 
 
 def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Complexity:

@@ -7,7 +7,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lorabound.report.summary import LOSSES, WORST_CASE, Cell, Loss, Summary
+from lorabound.report.cells import LOSSES, WORST_CASE, Cell, Loss
+from lorabound.report.summary import Summary
 from lorabound.sweep import ZERO_SHOT
 
 _COLOURS = {"freeze_a": "#1b6ca8", "freeze_b": "#5a9e4b", "train_both": "#d1622b"}

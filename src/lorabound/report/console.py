@@ -8,15 +8,24 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lorabound.report.sentences import comparison_sentence, exponent_sentence, notes
-from lorabound.report.summary import Cell, Growth, Summary
+from lorabound.report.cells import Cell
+from lorabound.report.sentences import (
+    comparison_sentence,
+    exponent_sentence,
+    notes,
+    shows_average_bound,
+    verdict_sentences,
+)
+from lorabound.report.summary import Growth, Summary
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the cells, the comparison at equal parameters, the growth exponents, and what they rest on."""
+    """Print the verdict, the cells, the comparison at equal parameters, the exponents, and what they rest on."""
+    for number, sentence in enumerate(verdict_sentences(summary)):
+        console.print(sentence, highlight=False, markup=False, style="bold" if number == 0 else None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    heads = (
-        "mode",
+    heads = [
+        "  mode",
         "rank",
         "params",
         "N",
@@ -24,13 +33,16 @@ def print_summary(summary: Summary, console: Console) -> None:
         "test\nerror",
         "gap, 95%\ninterval",
         "true\n<=",
-        "E gap\n<=",
-    )
+    ]
+    with_bound = shows_average_bound(summary)
+    if with_bound:
+        heads.append("E gap\n<=")
     for head in heads:
-        table.add_column(head, justify="left" if head == "mode" else "right", no_wrap=True)
+        table.add_column(head, justify="left" if head == "  mode" else "right", no_wrap=True)
+    marks = _marks(summary)
     for cell, following in zip_longest(summary.cells, summary.cells[1:]):
         last = following is None or following.n_train != cell.n_train
-        table.add_row(*_row(cell), end_section=last)
+        table.add_row(*_row(cell, marks.get(id(cell), " "), with_bound), end_section=last)
     console.print(table)
     for growth in summary.growth:
         if _headline(growth, summary):
@@ -41,14 +53,20 @@ def print_summary(summary: Summary, console: Console) -> None:
             continue
         console.print(comparison_sentence(comparison), highlight=False)
     for note in notes(summary):
-        console.print(note, highlight=False, style="dim")
+        console.print(note, highlight=False, markup=False, style="dim")
 
 
-def _row(cell: Cell) -> list[str]:
+def _marks(summary: Summary) -> dict[int, str]:
+    """The sign before a cell: the best of its training size, or not to be told apart from it."""
+    marks = {id(cell): "~" for verdict in summary.verdicts for cell in verdict.members}
+    return marks | {id(verdict.best): ">" for verdict in summary.verdicts}
+
+
+def _row(cell: Cell, mark: str, with_bound: bool) -> list[str]:
     gap = cell.gaps["error"]
     bound = cell.information
-    return [
-        cell.mode,
+    columns = [
+        f"{mark} {cell.mode}",
         str(cell.rank),
         str(cell.n_params),
         str(cell.n_train),
@@ -56,8 +74,10 @@ def _row(cell: Cell) -> list[str]:
         f"{cell.test['error']:.3f}",
         f"{gap.mean:+.3f} ±{gap.high - gap.mean:.3f}",
         f"{cell.holdout.value:.3f}",
-        "" if bound is None else f"{bound.value:.1f}*" if bound.vacuous else f"{bound.value:.3f}",
     ]
+    if with_bound:
+        columns.append("" if bound is None else ">=1" if bound.vacuous else f"{bound.value:.3f}")
+    return columns
 
 
 def _headline(growth: Growth, summary: Summary) -> bool:

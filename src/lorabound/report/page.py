@@ -9,16 +9,21 @@ import yaml
 from jinja2 import Environment
 
 from lorabound import __version__
+from lorabound.report.cells import BITS, DELTA, LOSSES, WORST_CASE
 from lorabound.report.charts import gap_against_rank, gap_against_size
 from lorabound.report.offline import scripts, write_text
-from lorabound.report.sentences import comparison_sentence, exponent_text, notes
-from lorabound.report.summary import BITS, DELTA, LOSSES, WORST_CASE, Summary
+from lorabound.report.sentences import comparison_sentence, exponent_text, notes, verdict_sentences
+from lorabound.report.summary import Summary
 
 _INTERVALS = (
     "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn "
     "through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that reaches below a "
     "tenth of its mean is cut there, and a gap that is not positive is left out."
 )
+
+
+# Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
+_SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut")
 
 
 def write_page(summary: Summary, path: str | Path) -> Path:
@@ -36,13 +41,17 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         if spec is not None
     ]
     about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
-    about |= {name: value for name, value in summary.about.items() if name not in ("config", "classes", "format")}
+    about |= {name: value for name, value in summary.about.items() if name not in _SHOWN_ABOVE}
     template = Environment(autoescape=True).from_string(
         (files("lorabound.report") / "page.html.j2").read_text(encoding="utf-8")
     )
     page = template.render(
         summary=summary,
         done=sum(row.status == "done" for row in summary.rows),
+        verdict=verdict_sentences(summary),
+        best={id(verdict.best) for verdict in summary.verdicts},
+        alike={id(cell) for verdict in summary.verdicts for cell in verdict.members},
+        identity=id,
         charts=charts,
         exponents=_exponent_rows(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],

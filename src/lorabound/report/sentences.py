@@ -4,7 +4,96 @@ from __future__ import annotations
 
 import math
 
-from lorabound.report.summary import BITS, DELTA, WORST_CASE, Comparison, Growth, Summary, drawn_apart
+from lorabound.report.cells import BITS, DELTA, WORST_CASE, Cell
+from lorabound.report.summary import Comparison, Growth, Summary, drawn_apart
+from lorabound.report.verdict import Verdict
+from lorabound.sweep import ZERO_SHOT
+from lorabound.sweep.notes import cut_note
+
+
+def verdict_sentences(summary: Summary) -> list[str]:
+    """Which adapter to take: in full for the largest training size, a line for each other one."""
+    if not summary.verdicts:
+        return ["No verdict yet: no cell of the grid holds all of its seeds."]
+    main, *others = summary.verdicts
+    return [*_in_full(main), *(_in_short(verdict) for verdict in others)]
+
+
+def cell_name(cell: Cell) -> str:
+    """ "freeze_a, rank 4"."""
+    return "the model without an adapter" if cell.mode == ZERO_SHOT else f"{cell.mode}, rank {cell.rank}"
+
+
+def _in_full(verdict: Verdict) -> list[str]:
+    best, cheapest, level = verdict.best, verdict.cheapest, f"{1 - DELTA:.0%}"
+    seeds = f"{verdict.n_seeds} seeds" if verdict.n_seeds > 1 else "one seed"
+    tested = f"{verdict.n_test:,} test examples and {seeds}"
+    if best is verdict.zero_shot:
+        lines = [
+            f"Take no adapter: at N = {verdict.n_train:,} the model without an adapter has the lowest test error of "
+            f"{verdict.n_candidates} choices, {best.test['error']:.3f}."
+        ]
+    elif not verdict.beats_zero_shot and verdict.zero_shot is not None:
+        lines = [
+            f"No adapter is shown to be better than none: at N = {verdict.n_train:,} the model without an adapter has "
+            f"test error {verdict.zero_shot.test['error']:.3f}, the lowest is {best.test['error']:.3f} "
+            f"({cell_name(best)}, {best.n_params:,} trained parameters), and {tested} cannot tell the two apart."
+        ]
+    else:
+        lines = [
+            f"Take {cell_name(best)}: at N = {verdict.n_train:,} it has the lowest test error of "
+            f"{verdict.n_candidates} choices, {best.test['error']:.3f}, and trains {best.n_params:,} parameters."
+        ]
+        if cheapest is best:
+            lines.append(f"Every choice with fewer parameters is shown to be worse (by {tested}).")
+        else:
+            lines.append(
+                f"Cheaper: {cell_name(cheapest)} trains {best.n_params / cheapest.n_params:.1f} times fewer "
+                f"({cheapest.n_params:,}); its test error, {cheapest.test['error']:.3f}, cannot be told apart from the "
+                f"lowest by {tested}. It is at most {verdict.extra[1]:.3f} above the best choice ({level})."
+            )
+        if verdict.zero_shot is not None:
+            lines.append(
+                f"Without an adapter the test error is {verdict.zero_shot.test['error']:.3f}: {verdict.gain[1]:.3f} "
+                f"higher, and at least {max(verdict.gain[0], 0):.3f} on new data ({level})."
+            )
+    lines.append(
+        f"On new data the error of {cell_name(best)} is at most {float(verdict.limit.value):.3f} ({level}). The lowest "
+        f"of {verdict.n_candidates} test errors looks better than it is; this limit counts that choice."
+    )
+    if best is not verdict.zero_shot:
+        lines.append(_gap_sentence(verdict))
+    if verdict.left_out:
+        names = "; ".join(cell_name(cell) for cell in verdict.left_out)
+        lines.append(f"No candidates, as seeds diverged or are missing: {names}.")
+    return lines
+
+
+def _gap_sentence(verdict: Verdict) -> str:
+    best, smallest = verdict.best, verdict.smallest_gap
+    gap = best.gaps["error"].mean
+    text = f"Gap: its training error, {best.train['error']:.3f}, differs by {gap:+.3f} from its test error"
+    if smallest is None or smallest is best:
+        return f"{text}. That says how much training flatters it."
+    return (
+        f"{text}. That says how much training flatters it, not which model is better: the smallest gap "
+        f"({smallest.gaps['error'].mean:+.3f}, {cell_name(smallest)}) goes with a training error of "
+        f"{smallest.train['error']:.3f} and a test error of {smallest.test['error']:.3f}."
+    )
+
+
+def _in_short(verdict: Verdict) -> str:
+    best, cheapest = verdict.best, verdict.cheapest
+    start = f"N = {verdict.n_train:,}: "
+    if best is verdict.zero_shot:
+        return f"{start}the model without an adapter has the lowest test error, {best.test['error']:.3f}."
+    lowest = f"{cell_name(best)} has the lowest test error, {best.test['error']:.3f} ({best.n_params:,} parameters)"
+    if cheapest is best:
+        return f"{start}{lowest}."
+    return (
+        f"{start}{lowest}; {cell_name(cheapest)} ({cheapest.n_params:,}), {cheapest.test['error']:.3f}, cannot be told "
+        "apart from it."
+    )
 
 
 def exponent_text(growth: Growth) -> str:
@@ -38,6 +127,11 @@ def comparison_sentence(comparison: Comparison) -> str:
     )
 
 
+def shows_average_bound(summary: Summary) -> bool:
+    """Whether the bound on the average gap says something about some trained cell."""
+    return any(cell.rank and cell.information and not cell.information.vacuous for cell in summary.cells)
+
+
 def notes(summary: Summary) -> list[str]:
     """What a reader must know to read the numbers rightly."""
     n_test = summary.cells[0].gaps["error"].n_test if summary.cells else 0
@@ -45,6 +139,8 @@ def notes(summary: Summary) -> list[str]:
     lines = [
         f"Gap = test minus training error. Intervals: spread over {seeds} draws (frozen factor and order of examples) "
         f"and sampling of {n_test} test examples, for this training sample.",
+        "> lowest test error at this N; ~ cannot be told apart from it (paired over test examples and seeds, every "
+        f"choice compared with every other one, {1 - DELTA:.0%} for all at once).",
         f"True error <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its own, "
         "for one of its adapters picked at random (Hoeffding 1963).",
     ]
@@ -58,13 +154,20 @@ def notes(summary: Summary) -> list[str]:
             "Training and test set come from different places: the gap also holds what that changes, and no bound on "
             "the expected gap is given."
         )
+    elif not shows_average_bound(summary):
+        lines.append(
+            f"No bound on the average gap says anything here (Zhu et al. 2024, Lemma 4.5: 1 or more in every "
+            f"cell, at {BITS} bits per parameter)."
+        )
     else:
         lines.append(
             "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
-            f"{BITS} bits a parameter (Zhu et al. 2024, Lemma 4.5); * vacuous: 1 or more."
+            f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
         )
     lines.extend(summary.about.get("notes", []))
     kind = summary.about.get("takes", "texts").removesuffix("s")
+    if summary.config.head == "prompts" and summary.config.prompt:
+        lines.append(f"A class is asked for by its prompt, {summary.config.prompt!r} (--prompt).")
     if summary.config.precision == "bfloat16":
         lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
     if summary.about["n_removed"]:
@@ -82,22 +185,32 @@ def notes(summary: Summary) -> list[str]:
             f"{summary.about['n_skipped']} images cannot be decoded and were left out: every error is over images that "
             "can."
         )
-    if summary.about["n_cut"]:
-        lines.append(
-            f"{summary.about['n_cut']} of {n_test} test texts are longer than {summary.config.max_length} tokens and "
-            "lost their end: raise max_length (--max-length)."
-        )
-    classes = summary.about["classes"]
-    if all(name.isdigit() for name in classes):
-        lines.append(f"The classes are called {', '.join(classes[:3])}, ...: prompts work better with words for names.")
+    lines += summary.about.get("model_notes", [])
+    cut = summary.about.get("cut")
+    if cut and (note := cut_note(cut)):
+        lines.append(note)
+    elif cut is None and summary.about["n_cut"]:  # an older store does not say what cut them
+        lines.append(f"{summary.about['n_cut']} of {n_test} test texts were too long and lost their end.")
     if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
         lines.append(
             "Cells with fewer than 10 test examples wrong, or fewer than 10 right: their gap intervals are too narrow; "
             "use the hold-out limit."
         )
+    if summary.unfinished:
+        lines.append(_unfinished(summary))
     n_diverged = sum(row.status == "diverged" for row in summary.rows)
     if n_diverged:
         lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
     if summary.n_missing:
         lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
     return lines
+
+
+def _unfinished(summary: Summary) -> str:
+    cells = summary.unfinished
+    shown = "; ".join(f"{cell_name(c)}, N = {c.n_train:,}: {c.train['error']:.3f}" for c in cells[:3])
+    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return (
+        f"Training may not have finished: the training error has come down by less than a fifth ({shown}{more}). Raise "
+        "--epochs or --lr before you compare."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +45,13 @@ class AdapterSpectra:
         layers: one entry a linear layer.
         left_out: names of the tensors that are no factors of a linear layer (biases, trained heads, embeddings,
             convolutions).
+        left_out_kinds: kind of such tensors, in words -> how many there are.
     """
 
     path: Path
     layers: tuple[LayerSpectrum, ...]
     left_out: tuple[str, ...]
+    left_out_kinds: dict[str, int]
 
     @property
     def n_params_b(self) -> int:
@@ -87,7 +90,8 @@ def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
             )
         )  # fmt: skip
     layers.sort(key=lambda layer: _natural(layer.name))
-    return AdapterSpectra(Path(path), tuple(layers), tuple(tensor.key for tensor in source.others))
+    left_out, kinds = tuple(tensor.key for tensor in source.others), Counter(tensor.kind for tensor in source.others)
+    return AdapterSpectra(Path(path), tuple(layers), left_out, dict(kinds))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

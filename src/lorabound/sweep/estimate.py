@@ -1,143 +1,216 @@
-"""What a sweep would take, before any of it is done: runs, memory, arithmetic, time.
+"""What a sweep would take, before any of it is done: runs, memory, arithmetic, and time on the machine at hand.
 
-Arithmetic is that of the frozen products from the first adapted layer of each tower up, 2 a weight and token forward
-and 2 backward. Time divides it by this machine's speed in products of the size the model has, and by the share of it
-that sweeps have reached in the benchmarks (docs/benchmarks.md); augmentation, decoding and downloads are not in it.
+Arithmetic is that of the frozen products from the first adapted layer of each tower up, 2 per weight and token forward
+and 2 backward, with the tokens the texts have. Time divides it by this machine's speed in products of the model's own
+shapes, all workers at once, and by the share of it that sweeps reach (docs/benchmarks.md); augmentation, decoding and
+downloads are not in it. No weight is loaded: shapes are read from the headers of the files of weights.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
-from lorabound.adapters import layer_index
+from lorabound.adapters import layer_index, new_adapter
 from lorabound.data import NAMED
-from lorabound.errors import InputError
-from lorabound.models import (
-    TEXT,
-    VISION,
-    Tower,
-    adapted_layers,
-    default_device,
-    locate_model,
-    model_outline,
-    reads,
-    resolve_precision,
-)
+from lorabound.models.layers import TEXT, VISION, Tower, adapted_layers, check_tokens, target_names, weight_outline
+from lorabound.models.locate import Reads, locate_model, read_configuration, reads
+from lorabound.models.model_folder import check_values
+from lorabound.models.precision import default_device, resolve_precision
 from lorabound.notation import n_params
+from lorabound.sweep.begun import as_begun, runs_there
 from lorabound.sweep.config import SweepConfig
-from lorabound.sweep.grid import runs_of
-from lorabound.sweep.task import completed, read_tables
+from lorabound.sweep.grid import Run, runs_of
+from lorabound.sweep.material import Material, read_material
+from lorabound.sweep.speed import products_per_second
 
-# Useful arithmetic over the speed of large products: what the sweeps of docs/benchmarks.md reach.
+if TYPE_CHECKING:
+    from lorabound.sweep.task import Task
+
+# Useful arithmetic over the speed of bare products: what the sweeps of docs/benchmarks.md reach.
 _SHARE = 0.55
+# Of a text whose tokens cannot be counted here.
+_CHARACTERS_PER_TOKEN = 4.5
 _TOKENS_OF_A_PROMPT = 12
+_USUAL_TEST = 2000
 GIB = 2**30
+# Seconds from which quicker ways are named.
+LONG = 900.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one sweep.
+    """What one sweep takes.
 
     Attributes:
         n_runs: trained runs, the zero-shot rows left out.
-        n_train: the training sizes.
+        n_there: those of them that the directory of the sweep holds already.
+        n_train: training sizes.
+        n_test: size of the test set.
         n_params: trainable parameters of the smallest and of the largest adapter.
-        weights_gib: of the frozen model.
-        stored_gib: of what is computed once an example, at most; beyond half of the memory it goes to disk.
-        tflop: useful arithmetic.
-        hours: at the speed of this machine.
-        precision: the number format of the frozen model here.
+        weights_gib: size of the frozen model.
+        stored_gib: size of what is computed once per example; beyond half of the memory it goes to disk.
+        tflop: useful arithmetic of the runs that are missing, in 10^12 operations.
+        seconds: their time on this machine.
+        precision: number format of the frozen model here.
+        seen: sentences on the data; None where they would have to be downloaded.
+        quicker: options that make it quicker, and the seconds it takes with them; empty unless it takes long.
     """
 
     n_runs: int
+    n_there: int
     n_train: list[int]
+    n_test: int
     n_params: tuple[int, int]
     weights_gib: float
     stored_gib: float
     tflop: float
-    hours: float
+    seconds: float
     precision: str
+    seen: list[str] | None
+    quicker: dict[str, float]
 
 
-def estimate(config: SweepConfig) -> Estimate:
-    """Estimate a sweep from its configuration and the model's; no weight is loaded.
+@dataclass(frozen=True)
+class Shape:
+    """What decides the arithmetic of a run beside its sizes.
+
+    Attributes:
+        weights: entries of the linear layers that every example passes, from the first adapted one up.
+        prompt_weights: the same of the tower of class prompts, once per step; 0 without one.
+        tokens: tokens of an example on average.
+        n_classes: number of class prompts.
+        products: (d_out, d_in) of these linear layers.
+        below: entries of the linear layers below, which every example passes once per sweep.
+    """
+
+    weights: int
+    prompt_weights: int
+    tokens: float
+    n_classes: int
+    products: Sequence[tuple[int, int]]
+    below: int
+
+
+def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
+    """Estimate a sweep from its data and the shapes of its model; with ``out``, only what is missing there.
 
     Raises:
-        ModelError, DataError, InputError: no such model, layers or data.
+        ModelError, DataError, InputError: no such model or layers, or data that cannot be used.
+        StoreError: ``out`` holds another sweep.
     """
     takes = reads(config.model)
-    if config.head == "trained" and takes == "images":
-        raise InputError(
-            f"{config.model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers"
-        )
-    config = completed(config, takes)
-    module = model_outline(locate_model(config.model))
-    shape: Any = module.config
-    shapes = adapted_layers(module, takes, config.targets or [], config.layers, config.encoder)
     named = NAMED.get(config.data)
-    n_classes = named.n_classes if named else len(set(read_tables(config, takes)[0].labels))
-    sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train
-    runs = [run for run in runs_of(config.model_copy(update={"n_train": sizes})) if run.rank]
-    passes = sum(2 * config.epochs * run.n_train + run.n_train + config.n_test for run in runs)
-    steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
-    if takes == "images":
-        vision = shape.vision_config
-        n_tokens, width = (vision.image_size // vision.patch_size) ** 2 + 1, vision.hidden_size
-        weights = [_weights_above(module, tower, list(shapes)) for tower in (VISION, TEXT)]
-        flop = 2.0 * (passes * n_tokens * weights[0] + steps * n_classes * _TOKENS_OF_A_PROMPT * weights[1])
+    material = None if named and named.on_hub else read_material(as_begun(config, out))
+    if material is None:
+        assert named is not None
+        n_classes, n_test = named.n_classes, config.n_test or _USUAL_TEST
+        sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train or [500]
+        settled = config.model_copy(update={"n_train": sizes, "n_test": n_test})
     else:
-        n_tokens, width = config.max_length, int(shape.hidden_size)
-        flop = 2.0 * passes * n_tokens * _weights_above(module, ("",), list(shapes))
+        settled, n_classes = material.config, len(material.divided.classes)
+    there = runs_there(settled, out)
+    runs = [run for run in runs_of(settled) if run.rank]
+    missing = [run for run in runs if run not in there]
+    folder = locate_model(config.model)
+    outline = weight_outline(folder)
+    check_values(folder)
+    check_tokens(folder, outline.n_vectors)
+    targets = settled.targets or (["query", "key", "value"] if takes == "texts" else ["q_proj", "k_proj", "v_proj"])
+
+    def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
+        return adapted_layers(outline.module, takes, target_names(takes, targets), layers, settled.encoder)
+
+    shapes = adapted(settled.layers)
+    new_adapter(shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r)  # may refuse the rank
+    width, longest = _width_and_tokens(settled, takes)
+    tokens = longest if material is None or takes == "images" else _mean_tokens(material, longest)
+    shape = shape_of(outline.module, takes, list(shapes), tokens, n_classes)
     device = default_device()
-    precision = resolve_precision(config.precision, device)
+    precision = resolve_precision(settled.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
+    speed = _SHARE * products_per_second(shape.products, device, dtype, len(missing))
+    flop = arithmetic(settled, shape, missing, settled.test_size)
+    quicker: dict[str, float] = {}
+    if flop / speed > LONG:
+        few = [run for run in missing if run.rank in (min(settled.ranks), max(settled.ranks))]
+        top = missing
+        if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
+            shape = shape_of(outline.module, takes, list(adapted("top2")), tokens, n_classes)
+            quicker["--layers top2"] = arithmetic(settled, shape, top, settled.test_size) / speed
+        if len(few) < len(missing):
+            flag = f"--ranks {min(settled.ranks)},{max(settled.ranks)}"
+            quicker[" ".join([*quicker, flag])] = arithmetic(settled, shape, few, settled.test_size) / speed
     kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
-    stored = (max(sizes) + config.n_test) * n_tokens * width * kept * dtype.itemsize
-    head = n_classes * (width + 1) if config.head == "trained" else 0
+    stored = (max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
+    head = n_classes * (width + 1) if settled.head == "trained" else 0
     trained = [
         head + sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
-        for mode in config.modes
-        for rank in config.ranks
+        for mode in settled.modes
+        for rank in settled.ranks
     ]
     return Estimate(
-        len(runs), sizes, (min(trained), max(trained)),
-        sum(p.numel() for p in module.parameters()) * dtype.itemsize / GIB, stored / GIB, flop / 1e12,
-        flop / (_SHARE * _speed(width, device, dtype)) / 3600, precision,
+        len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, (min(trained), max(trained)),
+        outline.n_weights * dtype.itemsize / GIB, stored / GIB, flop / 1e12, flop / speed, precision,
+        material.sentences if material else None, quicker,
     )  # fmt: skip
 
 
-def print_estimates(estimates: dict[str, Estimate], console: Console) -> None:
-    """One line a sweep, and how the numbers are meant."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("data", no_wrap=True)
-    for title in ("runs", "N", "parameters", "stored GiB", "TFLOP", "hours"):
-        table.add_column(title, justify="right")
-    for name, e in estimates.items():
-        low, high = (f"{count / 1e6:.2f}" for count in e.n_params)
-        table.add_row(
-            name, f"{e.n_runs}", ",".join(map(str, e.n_train)), f"{low}-{high} M", f"{e.stored_gib:.2f}",
-            f"{e.tflop:,.1f}", f"{e.hours:,.2f}",
-        )  # fmt: skip
-    console.print(table)
-    one = next(iter(estimates.values()))
-    n_runs, hours = sum(e.n_runs for e in estimates.values()), sum(e.hours for e in estimates.values())
-    console.print(
-        f"{n_runs} runs beside the zero-shot rows, at most about {hours:,.1f} hours at the speed of this machine's "
-        f"{one.precision} products: every example is taken to be as long as it may be. The model: "
-        f"{one.weights_gib:.2f} GiB. Stored: what is computed once an example, on disk beyond half of the memory. "
-        "Whether the data are enough for N and n_test, and whether --out holds another sweep, is not checked.",
-        highlight=False, markup=False,
+def seconds_left(task: Task, missing: Sequence[Run]) -> float:
+    """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment."""
+    classifier, config = task.classifier, task.config
+    lengths = np.concatenate([task.pool.inputs.lengths, task.test_set.inputs.lengths])
+    shape = shape_of(classifier.module, task.takes, list(task.shapes), float(lengths.mean()), len(task.data.classes))
+    speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
+    trained = [run for run in missing if run.rank]
+    return arithmetic(config, shape, trained, len(task.test_set.labels)) / (_SHARE * speed)
+
+
+def shape_of(module: nn.Module, takes: Reads, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
+    """The shape of a run from the linear layers of a module, in full or in outline."""
+    examples, prompts = (VISION, TEXT) if takes == "images" else (("",), None)
+    above = _above(module, examples, adapted)
+    of_prompts = _above(module, prompts, adapted) if prompts else []
+    total = sum(math.prod(product) for product in _inside(module, examples).values())
+    weights = sum(math.prod(product) for product in above)
+    return Shape(
+        weights, sum(math.prod(product) for product in of_prompts), tokens, n_classes, above or of_prompts,
+        total - weights,
     )  # fmt: skip
+
+
+def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: int) -> float:
+    """Operations of trained runs: a step costs two passes of its examples, measuring one of training and test set, and
+    every example passes the layers below the adapted ones once."""
+    passes = sum(2 * config.epochs * run.n_train + run.n_train + n_test for run in runs)
+    steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
+    prompts = steps * shape.n_classes * _TOKENS_OF_A_PROMPT * shape.prompt_weights
+    once = (max((run.n_train for run in runs), default=-n_test) + n_test) * shape.tokens * shape.below
+    return 2.0 * (passes * shape.tokens * shape.weights + prompts + once)
+
+
+def _width_and_tokens(config: SweepConfig, takes: Reads) -> tuple[int, int]:
+    """Width of the tower of examples, and tokens of its longest example."""
+    record = read_configuration(config.model)
+    if takes == "texts":
+        width = record.get("hidden_size") or record.get("dim") or record.get("d_model") or 768
+        return int(width), config.max_length
+    vision = {"image_size": 224, "patch_size": 32, "hidden_size": 768} | (record.get("vision_config") or {})
+    return int(vision["hidden_size"]), (int(vision["image_size"]) // int(vision["patch_size"])) ** 2 + 1
+
+
+def _mean_tokens(material: Material, longest: int) -> float:
+    if material.lengths is not None:
+        return float(material.lengths.mean())
+    texts = material.table.examples
+    return float(np.mean([min(len(str(text)) / _CHARACTERS_PER_TOKEN + 2, longest) for text in texts]))
 
 
 def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:
@@ -146,27 +219,21 @@ def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]
     return [shape for name, shape in shapes.items() if (layer_index(name) or 0) == first]
 
 
-def _weights_above(module: nn.Module, tower: Tower, adapted: list[str]) -> int:
-    """Entries of the linear layers of a tower from its first adapted layer up; 0 without any."""
+def _inside(module: nn.Module, tower: Tower) -> dict[str, tuple[int, int]]:
+    """(d_out, d_in) of the linear layers of a tower, by name."""
     prefixes = tuple(f"{name}." if name else "" for name in tower)
-    inside = [name for name in adapted if f"{name}.".startswith(prefixes)]
-    first = min((layer_index(name) or 0 for name in inside), default=math.inf)
-    return sum(
-        part.weight.numel()
+    return {
+        name: (part.out_features, part.in_features)
         for name, part in module.named_modules()
-        if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes) and inside
-        and ((index := layer_index(name)) is None or index >= first)
-    )  # fmt: skip
+        if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes)
+    }
 
 
-@functools.cache
-def _speed(width: int, device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a product of 2,048 rows with a weight of the model's width."""
-    rows = torch.ones(2048, width, dtype=dtype, device=device)
-    weight = torch.ones(width, 4 * width, dtype=dtype, device=device)
-    best = math.inf
-    for _ in range(8):
-        begun = time.perf_counter()
-        float((rows @ weight)[0, 0])  # reading an entry waits for the device
-        best = min(best, time.perf_counter() - begun)
-    return 2 * rows.shape[0] * weight.numel() / best
+def _above(module: nn.Module, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
+    """Of these layers the ones from the first adapted layer up; none where nothing is adapted."""
+    inside = _inside(module, tower)
+    indices = [layer_index(name) or 0 for name in adapted if name in inside]
+    if not indices:
+        return []
+    first = min(indices)
+    return [shape for name, shape in inside.items() if (index := layer_index(name)) is None or index >= first]

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lorabound.adapters import save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
@@ -31,10 +33,14 @@ from lorabound.engine import (
     train,
 )
 from lorabound.errors import AdapterError, ModelError, StoreError
-from lorabound.models import Classifier
+from lorabound.models import Classifier, name_for_others
+from lorabound.sweep.begun import as_begun
 from lorabound.sweep.config import AXES, SweepConfig
+from lorabound.sweep.estimate import seconds_left
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
-from lorabound.sweep.store import FILE, Row, Store, only_writer
+from lorabound.sweep.material import Material, read_material
+from lorabound.sweep.recorded import AdapterTask, write_rows, write_task
+from lorabound.sweep.store import Row, Store, only_writer, refuse_other_settings
 from lorabound.sweep.task import Task, load_task
 
 ADAPTERS = "adapters"
@@ -43,31 +49,48 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Progress:
-    """What a sweep tells its observer: work in example passes, runs written, and what goes on now."""
+    """What a sweep tells its observer.
+
+    Attributes:
+        work_done, work_total: work in example passes.
+        runs_done, runs_total: runs that are written, and runs of the grid.
+        now: what goes on now.
+        seconds: expected time of all that was missing at the start; None before it is known.
+    """
 
     work_done: float
     work_total: float
     runs_done: int
     runs_total: int
     now: str
+    seconds: float | None = None
 
 
 # Called from the threads of the workers too.
 Observer = Callable[[Progress], None]
 
 
-def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _: None) -> Store:
+def run_sweep(
+    config: SweepConfig, out: str | Path, observe: Observer = lambda _: None, material: Material | None = None
+) -> Store:
     """Train and measure every run of the grid that ``out`` does not hold yet.
 
-    Runs are written one stack at a time in one transaction, after their adapters are in place.
+    Runs are written one stack at a time in one transaction, after their adapters are in place. ``material`` is what
+    :func:`read_material` made of :func:`as_begun`, where that has been done already.
 
     Raises:
         DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; no run is written.
         StoreError: ``out`` was made by another configuration, or cannot be written.
     """
     keep_freed_memory()
-    config = _as_begun(config, out)
-    task = load_task(config, observe=lambda now: observe(Progress(0, 1, 0, 1, now)))
+
+    def tell(now: str) -> None:
+        observe(Progress(0, 1, 0, 1, now))
+
+    if material is None:
+        tell("reading the data")
+        material = read_material(as_begun(config, out))
+    task = load_task(config, observe=tell, material=material)
     config = task.config
     task.new_adapter(max(config.ranks), "train_both", 0)  # refuses a rank too large
 
@@ -75,6 +98,7 @@ def run_sweep(config: SweepConfig, out: str | Path, observe: Observer = lambda _
         about = _about(task)
         store = Store.open_or_create(out, about)
         _extend(store, config, about)
+        write_rows(Path(out), task.data.train_examples[: len(task.pool.labels)], task.data.test_examples)
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
@@ -102,10 +126,11 @@ class _Sweep:
         work, n_done = 0.0, len(runs) - len(missing)
 
         def report(part: float, now: str) -> None:
-            observe(Progress(work + part, total, n_done, len(runs), now))
+            observe(Progress(work + part, total, n_done, len(runs), now, expected))
 
         if not missing:
             return
+        expected = seconds_left(self.task, list(missing))
         report(0.0, "storing what the frozen layers compute")
         with ExitStack() as models:
             workers = self._workers(len(runs))
@@ -202,12 +227,14 @@ class _Sweep:
     def _write(self, stack: list[Run], trained: list[Trained], seconds: float) -> None:
         """Adapters first, then the rows of the whole stack in one transaction."""
         rows = []
+        base, kind = name_for_others(self.config.model), type(self.task.classifier.module)
         for run, result in zip(stack, trained, strict=True):
             if result.diverged:
                 rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), None))
                 continue
             try:
-                save_adapter(result.adapter, self.out / ADAPTERS / run.name, self.config.model)
+                folder = save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
+                write_task(folder, self._task_of(run))
             except AdapterError as error:
                 raise StoreError(
                     f"{error}; the runs already stored are safe, make room and run the same command again to go on"
@@ -215,6 +242,14 @@ class _Sweep:
             losses = result.train, result.test
             rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), losses))
         self.store.add(rows)
+
+    def _task_of(self, run: Run) -> AdapterTask:
+        config, classifier = self.config, self.task.classifier
+        return AdapterTask(
+            model=config.model, model_sha256=classifier.sha256, takes=self.task.takes, head=config.head,
+            prompt=config.prompt or "", classes=self.task.data.classes, logit_scale=config.logit_scale,
+            max_length=config.max_length, precision=classifier.precision, n_train=run.n_train,
+        )  # fmt: skip
 
     def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
         """The row of a run: with the losses on training and test set, or without any when it diverged."""
@@ -230,13 +265,6 @@ class _Sweep:
             train_ce=train.cross_entropy, test_ce=test.cross_entropy,
             test_errors=test.errors, test_log_losses=test.log_losses,
         )  # fmt: skip
-
-
-def _as_begun(config: SweepConfig, out: str | Path) -> SweepConfig:
-    """A sweep goes on in the number format in which it was begun, whatever this machine is fast in by now."""
-    if config.precision != "auto" or not (Path(out) / FILE).is_file() or not (Path(out) / FILE).stat().st_size:
-        return config
-    return config.model_copy(update={"precision": Store.open(out).config.precision})
 
 
 def _label(stack: list[Run]) -> str:
@@ -257,8 +285,12 @@ def _about(task: Task) -> dict[str, Any]:
         "n_removed": task.data.n_removed,
         "n_skipped": task.n_skipped,
         "own_test_set": task.own_test_set,
+        "majority_error": 1 - float(np.bincount(task.data.train_labels).max() / len(task.data.train_labels)),
         "n_cut": task.test_set.inputs.n_cut,
-        "notes": list(task.notes),
+        "class_counts": dict(task.check.counts),
+        "notes": list(task.check.remarks),
+        "cut": task.cut,
+        "model_notes": list(task.classifier.notes),
     }
 
 
@@ -270,12 +302,7 @@ def _extend(store: Store, config: SweepConfig, about: dict[str, Any]) -> None:
     """
     stored = store.about
     before = store.config
-    for name, value in before.settings.items():
-        if config.settings[name] != value:
-            raise StoreError(
-                f"{store.folder} was made with {name} = {value!r}, now it is {config.settings[name]!r}: "
-                "choose another --out, or the old value to go on"
-            )
+    refuse_other_settings(store, config)
     for name, what in {
         "data_sha256": f"other data than {config.data} now holds",
         "model_sha256": f"other weights than {config.model} now has",

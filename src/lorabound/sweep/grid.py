@@ -32,7 +32,7 @@ class Run:
 def runs_of(config: SweepConfig) -> list[Run]:
     """All runs of the grid, smallest training set first, the zero-shot row of each size before the others."""
     runs = []
-    for n_train in sorted(config.n_train):
+    for n_train in sorted(config.sizes):
         runs.append(Run(0, ZERO_SHOT, n_train, 0))
         runs += [
             Run(rank, mode, n_train, seed)

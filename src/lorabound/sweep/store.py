@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -174,6 +174,21 @@ class Store:
                 f"cannot write {self.folder / FILE}: {error}; the runs already there are safe, "
                 "make room and run the same command again to go on"
             ) from None
+
+
+def refuse_other_settings(store: Store, config: SweepConfig, unknown: Collection[str] = ()) -> None:
+    """Check that a store and a configuration agree in all that decides results but the ``unknown`` settings.
+
+    Raises:
+        StoreError: another configuration made the store.
+    """
+    now = config.settings
+    for name, value in store.config.settings.items():
+        if name not in unknown and now[name] != value:
+            raise StoreError(
+                f"{store.folder} was made with {name} = {value!r}, now it is {now[name]!r}: "
+                "choose another --out, or the old value to go on"
+            )
 
 
 @contextmanager

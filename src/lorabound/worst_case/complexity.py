@@ -134,12 +134,18 @@ class ComplexityGrowth:
 
 @dataclass(frozen=True)
 class Complexity:
-    """Everything ``lorabound complexity`` prints."""
+    """Everything ``lorabound complexity`` prints.
+
+    Attributes:
+        accuracy: of the small network without an adapter; NaN for an encoder.
+        notes: sentences on what was unusual about an encoder, and on texts that were cut.
+    """
 
     settings: ComplexitySettings
     accuracy: float
     rows: list[ComplexityRow]
     growth: list[ComplexityGrowth]
+    notes: tuple[str, ...] = ()
 
 
 def measure_complexity(settings: ComplexitySettings, observe: Callable[[str], None] = lambda _: None) -> Complexity:

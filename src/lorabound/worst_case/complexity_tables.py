@@ -20,6 +20,7 @@ CSV, JSON = "complexity.csv", "complexity.json"
 _COLUMNS = (
     "family", "rank", "n_train", "n_params", "mean", "low", "high", "proved", "upper", "vacuous", "supremum", "exact",
 )  # fmt: skip
+_NOTHING = "Proved: nothing where the limit is 0 or below, which more sign draws (--signs) may mend."
 # What float32 may add to a measured value.
 _ROUNDING = 1e-6
 
@@ -38,11 +39,12 @@ def print_complexity(complexity: Complexity, console: Console) -> None:
         "rank", "params", "N", "measured", f"{LEVEL:.0%} interval", f"proved\n{1 - DELTA:.0%} >=", "bound\n<="
     )
     for row in digits:
-        shown.add_row(*_measured(row), f"{row.proved:.4f}", _upper(row))
+        shown.add_row(*_measured(row), _proved(row), _upper(row))
     console.print(shown)
     console.print(
         f"Digits: 64-32-10 ReLU network ({complexity.accuracy:.1%} right without an adapter), every layer adapted, "
-        f"||B||_F <= {settings.radius:g}, loss 1 - p(label). {verdict(digits)} * vacuous: 1/2 needs no theorem.",
+        f"||B||_F <= {settings.radius:g}, loss 1 - p(label). {verdict(digits)} * says nothing: 1/2 needs no theorem. "
+        f"{_NOTHING}",
         highlight=False,
     )
     for growth in complexity.growth:
@@ -56,13 +58,11 @@ def print_complexity(complexity: Complexity, console: Console) -> None:
         "measured",
         f"{LEVEL:.0%} interval",
         "largest\nthere is",
-        "found",
         "exact\nmean",
         "bound\n<=",
     )
     for row in cells:
-        share = f"{row.mean / row.supremum:.1%}" if row.supremum else ""
-        shown.add_row(*_measured(row), f"{row.supremum:.4f}", share, f"{row.exact:.4f}", _upper(row))
+        shown.add_row(*_measured(row), f"{row.supremum:.4f}", f"{row.exact:.4f}", _upper(row))
     console.print(shown)
     shares = [row.mean / row.supremum for row in cells if row.supremum]
     console.print(
@@ -80,17 +80,19 @@ def print_encoder(complexity: Complexity, what: str, console: Console) -> None:
     settings = complexity.settings
     shown = table("rank", "params", "N", "measured", f"{LEVEL:.0%} interval", f"proved\n{1 - DELTA:.0%} >=")
     for row in complexity.rows:
-        shown.add_row(*_measured(row), f"{row.proved:.4f}")
+        shown.add_row(*_measured(row), _proved(row))
     console.print(shown)
     console.print(
         f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n of {what}: loss 1 - p(label), A frozen and Gaussian "
         f"(std {settings.std:g}/sqrt(d_in)), scale {settings.scale:g}, ||B||_F <= {settings.radius:g} in every layer; "
         f"{settings.signs} sign draws in pairs s and -s. Measured is an estimate from below. No upper bound is known "
-        "for a transformer but 1/2.",
+        f"for a transformer but 1/2. {_NOTHING}",
         highlight=False,
     )
     for growth in complexity.growth:
         console.print(growth_sentence(growth), highlight=False)
+    for note in complexity.notes:
+        console.print(note, highlight=False, markup=False)
 
 
 def verdict(rows: Sequence[ComplexityRow]) -> str:
@@ -139,6 +141,7 @@ def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
         "accuracy": None if math.isnan(complexity.accuracy) else complexity.accuracy,
         "rows": [asdict(row) | {"vacuous": row.vacuous} for row in complexity.rows],
         "growth": [_plain(asdict(growth)) for growth in complexity.growth],
+        "notes": list(complexity.notes),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,8 +157,13 @@ def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
 
 def _measured(row: ComplexityRow) -> tuple[str, ...]:
     return (
-        str(row.rank), str(row.n_params), str(row.n_train), f"{row.mean:.4f}", f"[{row.low:.4f}, {row.high:.4f}]",
+        str(row.rank), str(row.n_params), str(row.n_train), f"{row.mean:.4f}", f"[{row.low:.3f}, {row.high:.3f}]",
     )  # fmt: skip
+
+
+def _proved(row: ComplexityRow) -> str:
+    """0 is a lower limit of every such complexity without a proof."""
+    return f"{row.proved:.4f}" if row.proved > 0 else "nothing"
 
 
 def _upper(row: ComplexityRow) -> str:

@@ -19,9 +19,9 @@ from torch import Tensor
 from lorabound.adapters import Adapter, Factors, Stack
 from lorabound.engine import Examples, WithPrefix, keep_freed_memory, n_workers, run_in_threads
 from lorabound.engine.batches import passes
-from lorabound.models import Classifier
+from lorabound.models import Classifier, reads
 from lorabound.sweep import SweepConfig
-from lorabound.sweep.task import load_task
+from lorabound.sweep.task import completed, load_task
 from lorabound.worst_case.ascent import largest_signed_means
 from lorabound.worst_case.complexity import (
     TRIVIAL,
@@ -60,6 +60,13 @@ class EncoderClass:
         return values, [layer.trained_b.grad for layer in self._layers]  # type: ignore[misc]
 
 
+def described(config: SweepConfig) -> str:
+    """What is measured, for a reader: the model, the data, how a class is asked for, the layers."""
+    settings = completed(config, reads(config.model))
+    layers = "all layers" if settings.layers is None else f"layers {settings.layers}"
+    return f"{config.model} on {config.data} (class prompt {settings.prompt!r}), {layers}"
+
+
 def measure_encoder(
     config: SweepConfig, settings: ComplexitySettings, observe: Callable[[str], None] = lambda _: None
 ) -> Complexity:
@@ -96,7 +103,7 @@ def measure_encoder(
         drawn = torch.cat([value for _, value in sorted(parts, key=lambda part: part[0])], dim=1)
         q = rank * sum(d_out for d_out, _ in shapes.values())
         rows.append(row("encoder", rank, n, q, drawn.reshape(-1), TRIVIAL))
-    return Complexity(settings, math.nan, rows, growth(rows))
+    return Complexity(settings, math.nan, rows, growth(rows), tuple(task.notes))
 
 
 def _search(

@@ -57,7 +57,7 @@ _NAMES = {"rank_one": "rank one (ours)", "full": "full (paper)"}
 
 def _frequency(frequency: Frequency) -> tuple[str, str, str]:
     theory = f"{'' if frequency.exact else '>= '}{frequency.theory:.4f}"
-    return theory, f"{frequency.value:.4f}", f"[{frequency.low:.4f}, {frequency.high:.4f}]"
+    return theory, f"{frequency.value:.4f}", f"[{frequency.low:.3f}, {frequency.high:.3f}]"
 
 
 def _closest(rows: list[AdmissionRow]) -> str:
@@ -74,13 +74,11 @@ def _closest(rows: list[AdmissionRow]) -> str:
 
 
 def _coins(simulation: LowerSimulation, console: Console) -> None:
-    shown = table(
-        "N", "gap >=", "theory", "frequency", f"{LEVEL:.0%} interval", "E gap,\nexact", "mean gap\n± std. error"
-    )
+    shown = table("N", "gap >=", "theory", "seen", f"{LEVEL:.0%} interval", "E gap,\nexact", "mean gap\n± std. error")
     for row in simulation.coins:
         shown.add_row(
             str(row.n_train), f"{float(row.bound.value):.3g}", *_frequency(row.frequency),
-            f"{row.exact_mean:.4g}", f"{row.mean:.4g} ± {row.standard_error:.0e}",
+            f"{row.exact_mean:.3g}", f"{row.mean:.3g} ± {row.standard_error:.0e}",
         )  # fmt: skip
     console.print(shown)
     row = simulation.coins[-1]

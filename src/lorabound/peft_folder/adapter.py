@@ -20,17 +20,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from lorabound.errors import AdapterError
+from lorabound.peft_folder.tensors import BF16, DTYPES, Tensor, pair, read_header
 
 Array = NDArray[np.floating[Any]]
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_FACTOR = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
-_BF16 = "BF16"  # NumPy has none: its bits are the upper half of a float32
 _LARGEST = np.finfo(np.float32).max
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BF16: "<u2"}
 
 # PEFT options under which s B A is not how much training changed W; the values that are harmless; why.
 _UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -48,16 +45,6 @@ _UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """One tensor of a safetensors file: what the header says of it, and where its bytes start."""
-
-    key: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-
-
-@dataclass(frozen=True)
 class PeftAdapter:
     """An adapter whose header has been read and whose factors have not.
 
@@ -65,7 +52,8 @@ class PeftAdapter:
         weights: the safetensors file.
         config: content of ``adapter_config.json``.
         layers: module name -> (tensor of B, tensor of A).
-        others: tensors that are no factors of a linear layer: biases, trained heads, embeddings, convolutions.
+        others: tensors of known kinds that are no factors of a linear layer: biases, trained heads, embeddings,
+            convolutions; see :attr:`Tensor.kind`.
     """
 
     weights: Path
@@ -89,8 +77,8 @@ class PeftAdapter:
         Raises:
             AdapterError: another number format, or a value that is not finite.
         """
-        if tensor.dtype not in _DTYPES:
-            known = ", ".join(_DTYPES)
+        if tensor.dtype not in DTYPES:
+            known = ", ".join(DTYPES)
             raise AdapterError(f"{self.weights}: tensor {tensor.key} is {tensor.dtype}, expected one of {known}")
         return _read(self.weights, tensor)
 
@@ -124,7 +112,7 @@ def open_adapter(path: str | os.PathLike[str]) -> PeftAdapter:
     for option, (harmless, why) in _UNSUPPORTED.items():
         if config.get(option) not in harmless:
             raise AdapterError(f"{config_path}: {option} = {config[option]!r} is not supported: {why}")
-    layers, others = _pair(_header(weights), weights)
+    layers, others = pair(read_header(weights), weights)
     return PeftAdapter(weights, config, layers, others)
 
 
@@ -139,52 +127,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return record
 
 
-def _header(path: Path) -> list[Tensor]:
-    """The tensors of a safetensors file: 8 bytes that hold n, n bytes of JSON, then the values."""
-    try:
-        with safe_open(path, framework="np"):
-            pass  # opening checks every entry of the header against the size of the file
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AdapterError(f"{path} cannot be read ({error}): the file is damaged or unfinished") from None
-    return [
-        Tensor(key, entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0])
-        for key, entry in header.items()
-        if key != "__metadata__"
-    ]
-
-
-def _pair(tensors: list[Tensor], path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], tuple[Tensor, ...]]:
-    found: dict[str, dict[str, Tensor]] = {}
-    others = []
-    for tensor in tensors:
-        match = _FACTOR.match(tensor.key)
-        if match is None or len(tensor.shape) != 2:
-            others.append(tensor)
-            continue
-        if tensor.dtype not in _DTYPES:
-            raise AdapterError(f"{path}: tensor {tensor.key} is {tensor.dtype}, expected one of {', '.join(_DTYPES)}")
-        found.setdefault(match["module"], {})[match["factor"]] = tensor
-    if not found:
-        raise AdapterError(
-            f"{path} holds no LoRA factors of linear layers"
-            + (f": its first tensor is {others[0].key} {list(others[0].shape)}" if others else "")
-        )
-    for module, pair in found.items():
-        if len(pair) != 2 or pair["A"].shape[0] != pair["B"].shape[1] or 0 in pair["A"].shape + pair["B"].shape:
-            raise AdapterError(f"{path}: {module} needs lora_A (r, d_in) and lora_B (d_out, r) of one rank r")
-    for tensor in others:
-        module, lora, part = tensor.key.removeprefix("base_model.model.").partition(".lora_")
-        if lora and module in found and part != "B.bias":
-            raise AdapterError(f"{path}: tensor {tensor.key} is not known: it may change what A and B of its layer do")
-    return {module: (pair["B"], pair["A"]) for module, pair in found.items()}, tuple(others)
-
-
 def _read(path: Path, tensor: Tensor) -> Array:
-    values = np.fromfile(path, _DTYPES[tensor.dtype], math.prod(tensor.shape), offset=tensor.start)
-    if tensor.dtype == _BF16:
+    values = np.fromfile(path, DTYPES[tensor.dtype], math.prod(tensor.shape), offset=tensor.start)
+    if tensor.dtype == BF16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     if not (np.abs(values) <= _LARGEST).all():
         raise AdapterError(f"{path}: {tensor.key} holds values that are not finite: the training run diverged")

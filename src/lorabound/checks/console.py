@@ -1,0 +1,79 @@
+"""A check in two plain sentences, the answer first; a table where there are several predictors."""
+
+from __future__ import annotations
+
+import math
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lorabound.checks.fresh import Checked, FreshCheck
+
+
+def sentences(check: FreshCheck) -> list[str]:
+    """The answer with its evidence, then what it rests on."""
+    best, sure = check.best, f"{100 * (1 - check.delta):.6g}%"
+    most, rows = _percent(float(best.limit.value), up=True), f"{best.n_wrong:,} of {check.n_rows:,} fresh rows wrong"
+    seen = f"({_percent(best.n_wrong / check.n_rows)})"
+    if len(check.predictors) == 1:
+        answer = f"On new data, {best.name} is wrong on at most {most} of the rows ({sure} sure): it got {rows} {seen}."
+        return [answer, check.assumption]
+    count = len(check.predictors)
+    answer = (
+        f"Take {best.name}: on new data it is wrong on at most {most} of the rows ({sure} sure, the choice among "
+        f"{count} counted); it got {rows} {seen}, the fewest."
+    )
+    alike = [one for one in check.predictors if one.may_be_best and one is not best]
+    cheaper = [one for one in alike if one.n_params and best.n_params and one.n_params < best.n_params]
+    if cheaper:
+        one = min(cheaper, key=lambda other: other.n_params or 0)
+        told = (
+            f"{one.name} has {(best.n_params or 0) / (one.n_params or 1):.1f} times fewer trained parameters and "
+            f"cannot be told apart from it by these rows ({one.n_wrong:,} wrong)."
+        )
+    elif alike:
+        told = f"These rows cannot tell it apart from {_listed([one.name for one in alike])}."
+    else:
+        told = "The others are shown to be worse." if count > 2 else "The other one is shown to be worse."
+    return [answer, told, check.assumption]
+
+
+def print_check(check: FreshCheck, console: Console) -> None:
+    """Print the sentences, every predictor where there are several, and what was unusual about the rows."""
+    for number, sentence in enumerate(sentences(check)):
+        style = "bold" if number == 0 else None
+        console.print(sentence, highlight=False, markup=False, style=style)
+    if len(check.predictors) > 1:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("", no_wrap=False, overflow="fold")
+        for head in ("parameters", "wrong", "error", "at most"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for one in check.predictors:
+            table.add_row(*_row(one, check))
+        console.print(table)
+    for note in check.notes:
+        console.print(note, highlight=False, markup=False, style="dim", soft_wrap=True)
+    if check.n_repeated:
+        console.print(
+            f"{check.n_repeated:,} rows repeat an earlier one. Copies prove nothing new: the limit is the larger "
+            "one of that from all rows and that from each row once.",
+            highlight=False, markup=False, style="dim",
+        )  # fmt: skip
+
+
+def _row(one: Checked, check: FreshCheck) -> list[str]:
+    mark = ">" if one is check.best else "~" if one.may_be_best else " "
+    parameters = "" if one.n_params is None else f"{one.n_params:,}"
+    error, most = _percent(one.n_wrong / check.n_rows), _percent(float(one.limit.value), up=True)
+    return [f"{mark} {one.name}", parameters, f"{one.n_wrong:,}", error, most]
+
+
+def _percent(share: float, up: bool = False) -> str:
+    """With one digit behind the point; ``up`` rounds up, so that a limit is never shown too low."""
+    tenths = math.ceil(share * 1000) if up else round(share * 1000)
+    return f"{tenths / 10:.1f}%"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,109 @@
+"""What fresh rows prove about K predictors, the choice among them counted. Plain arrays, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lorabound.arguments import probability
+from lorabound.bounds import Bound, holdout
+from lorabound.errors import InputError
+from lorabound.stats import not_worse_than_best
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One predictor on the fresh rows.
+
+    Attributes:
+        name: what the user calls it.
+        n_wrong: rows it got wrong.
+        limit: on its error on new data, at delta/K. Where rows repeat one another, the larger one of the limit from all
+            rows and the limit from each row once.
+        may_be_best: whether it cannot be told apart from the best of the predictors.
+        n_params: trained parameters, None where they are not known.
+    """
+
+    name: str
+    n_wrong: int
+    limit: Bound
+    may_be_best: bool
+    n_params: int | None = None
+
+
+@dataclass(frozen=True)
+class FreshCheck:
+    """The result of a check.
+
+    Attributes:
+        predictors: in the order they were given.
+        best: the one with the fewest wrong rows; of several, the one with the fewest parameters, then the first.
+        n_rows, n_repeated: fresh rows, and how many of them repeat an earlier one.
+        delta: probability that any of the limits is wrong.
+        notes: what was unusual about the rows and how it was read.
+        assumption: what must be true of the rows, in one sentence.
+    """
+
+    predictors: list[Checked]
+    best: Checked
+    n_rows: int
+    n_repeated: int
+    delta: float
+    notes: tuple[str, ...]
+    assumption: str
+
+
+def check_errors(
+    names: Sequence[str],
+    wrong: ArrayLike,
+    delta: float = 0.05,
+    repeated: NDArray[np.bool_] | None = None,
+    n_params: Sequence[int] | None = None,
+    notes: tuple[str, ...] = (),
+    origin: str = "nobody used them to train or to choose",
+) -> FreshCheck:
+    """Limits on the error of K predictors on new data, all of them right at once with probability 1 - delta.
+
+        error of k <= the largest R with P( Bin(n, R) <= wrong_k ) >= delta/K     (exact, Clopper-Pearson)
+
+    So the limit of the predictor that is taken is right however it was chosen among these K by these rows.
+
+    Args:
+        names: K names.
+        wrong: (K, n) bool, row by row.
+        delta: probability that one of the limits is wrong, in (0, 1).
+        repeated: (n,) bool, rows that repeat an earlier one. Copies prove nothing new: the limit is then also computed
+            from each row once, and the larger one is given, which is right whether the repeats are copies or not.
+        n_params: of each predictor, to choose among equally good ones.
+        notes: sentences on what was unusual about the rows.
+        origin: what must not have happened to the rows, for the assumption.
+    Raises:
+        InputError: no rows, shapes that do not agree, or a delta outside (0, 1).
+    Source: Langford 2005, Theorem 3.3, with a union bound over the K predictors.
+    """
+    probability("check", "delta", delta)
+    errors = np.asarray(wrong, dtype=np.bool_)
+    if errors.ndim != 2 or errors.shape[0] != len(names) or not errors.size:
+        raise InputError(f"check: need one row of errors per predictor and at least one fresh row, got {errors.shape}")
+    n_rows, share = errors.shape[1], delta / len(names)
+    once = np.ones(n_rows, dtype=np.bool_) if repeated is None else ~repeated
+    limits = []
+    for row in errors:
+        every, distinct = holdout(int(row.sum()), n_rows, share), holdout(int(row[once].sum()), int(once.sum()), share)
+        limits.append(max(every, distinct, key=lambda bound: float(bound.value)))
+    level = 1 - delta
+    members = (
+        not_worse_than_best(errors[:, None, :].astype(np.float64), level=level).members
+        if n_rows > 1
+        else range(len(names))
+    )
+    checked = [
+        Checked(name, int(errors[k].sum()), limits[k], k in members, n_params[k] if n_params else None)
+        for k, name in enumerate(names)
+    ]
+    best = min(checked, key=lambda one: (one.n_wrong, one.n_params or 0))
+    assumption = f"This holds if the rows are drawn like the data to come, independently of one another, and {origin}."
+    return FreshCheck(checked, best, n_rows, int((~once).sum()), delta, notes, assumption)

@@ -1,0 +1,77 @@
+"""A check of any model from a file of its answers: a column of true labels, one or more of predicted ones. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lorabound.checks.fresh import FreshCheck, check_errors
+from lorabound.data import read_answers
+from lorabound.errors import DataError
+
+LABEL, PREDICTED = "label", "predicted"
+_SHOWN = 3
+
+
+def check_predictions(
+    path: str | Path, predicted: Sequence[str] = (PREDICTED,), label_column: str = LABEL, delta: float = 0.05
+) -> FreshCheck:
+    """Limits on the error of the models whose answers stand in a CSV, TSV, JSONL or Parquet file.
+
+    Args:
+        path: the file, one row per fresh example.
+        predicted: columns of answers, one per model; with several, the choice among them is counted.
+        label_column: the column of true labels.
+        delta: probability that one of the limits is wrong, in (0, 1).
+    Raises:
+        DataError: the file cannot be read, lacks a column, has an empty field, or a column of answers that never
+            equals any label.
+        InputError: a delta outside (0, 1).
+    """
+    if not Path(path).is_file():
+        raise DataError(
+            f"no file {path}: --predictions takes a table with the columns {label_column} and {predicted[0]}"
+        )
+    names = list(dict.fromkeys(predicted))
+    wrong, notes = [], list[str]()
+    for name in names:
+        answers, labels = _columns(path, name, label_column)
+        known = set(labels)
+        if not known & set(answers):
+            raise DataError(
+                f"{path}: {name} and {label_column} share no value ({_listed(answers)} against {_listed(labels)}): "
+                "write both in the same words"
+            )
+        notes += _near_misses(path, name, answers, known)
+        wrong.append([answer != label for answer, label in zip(answers, labels, strict=True)])
+    return check_errors(
+        names, np.array(wrong), delta, notes=tuple(notes),
+        origin="no row stands in the file twice, and nobody used them to train or to choose the model",
+    )  # fmt: skip
+
+
+def _columns(path: str | Path, name: str, label_column: str) -> tuple[list[str], list[str]]:
+    """The answers and the labels, as texts."""
+    table = read_answers(path, name, label_column)
+    return [str(example) for example in table.examples], table.labels
+
+
+def _near_misses(path: str | Path, name: str, answers: list[str], known: set[str]) -> list[str]:
+    """A sentence on answers that are a label but for case or white space; they count as wrong."""
+    plain = {" ".join(label.casefold().split()): label for label in known}
+    near = Counter(a for a in answers if a not in known and " ".join(a.casefold().split()) in plain)
+    if not near:
+        return []
+    shown = ", ".join(f"{a!r} for {plain[' '.join(a.casefold().split())]!r}" for a, _ in near.most_common(_SHOWN))
+    return [
+        f"{path}: {sum(near.values())} answers in {name} differ from a label in case or spaces only ({shown}) and "
+        "count as wrong."
+    ]
+
+
+def _listed(values: list[str]) -> str:
+    most = [repr(value) for value, _ in Counter(values).most_common(_SHOWN)]
+    return ", ".join(most) + (", ..." if len(set(values)) > _SHOWN else "")

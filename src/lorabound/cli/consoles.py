@@ -1,0 +1,31 @@
+"""Where commands write: results to standard output, everything else to standard error."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+out = Console()
+err = Console(stderr=True, soft_wrap=True)
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """What goes on now, on standard error: one line that changes on a terminal, a line every few seconds elsewhere."""
+    if err.is_terminal:
+        with err.status("") as status:
+            yield status.update
+        return
+    stage, told = "", 0.0
+
+    def tell(now: str) -> None:
+        nonlocal stage, told
+        what = now.rstrip("0123456789 ").lstrip("0123456789 ")
+        if what != stage or time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
+            err.print(now, highlight=False, markup=False)
+            stage, told = what, time.monotonic()
+
+    yield tell

@@ -1,0 +1,163 @@
+"""The linear layers of a model, and which of them get adapters; read from the headers of its files of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from lorabound.adapters import select_linears
+from lorabound.errors import ModelError
+from lorabound.models.locate import Reads
+from lorabound.models.model_folder import CONFIG, read_json, weight_files
+
+Encoder = Literal["vision", "text", "both"]
+
+# Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
+Tower = tuple[str, ...]
+VISION: Tower = ("vision_model", "visual_projection")
+TEXT: Tower = ("text_model", "text_projection")
+
+# Names of CLIP's linear layers, and what people call them.
+_CLIP_NAMES = {
+    "q": ["q_proj"], "k": ["k_proj"], "v": ["v_proj"], "out": ["out_proj"], "mlp": ["fc1", "fc2"],
+    "query": ["q_proj"], "key": ["k_proj"], "value": ["v_proj"],
+}  # fmt: skip
+_PARTS: dict[Encoder, tuple[str, ...]] = {"vision": VISION, "text": TEXT, "both": VISION + TEXT}
+# Kinds of models whose layers are transformers' Conv1D.
+_WITHOUT_LINEARS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+# Parts of a checkpoint that hold a matrix and are no linear layer of the encoder: tables that are looked up; heads.
+_TOKEN_TABLES = ("word_embeddings.weight", "token_embedding.weight", "embed_tokens.weight", "wte.weight")
+_NO_LAYER = ("embed", "wte", "wpe", "position", "relative_attention_bias", "shared")
+_HEADS = (
+    "pooler",
+    "cls",
+    "lm_head",
+    "classifier",
+    "pre_classifier",
+    "qa_outputs",
+    "vocab_projector",
+    "vocab_transform",
+)
+
+
+def target_names(takes: Reads, targets: Sequence[str]) -> list[str]:
+    """What the model calls its linear layers: for CLIP q, k, v, out and mlp are q_proj, ..., fc1 and fc2."""
+    if takes == "texts":
+        return list(targets)
+    return [name for target in targets for name in _CLIP_NAMES.get(target, [target])]
+
+
+def adapted_layers(
+    module: nn.Module, takes: Reads, targets: Sequence[str], layers: Sequence[int] | str | None, encoder: Encoder
+) -> dict[str, tuple[int, int]]:
+    """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.adapters.select_linears`.
+
+    For CLIP ``encoder`` says in which towers; other models do not read it.
+    """
+    within = _PARTS[encoder] if takes == "images" else ("",)
+    return select_linears(module, target_names(takes, targets), layers, within)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the headers of a model's files of weights tell.
+
+    Attributes:
+        module: a module with the linear layers of the model under their names, and nothing in them.
+        n_weights: numbers in all its tensors, heads left out.
+        n_vectors: tokens that it has a vector for; None where no such table is recognized.
+    """
+
+    module: nn.Module
+    n_weights: int
+    n_vectors: int | None
+
+
+def weight_outline(folder: Path) -> Outline:
+    """The outline of a model, without transformers, which takes seconds to import.
+
+    Names and sizes of linear layers are those of :func:`lorabound.models.model_outline`; a prefix for the whole encoder
+    ("bert.") stays in the names.
+
+    Raises:
+        ModelError: weights are missing or cannot be read.
+    """
+    record = read_json(folder / CONFIG)
+    name = next(iter(record.get("architectures") or ()), "model")
+    root: nn.Module = type(str(name), (nn.Module,), {})()
+    kind = Conv1D if record.get("model_type") in _WITHOUT_LINEARS else None
+    n_weights, n_vectors = 0, None
+    for name, shape in _shapes(folder):
+        parts = name.split(".")
+        if any(part in _HEADS for part in parts):
+            continue
+        n_weights += math.prod(shape)
+        if name.endswith(_TOKEN_TABLES):
+            n_vectors = shape[0]
+        elif len(shape) == 2 and parts[-1] == "weight" and not any(word in name for word in _NO_LAYER):
+            _put(root, parts[:-1], shape, kind)
+    return Outline(root, n_weights, n_vectors)
+
+
+def check_tokens(folder: Path, n_vectors: int | None) -> None:
+    """See that a model has a vector for every token of its ``tokenizer.json``, where it has one.
+
+    Raises:
+        ModelError: tokens were added and the embedding was not resized.
+    """
+    path = folder / "tokenizer.json"
+    if n_vectors is None or not path.is_file():
+        return
+    from tokenizers import Tokenizer
+
+    try:
+        vocabulary: dict[str, int] = Tokenizer.from_file(str(path)).get_vocab()
+    except Exception:  # the library raises plain Exceptions; loading the model will say what is wrong
+        return
+    refuse_tokens_beyond(folder, vocabulary, n_vectors)
+
+
+def refuse_tokens_beyond(folder: Path, vocabulary: Mapping[str, int], n_vectors: int) -> None:
+    """See that the numbers of all tokens are below the number of vectors.
+
+    Raises:
+        ModelError: they are not.
+    """
+    beyond = {token: index for token, index in vocabulary.items() if index >= n_vectors}
+    if beyond:
+        token, index = min(beyond.items(), key=lambda pair: pair[1])
+        raise ModelError(
+            f"{folder}: the tokenizer has {max(beyond.values()) + 1:,} tokens and the model vectors for {n_vectors:,} "
+            f"of them ({token!r} is number {index}): tokens were added without "
+            "model.resize_token_embeddings(len(tokenizer)); give the tokenizer and the weights that belong together"
+        )
+
+
+class Conv1D(nn.Module):
+    """Stands for a layer of transformers' class of that name, which is no ``nn.Linear``."""
+
+
+def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                yield from [(name, file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path} cannot be read ({error}): the file is damaged or unfinished") from None
+
+
+def _put(root: nn.Module, parts: Sequence[str], shape: Sequence[int], kind: type[nn.Module] | None) -> None:
+    at = root
+    for part in parts[:-1]:
+        if part not in dict(at.named_children()):
+            at.add_module(part, nn.Module())
+        at = at.get_submodule(part)
+    with torch.device("meta"):
+        at.add_module(parts[-1], nn.Linear(shape[1], shape[0], bias=False) if kind is None else kind())

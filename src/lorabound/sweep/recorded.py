@@ -1,0 +1,129 @@
+"""What a sweep leaves beside its adapters, so that they can be used and checked later.
+
+    adapters/RUN/task.json    how the adapter reads an example: model, prompt, classes, length
+    rows.json                 fingerprints of the rows it trained and tested on, in their order
+
+A fingerprint is the start of the SHA-256 of what makes two examples the same (:func:`lorabound.data.identity`), so the
+file gives no text away but tells whether a row was seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lorabound.data import Picture, identity
+from lorabound.errors import AdapterError, StoreError
+
+TASK, ROWS = "task.json", "rows.json"
+_DIGITS = 20
+
+
+class AdapterTask(BaseModel):
+    """How an adapter of a sweep reads an example.
+
+    Attributes:
+        model, model_sha256: the frozen model by name, and the hash over its files.
+        takes: texts or images.
+        head: prompts, or trained with the adapter.
+        prompt, classes, logit_scale: of the classifier; classes in the order of its scores.
+        max_length: tokens a text is cut to.
+        precision: number format of the frozen model.
+        n_train: size of its training set, the first rows of ``rows.json``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1] = 1
+    model: str
+    model_sha256: str
+    takes: Literal["texts", "images"]
+    head: Literal["prompts", "trained"]
+    prompt: str
+    classes: list[str]
+    logit_scale: float | None
+    max_length: int
+    precision: Literal["float32", "bfloat16"]
+    n_train: int
+
+
+@dataclass(frozen=True)
+class SeenRows:
+    """Fingerprints of the rows of a sweep: of the largest training set in its order, and of the test set."""
+
+    train: list[str]
+    test: list[str]
+
+
+def write_task(folder: Path, task: AdapterTask) -> None:
+    """Write ``task.json`` into an adapter folder.
+
+    Raises:
+        AdapterError: it cannot be written.
+    """
+    try:
+        (folder / TASK).write_text(task.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise AdapterError(f"cannot write {folder / TASK}: {error.strerror or error}") from None
+
+
+def read_task(folder: Path) -> AdapterTask | None:
+    """The task of an adapter folder; None where it has none, as one from elsewhere.
+
+    Raises:
+        AdapterError: a file that is not one of ours.
+    """
+    path = folder / TASK
+    if not path.is_file():
+        return None
+    try:
+        return AdapterTask.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise AdapterError(
+            f"{path} cannot be read ({reason}): remove it and name --model, --prompt, --classes"
+        ) from None
+
+
+def fingerprint(example: str | Picture) -> str:
+    """The start of the SHA-256 of what makes two examples the same."""
+    return hashlib.sha256(identity(example).encode()).hexdigest()[:_DIGITS]
+
+
+def write_rows(folder: Path, train: Sequence[str | Picture], test: Sequence[str | Picture]) -> None:
+    """Record the rows of a sweep; a record with as many training rows stays as it is.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    known = read_rows(folder)
+    if known and len(known.train) >= len(train):
+        return
+    seen = SeenRows([fingerprint(example) for example in train], [fingerprint(example) for example in test])
+    draft = folder / f".{ROWS}.tmp"
+    try:
+        draft.write_text(json.dumps(asdict(seen)) + "\n", encoding="utf-8")
+        draft.replace(folder / ROWS)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder / ROWS}: {error.strerror or error}") from None
+
+
+def read_rows(folder: Path) -> SeenRows | None:
+    """The rows of a sweep; None where they are not recorded.
+
+    Raises:
+        StoreError: a file that is not one of ours.
+    """
+    path = folder / ROWS
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return SeenRows(list(map(str, record["train"])), list(map(str, record["test"])))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): move it away") from None

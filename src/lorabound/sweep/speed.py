@@ -1,0 +1,67 @@
+"""How fast this machine multiplies matrices of a model's shapes, as the workers of a sweep do: measured in a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+
+# As the engine has them; importing it would import transformers, which takes seconds. A test compares them.
+TOKENS_PER_PASS = 2048
+MOST_WORKERS = 4
+# Seconds of products; half of them again go into warming up.
+_MEASURED = 0.3
+
+
+def products_per_second(
+    shapes: Sequence[tuple[int, int]], device: torch.device, dtype: torch.dtype, n_runs: int
+) -> float:
+    """Operations per second in products of a pass with weights of these shapes, all workers of the machine together.
+
+    Args:
+        shapes: (d_out, d_in) of the linear layers, each as often as the model has it.
+        n_runs: runs of the sweep; there are no more workers than runs.
+    """
+    workers = max(1, min(MOST_WORKERS, torch.get_num_threads(), n_runs)) if device.type == "cpu" else 1
+    cores = torch.get_num_threads()
+    counted = Counter(shapes) or Counter([(512, 512)])
+    ready, speeds = threading.Barrier(workers), [0.0] * workers
+
+    def measure(worker: int) -> None:
+        torch.set_num_threads(max(1, cores // workers))
+        ready.wait()
+        speeds[worker] = _measure(counted, device, dtype)
+
+    threads = [threading.Thread(target=measure, args=(worker,)) for worker in range(workers)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(cores)
+    return sum(speeds)
+
+
+@torch.inference_mode()
+def _measure(shapes: Counter[tuple[int, int]], device: torch.device, dtype: torch.dtype) -> float:
+    """Of one worker: the mean over the model's shapes, weighed by the arithmetic they have."""
+    seconds = operations = 0.0
+    share = _MEASURED / len(shapes)
+    for (d_out, d_in), count in shapes.items():
+        rows = torch.full((TOKENS_PER_PASS, d_in), 0.5, dtype=dtype, device=device)
+        weight = torch.full((d_out, d_in), 0.5, dtype=dtype, device=device)
+        each = 2.0 * TOKENS_PER_PASS * d_out * d_in
+        times: list[float] = []
+        end = time.perf_counter() + 1.5 * share
+        while not times or time.perf_counter() < end:
+            begun = time.perf_counter()
+            float((rows @ weight.T)[0, 0])  # reading an entry waits for the device
+            times.append(time.perf_counter() - begun)
+        after_warming = times[len(times) // 3 :]
+        seconds += count * sum(after_warming) / len(after_warming)
+        operations += count * each
+    return operations / seconds
