@@ -124,6 +124,10 @@ def test_the_table_tells_of_the_adapter_and_of_cut_texts(tmp_path, head, capsys,
     (n_test, of_test), (n_train, of_train) = store.about["cut"]["test"], store.about["cut"]["train"]
     assert (of_test, of_train) == (20, 20)
     assert store.about["n_cut"] == n_test > 0 < n_train
+    record = json.loads((tmp_path / "out/adapters/freeze_a-r1-n20-seed0/adapter_config.json").read_text())
+    assert record["base_model_name_or_path"] == str(folder)  # what AutoPeftModel needs, see test_folder
+    assert record["task_type"] == ("SEQ_CLS" if head == "trained" else None)
+    assert head == "trained" or record["auto_mapping"]["base_model_class"] == "BertModel"
     _, output, _ = run(capsys, monkeypatch, "report", tmp_path / "out")
     output = " ".join(output.split())
     assert "adapter (adapter_config.json): it was not loaded" in output
