@@ -249,6 +249,7 @@ def test_shards(kind, tmp_path):
 
 @pytest.mark.parametrize(("value", "dtype"), [
     (float("nan"), torch.float32), (float("inf"), torch.float32), (float("-inf"), torch.float16), (float("nan"), torch.bfloat16),
+    (1e300, torch.float64),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_that_are_not_finite_are_named(kind, value, dtype, tmp_path):
@@ -264,12 +265,13 @@ def test_values_that_are_not_finite_are_named(kind, value, dtype, tmp_path):
         estimate(config_of(folder, "digits" if kind == "clip" else "words", prompt=None))
 
 
-def test_whole_numbers_for_weights_are_quantized_ones(tmp_path):
+@pytest.mark.parametrize(("dtype", "word"), [(torch.int8, "int8"), (torch.float8_e4m3fn, "float8_e4m3fn")])
+def test_numbers_of_one_byte_are_quantized_weights(tmp_path, dtype, word):
     folder = save_text_model(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     name = "encoder.layer.0.attention.self.query.weight"
-    save_file(weights | {name: weights[name].to(torch.int8)}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=f"{name} holds int8: the weights are quantized"):
+    save_file(weights | {name: weights[name].to(dtype)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=f"{name} holds {word}: the weights are quantized"):
         loaded("prompts", folder)
 
 
