@@ -150,7 +150,7 @@ def test_complexity_and_concentration_tell_it_too(tmp_path, capsys, monkeypatch)
         assert status == 0, errors
         assert "adapter (adapter_config.json): it was not loaded" in output
         assert (
-            "are longer than 8 tokens and lost their end: the model takes no more: it has no more positions." in output
+            "are longer than 8 tokens and lost their end: the model takes no more (it has no more positions)." in output
         )
 
 
