@@ -476,7 +476,7 @@ def test_notes_and_places_stay_with_rows_that_are_left(tmp_path):
     assert np.all(np.array(left.labels) == "x")
 
 
-@settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["csv", "tsv", "jsonl", "json", "parquet"]),
     st.lists(st.sampled_from(["text", "label", ",", "\t", "\n", "\r", '"', "{", "}", "[", "]", ":", "x", "1", "-1", "é", "\0", "\ud800", '{"text": ', "null", "NaN", ";"]), max_size=40),
