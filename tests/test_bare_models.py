@@ -124,6 +124,10 @@ def test_the_table_tells_of_the_adapter_and_of_cut_texts(tmp_path, head, capsys,
     (n_test, of_test), (n_train, of_train) = store.about["cut"]["test"], store.about["cut"]["train"]
     assert (of_test, of_train) == (20, 20)
     assert store.about["n_cut"] == n_test > 0 < n_train
+    record = json.loads((tmp_path / "out/adapters/freeze_a-r1-n20-seed0/adapter_config.json").read_text())
+    assert record["base_model_name_or_path"] == str(folder)  # what AutoPeftModel needs, see test_folder
+    assert record["task_type"] == ("SEQ_CLS" if head == "trained" else None)
+    assert head == "trained" or record["auto_mapping"]["base_model_class"] == "BertModel"
     _, output, _ = run(capsys, monkeypatch, "report", tmp_path / "out")
     output = " ".join(output.split())
     assert "adapter (adapter_config.json): it was not loaded" in output
@@ -146,7 +150,7 @@ def test_complexity_and_concentration_tell_it_too(tmp_path, capsys, monkeypatch)
         assert status == 0, errors
         assert "adapter (adapter_config.json): it was not loaded" in output
         assert (
-            "are longer than 8 tokens and lost their end: the model takes no more: it has no more positions." in output
+            "are longer than 8 tokens and lost their end: the model takes no more (it has no more positions)." in output
         )
 
 
@@ -198,7 +202,8 @@ def test_weights_that_the_model_does_not_use_are_told(tmp_path):
     folder = save_text_model(tmp_path / "model")
     alone = scores("prompts", loaded("prompts", folder))
     weights = load_file(folder / "model.safetensors")
-    save_file(weights | {"cls.predictions.bias": torch.ones(3)}, folder / "model.safetensors", {"format": "pt"})
+    older = {"embeddings.position_ids": torch.arange(64)[None], "cls.predictions.bias": torch.ones(3)}
+    save_file(weights | older, folder / "model.safetensors", {"format": "pt"})
     other = loaded("prompts", folder)
     assert torch.equal(scores("prompts", other), alone)
     assert "holds 1 tensor that a BertModel does not use: cls.predictions.bias." in other.notes[0]
@@ -244,6 +249,7 @@ def test_shards(kind, tmp_path):
 
 @pytest.mark.parametrize(("value", "dtype"), [
     (float("nan"), torch.float32), (float("inf"), torch.float32), (float("-inf"), torch.float16), (float("nan"), torch.bfloat16),
+    (1e300, torch.float64),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_that_are_not_finite_are_named(kind, value, dtype, tmp_path):
@@ -259,12 +265,13 @@ def test_values_that_are_not_finite_are_named(kind, value, dtype, tmp_path):
         estimate(config_of(folder, "digits" if kind == "clip" else "words", prompt=None))
 
 
-def test_whole_numbers_for_weights_are_quantized_ones(tmp_path):
+@pytest.mark.parametrize(("dtype", "word"), [(torch.int8, "int8"), (torch.float8_e4m3fn, "float8_e4m3fn")])
+def test_numbers_of_one_byte_are_quantized_weights(tmp_path, dtype, word):
     folder = save_text_model(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     name = "encoder.layer.0.attention.self.query.weight"
-    save_file(weights | {name: weights[name].to(torch.int8)}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=f"{name} holds int8: the weights are quantized"):
+    save_file(weights | {name: weights[name].to(dtype)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=f"{name} holds {word}: the weights are quantized"):
         loaded("prompts", folder)
 
 

@@ -74,7 +74,12 @@ def check_values(folder: Path) -> None:
 
 
 def _check_tensor(path: Path, name: str, tensor: Any) -> None:
-    if tensor.is_floating_point():
+    import torch  # names and configurations of models are read without it
+
+    if tensor.is_floating_point() and tensor.itemsize > 1:  # one byte, float8: quantized
+        # Fast: one value that is not finite makes the sum infinite or NaN. Float64 may hold more than float32 can.
+        if tensor.dtype != torch.float64 and tensor.sum(dtype=torch.float64).isfinite():
+            return
         n_wrong = int((~tensor.float().isfinite()).sum())
         if n_wrong:
             raise ModelError(

@@ -73,6 +73,9 @@ def _unused(folder: Path, module: nn.Module, names: list[str]) -> list[str]:
     Raises:
         ModelError: among them are layers like those that the model has: it is not the one that was saved.
     """
+    # Positions and masks that older versions of transformers saved, and every version computes.
+    computed = tuple(f".{name}" for name, _ in module.named_buffers())
+    names = [name for name in names if not f".{name}".endswith(computed)]
     kinds = {re.sub(r"\d+", "#", name) for name, _ in module.named_parameters() if re.search(r"\d", name)}
     for name in names:
         general = re.sub(r"\d+", "#", name)

@@ -31,7 +31,7 @@ class TokenLimit:
     Attributes:
         tokens: tokens of a longer text that are kept.
         model_tokens: tokens that the model itself could take.
-        by: what sets ``model_tokens``, to be read after "the model takes no more:".
+        by: what sets ``model_tokens``, to be read in brackets after "the model takes no more".
         cuts_end: whether a longer text loses its end; its beginning otherwise.
     """
 

@@ -23,6 +23,6 @@ def cut_note(cut: Mapping[str, Any]) -> str | None:
     if kept < most:
         remedy = "raise max_length (--max-length)" + (f", up to {most:,}" if most < _NO_LIMIT else "")
     else:
-        remedy = f"the model takes no more: {cut['by']}"
+        remedy = f"the model takes no more ({cut['by']})"
     lost = "end" if cut["end"] else "beginning"
     return f"{' and '.join(parts)} are longer than {kept:,} tokens and lost their {lost}: {remedy}."
