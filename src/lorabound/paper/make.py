@@ -75,7 +75,9 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     trained = SweepConfig(**grid)
     store = run_sweep(trained, folder / SWEEP, lambda at: observe(f"{at.runs_done} of {at.runs_total} runs"))
     observe("concentration of single runs")
-    small: dict[str, Any] = {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
+    small: dict[str, Any] = (
+        {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
+    )
     base = SweepConfig(ranks=[8], modes=["freeze_a", "freeze_b", "train_both"], **small)
     crossed = CrossedSettings(base, *((3, 3) if quick else (8, 8)))
     if not _holds(folder / SPREAD, crossed):
@@ -85,7 +87,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
 
 def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Complexity:
     settings = (
-        ComplexitySettings(ranks=(1, 4, 16), n_train=(64, 256), signs=4, steps=40) if quick else ComplexitySettings()
+        ComplexitySettings(ranks=(1, 4, 16), n_train=(64, 256), signs=8, steps=60) if quick else ComplexitySettings()
     )
     path = folder / COMPLEXITY
     if path.is_file():
