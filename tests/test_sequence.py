@@ -138,6 +138,34 @@ def test_a_sweep_counts_the_head(folder, tmp_path):
     assert load_adapter(tmp_path / "out/adapters/freeze_a-r1-n30-seed0").head.name == "classifier"
 
 
+def test_a_new_head_has_a_step_size_of_its_own(folder, tmp_path):
+    """200 rows, few steps: with the head at lr the training error stays at that of guessing, with its own it comes down."""
+    random = np.random.default_rng(0)
+    texts = sorted({"".join(random.choice(list("abc"), random.integers(4, 9))) for _ in range(330)})[::-1]
+    path = tmp_path / "letters.csv"
+    pl.DataFrame({"text": texts, "label": [max("abc", key=t.count) for t in texts]}).write_csv(path)
+    given = dict(
+        data=str(path), model=str(folder), head="trained", n_test=40, n_train=[200], ranks=[1], modes=["freeze_a"],
+        seeds=1, targets=["query"], epochs=2, batch_size=32, precision="float32",
+    )  # fmt: skip
+    own = run_sweep(SweepConfig(**given), tmp_path / "own")
+    assert own.config.head_lr == 0.02
+    same = run_sweep(SweepConfig(**given, head_lr=0.002), tmp_path / "same")
+    error = {store: store.rows()[0].train_error for store in (own, same)}
+    assert {store.rows()[0].rank for store in error} == {1}
+    assert error[own] < error[same] - 0.1
+    known = SweepConfig(**{**given, "n_train": [20], "data": str(_named(path, tmp_path / "known.csv"))})
+    assert run_sweep(known, tmp_path / "known").config.head_lr == known.lr  # the checkpoint's own head
+    with pytest.raises(InputError, match="head_lr is the step size of a trained head"):
+        run_sweep(SweepConfig(**{**given, "head": "prompts"}, head_lr=0.1), tmp_path / "none")
+
+
+def _named(path, to):
+    """The same rows under the checkpoint's own labels."""
+    pl.read_csv(path).with_columns(pl.col("label").replace({"a": "Red", "b": "green", "c": "blue"})).write_csv(to)
+    return to
+
+
 def test_distilbert_takes_its_pre_classifier_along(tmp_path):
     """PEFT matches names by their ends, so it takes pre_classifier for the head as well."""
     torch.manual_seed(0)

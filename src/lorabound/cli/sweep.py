@@ -80,6 +80,9 @@ def sweep(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set. [6]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a step. [32]")] = None,
     lr: Annotated[float | None, typer.Option(help="AdamW's step size. [0.002]")] = None,
+    head_lr: Annotated[
+        float | None, typer.Option(help="Step size of a trained head. [0.02 for a new head; else --lr]")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="constant or cosine. [constant]")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay. [0]")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm of an adapter. [none]")] = None,

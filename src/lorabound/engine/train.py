@@ -42,6 +42,7 @@ class Recipe:
         schedule: "cosine" falls from lr to 0 over all steps, "constant" stays.
         weight_decay: AdamW's, decoupled.
         clip_norm: an adapter's gradient is scaled down to this 2-norm; inf leaves it alone.
+        head_lr: peak of the schedule for a trained head; None: ``lr``.
         augment: images are cropped and flipped at random, anew in every epoch; losses are measured on whole ones.
     """
 
@@ -52,6 +53,7 @@ class Recipe:
     weight_decay: float = 0.0
     clip_norm: float = math.inf
     augment: bool = False
+    head_lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,13 @@ def train(
     diverged = torch.zeros(n_adapters, dtype=torch.bool)
     done = 0
     with Stack(classifier.module, adapters, classifier.towers) as stack:
-        optimizer = torch.optim.AdamW(
-            stack.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-        )  # fmt: skip
+        heads = {id(parameter) for parameter in (stack.head.parameters() if stack.head else ())}
+        groups = [
+            {"params": chosen, "lr": peak, "peak": peak}
+            for of_head, peak in ((False, recipe.lr), (True, recipe.head_lr or recipe.lr))
+            if (chosen := [p for p in stack.parameters() if (id(p) in heads) == of_head])
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
         for epoch in range(recipe.epochs):
             shown = train_set
             if recipe.augment:
@@ -110,7 +116,7 @@ def train(
                 norms = clip_gradients(stack, recipe.clip_norm)
                 diverged |= ~(torch.isfinite(losses) & torch.isfinite(norms.cpu()))
                 for group in optimizer.param_groups:
-                    group["lr"] = recipe.lr * _schedule(recipe.schedule, done / total)
+                    group["lr"] = group["peak"] * _schedule(recipe.schedule, done / total)
                 optimizer.step()
                 done += 1
                 on_step(done, total)

@@ -56,7 +56,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
 
     Args:
         folder: where everything is kept.
-        quick: smaller grids, for a look in about a minute.
+        quick: smaller grids, for a look.
         observe: is told what is being measured.
     Raises:
         LoraboundError: model or data are missing, or ``folder`` cannot be written.
@@ -71,13 +71,15 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     observe("trained adapters")
     grid: dict[str, Any] = {"ranks": [1, 2, 4, 8, 16, 32], "n_train": [64, 128, 256, 512], "seeds": 3}
     if quick:
-        grid = {"ranks": [1, 4, 16], "n_train": [64, 256], "seeds": 2, "n_test": 500, "layers": [4, 5]}
+        grid = {"ranks": [1, 4, 16], "n_train": [32, 128], "seeds": 2, "n_test": 300, "layers": [5]}
     trained = SweepConfig(**grid)
     store = run_sweep(trained, folder / SWEEP, lambda at: observe(f"{at.runs_done} of {at.runs_total} runs"))
     observe("concentration of single runs")
-    small: dict[str, Any] = {"n_test": 500, "layers": [4, 5], "epochs": 3} if quick else {"n_test": 1000}
-    base = SweepConfig(ranks=[8], n_train=[128], modes=["freeze_a", "freeze_b", "train_both"], **small)
-    crossed = CrossedSettings(base, *((4, 4) if quick else (8, 8)))
+    small: dict[str, Any] = (
+        {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
+    )
+    base = SweepConfig(ranks=[8], modes=["freeze_a", "freeze_b", "train_both"], **small)
+    crossed = CrossedSettings(base, *((3, 3) if quick else (8, 8)))
     if not _holds(folder / SPREAD, crossed):
         write_spread(measure_spread(crossed, observe), folder)
     return Evidence(complexity, summarize(store), _gaps(folder / GAPS), 1 / (2 * math.sqrt(base.sizes[0])))

@@ -105,7 +105,8 @@ class SweepConfig(BaseModel):
     ``shots``, training sets hold so many examples of every class, and ``n_train`` follows from them. ``n_train`` and
     ``n_test`` follow from the data where they are not given: see :func:`lorabound.data.fit_sizes`.
 
-    ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see :meth:`completed`.
+    ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see :meth:`completed`. So
+    does ``head_lr``, the step size of a trained head.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -148,6 +149,7 @@ class SweepConfig(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = 6
     batch_size: Annotated[int, Field(ge=1)] = 32
     lr: Positive = 2e-3
+    head_lr: Positive | None = None
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] = math.inf

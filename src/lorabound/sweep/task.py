@@ -30,6 +30,11 @@ from lorabound.sweep.notes import cut_note
 # packages by section (2,740 in 12 classes) 0.376, 0.428, 0.426.
 WORD_PROMPT, TEXT_PROMPT = "This is a {} word.", "This text is about {}."
 
+# A head that starts at 0 has further to go than factors: on 200 Debian package descriptions of 12 sections (MiniLM, 6
+# epochs, lr 0.002, freeze_a, rank 2, layers 4 and 5) training and test error were 0.49 and 0.70 with the head at lr,
+# 0.105 and 0.28 at 0.02, 0.005 and 0.292 at 0.1.
+NEW_HEAD_LR = 0.02
+
 
 @dataclass(frozen=True)
 class Task:
@@ -114,13 +119,23 @@ def load_task(
                 raise
             skipped |= error.names
             material = divide_again(material, error.names, n_pool)
-    config = config.model_copy(update={"precision": classifier.precision, "logit_scale": classifier.logit_scale})
+    config = config.model_copy(
+        update={"precision": classifier.precision, "logit_scale": classifier.logit_scale} | _head_lr(config, classifier)
+    )
     shapes = adapted_layers(classifier.module, takes, config.targets or [], config.layers, config.encoder)
     if classifier.head and classifier.head.name in shapes:
         raise InputError(f"{classifier.head.name} is the head, which is trained whole: leave it out of targets")
     return Task(
         config, takes, data, classifier, shapes, pool, test_set, len(skipped), material.own_test_set, material.check
     )
+
+
+def _head_lr(config: SweepConfig, classifier: LoadedClassifier) -> dict[str, float]:
+    """The step size of a trained head where none is given: its own where it starts at 0, else that of the adapters."""
+    head = classifier.head
+    if head is None or config.head_lr is not None:
+        return {}
+    return {"head_lr": config.lr if head.weight.any() else NEW_HEAD_LR}
 
 
 def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
