@@ -121,7 +121,7 @@ def test_answers_of_any_model_in_every_format(answers, tmp_path, ending, capsys,
 def test_answers_and_labels_may_be_numbers(tmp_path):
     path = tmp_path / "numbers.csv"
     pl.DataFrame({"label": [0, 1] * 30, "predicted": ["0.0", "1.0", "0.0", "0.0"] * 15}).write_csv(path)
-    assert [tested.n_wrong for tested in check_predictions(path).tested] == [15]
+    assert [one.n_wrong for one in check_predictions(path).predictors] == [15]
 
 
 def test_answers_that_cannot_be_meant(answers, tmp_path, capsys, monkeypatch):

@@ -202,6 +202,46 @@ def test_config_from_file_and_flags(tmp_path):
     assert read_config(None, {"layers": "all"}).layers is None
 
 
+def test_sizes_that_follow_from_the_data_are_recorded_and_go_on(config, tmp_path):
+    asked = config.model_copy(update={"n_train": None, "n_test": None, "ranks": [1], "modes": ["freeze_a"]})
+    told = []
+    store = execute.run_sweep(asked, tmp_path / "out", told.append)
+    assert store.config.n_test == (store.about["n_pool"] + store.config.n_test) // 4
+    assert store.config.n_train == [40, 200]
+    assert any(at.seconds and at.seconds > 0 for at in told)  # what it will take is known before it starts
+    rows = measured(store)
+    told.clear()
+    again = execute.run_sweep(asked, tmp_path / "out", told.append)
+    assert measured(again) == rows
+    grown = execute.run_sweep(asked.model_copy(update={"n_train": [50]}), tmp_path / "out")
+    assert grown.config.n_train == [40, 200, 50]
+    assert {row.n_train for row in grown.rows()} == {40, 50, 200}
+    with pytest.raises(StoreError, match="was made with n_test = .*, now it is 60"):
+        execute.run_sweep(asked.model_copy(update={"n_test": 60}), tmp_path / "out")
+
+
+def test_empty_rows_and_rare_classes_are_left_out_of_both_sets_and_told(config, letters, tmp_path):
+    rows = pl.read_csv(letters)
+    odd = pl.DataFrame({"text": ["", "only one", "zzz"], "label": ["a", "rare", ""]})
+    pl.concat([rows, odd]).write_csv(tmp_path / "train.csv")
+    pl.concat(
+        [pl.DataFrame({"text": [f"{t}!" for t in rows["text"][:80]], "label": rows["label"][:80]}), odd]
+    ).write_csv(tmp_path / "test.csv")
+    asked = config.model_copy(update={
+        "data": str(tmp_path / "train.csv"), "test_data": str(tmp_path / "test.csv"), "ranks": [1], "modes": ["freeze_a"],
+        "n_train": [20],
+    })  # fmt: skip
+    with pytest.raises(DataError, match="4 things to mend"):
+        execute.run_sweep(asked, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    store = execute.run_sweep(asked.model_copy(update={"drop_empty": True, "min_class_rows": 2}), tmp_path / "out")
+    assert store.about["classes"] == ["a", "b", "c"]
+    assert sum(store.about["class_counts"].values()) == len(rows)
+    notes = " ".join(store.about["notes"])
+    assert notes.count("left out 2 rows (--drop-empty)") == 2
+    assert notes.count("left out 1 row of 'rare': fewer than 2 rows per class (--min-class-rows)") == 2
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("ranks: [0]", r"c.yaml: ranks = 0: it must be at least 1"),
     ("ranks: two", "give whole numbers with commas between them"),

@@ -87,7 +87,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
 
 def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Complexity:
     settings = (
-        ComplexitySettings(ranks=(1, 4, 16), n_train=(64, 256), signs=4, steps=40) if quick else ComplexitySettings()
+        ComplexitySettings(ranks=(1, 4, 16), n_train=(64, 256), signs=8, steps=60) if quick else ComplexitySettings()
     )
     path = folder / COMPLEXITY
     if path.is_file():

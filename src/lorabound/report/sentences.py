@@ -55,7 +55,7 @@ def _in_full(verdict: Verdict) -> list[str]:
         if verdict.zero_shot is not None:
             lines.append(
                 f"Without an adapter the test error is {verdict.zero_shot.test['error']:.3f}: {verdict.gain[1]:.3f} "
-                f"higher, and at least {max(verdict.gain[0], 0):.3f} on new data ({level})."
+                f"higher (on new data at least {max(verdict.gain[0], 0):.3f} higher, {level})."
             )
     lines.append(
         f"On new data the error of {cell_name(best)} is at most {float(verdict.limit.value):.3f} ({level}). The lowest "
@@ -212,5 +212,5 @@ def _unfinished(summary: Summary) -> str:
     more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
     return (
         f"Training may not have finished: the training error has come down by less than a fifth ({shown}{more}). Raise "
-        "--epochs or --lr before you compare."
+        f"--epochs or --lr{' or --head-lr' if summary.config.head == 'trained' else ''} before you compare."
     )

@@ -138,6 +138,8 @@ def _refuse_options(config: SweepConfig, takes: Reads) -> None:
         raise InputError(
             f"{config.model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers"
         )
+    if config.head_lr is not None and config.head != "trained":
+        raise InputError("head_lr is the step size of a trained head: add --head trained, or leave it out")
     if config.augment and takes == "texts":
         raise InputError("augment crops and flips images, and this model reads texts: leave it out")
     if takes == "texts" and (config.encoder != "both" or config.skip_corrupt):

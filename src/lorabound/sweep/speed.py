@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections import Counter
@@ -61,7 +62,6 @@ def _measure(shapes: Counter[tuple[int, int]], device: torch.device, dtype: torc
             begun = time.perf_counter()
             float((rows @ weight.T)[0, 0])  # reading an entry waits for the device
             times.append(time.perf_counter() - begun)
-        after_warming = times[len(times) // 3 :]
-        seconds += count * sum(after_warming) / len(after_warming)
+        seconds += count * statistics.median(times[len(times) // 3 :])  # after warming; other programs' turns left out
         operations += count * each
     return operations / seconds
