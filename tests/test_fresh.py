@@ -40,8 +40,8 @@ def test_taking_the_best_of_many_is_paid_for():
     """Ten equally bad models: the limit of the one that looks best is right with 95%, which one at delta alone is not."""
     of, unpaid = limits(200, 0.05 / 10), limits(200, 0.05)
     fewest = np.random.default_rng(0).binomial(200, 0.3, (20_000, 10)).min(axis=1)
-    assert (of[fewest] < 0.3).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 20_000)  # seen: 0.037
-    assert (unpaid[fewest] < 0.3).mean() > 0.25  # seen: 0.32
+    assert (of[fewest] < 0.3).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 20_000)  # seen: 0.0452
+    assert (unpaid[fewest] < 0.3).mean() > 0.25  # seen: 0.307
     wrong = np.random.default_rng(1).random((10, 200)) < 0.3
     found = check_errors([str(k) for k in range(10)], wrong)
     assert found.best.n_wrong == wrong.sum(axis=1).min()
