@@ -106,12 +106,22 @@ def weight_outline(folder: Path) -> Outline:
     return Outline(root, n_weights, n_vectors)
 
 
+# Files that hold the words of a tokenizer, of one kind or another.
+_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
+NO_VOCABULARY = (
+    "{folder} holds no vocabulary of a tokenizer, every word would be unknown: copy tokenizer.json (or vocab.txt, ..., "
+    "as the model has it) into it"
+)
+
+
 def check_tokens(folder: Path, n_vectors: int | None) -> None:
     """See that a model has a vector for every token of its ``tokenizer.json``, where it has one.
 
     Raises:
-        ModelError: tokens were added and the embedding was not resized.
+        ModelError: there are no files of a tokenizer, or tokens were added and the embedding was not resized.
     """
+    if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+        raise ModelError(NO_VOCABULARY.format(folder=folder))
     path = folder / "tokenizer.json"
     if n_vectors is None or not path.is_file():
         return

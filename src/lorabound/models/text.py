@@ -16,7 +16,7 @@ from tokenizers import normalizers
 from torch import Tensor, nn
 
 from lorabound.errors import InputError, ModelError
-from lorabound.models.layers import refuse_tokens_beyond
+from lorabound.models.layers import NO_VOCABULARY, refuse_tokens_beyond
 from lorabound.models.pretrained import load_part, quiet
 
 # Names of the modules that hold one vector per position.
@@ -182,10 +182,7 @@ def check_vocabulary(folder: Path, tokenizer: Any, module: nn.Module) -> None:
             the embedding was not resized.
     """
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise ModelError(
-            f"{folder} holds no vocabulary of a tokenizer, every word would be unknown: copy tokenizer.json (or "
-            "vocab.txt, ..., as the model has it) into it"
-        )
+        raise ModelError(NO_VOCABULARY.format(folder=folder))
     table: Any = module.get_input_embeddings()  # type: ignore[operator]
     refuse_tokens_beyond(folder, tokenizer.get_vocab(), int(table.weight.shape[0]))
 
