@@ -87,6 +87,15 @@ def test_faults_of_both_tables_are_told_together(tmp_path, where):
         read_material(SweepConfig(data=str(tmp_path / "nowhere.csv"), test_data=str(tmp_path / "neither.csv")))
 
 
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_what_stands_for_no_label_is_named(tmp_path, ending):
+    rows = [(f"text {i}", "-1" if i % 10 == 0 else "01"[i % 2]) for i in range(40)]
+    path = save(rows, tmp_path / f"unlabelled{ending}")
+    with pytest.raises(DataError, match="4 labels are empty .*; '-1' is read as no label"):
+        read_material(SweepConfig(data=str(path)))
+    assert read_material(SweepConfig(data=str(path), drop_empty=True)).divided.classes == ["0", "1"]
+
+
 def test_rare_numbered_and_single_classes():
     rare = " ".join(check_data(table({"Apple": 40, "Pear": 30, "Quince": 2, "Fig": 1})).remarks)
     assert "'Quince', 'Fig': 2 classes of one or two rows" in rare

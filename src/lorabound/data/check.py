@@ -76,8 +76,9 @@ def _empty_fields(table: Table, where: str, faults: list[str], flags: list[str])
         if "" in values:
             empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
             places = table.places or [f"row {i + 1}" for i in range(len(table))]
+            held = f"; {listed(map(repr, table.marks))} is read as no label" if what == "label" and table.marks else ""
             faults.append(
-                f"{len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty{where} ({at(empty, places)})"
+                f"{len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty{where} ({at(empty, places)}{held})"
             )
             flags.append("--drop-empty")
 

@@ -25,6 +25,7 @@ class Table:
         examples: texts or images; "" where a row has none (only with ``empty="keep"``).
         labels: class names; "" where a row has none (only with ``empty="keep"``).
         notes: sentences on what was unusual in the data and how it was read.
+        marks: what stands for no label in the data, where that is not an empty field ("-1", "NaN").
         places: where each row stands ("line 12", "row 7"); None where rows have no places, as in a folder of images.
     """
 
@@ -33,6 +34,7 @@ class Table:
     labels: list[str]
     notes: tuple[str, ...] = ()
     places: Sequence[str] | None = None
+    marks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -78,4 +80,6 @@ def table_of(
         dropped = counted(len(table) - len(left), "row")
         notes.append(f"left out {dropped} (--drop-empty): {', '.join(holes)}.")
         table = table.rows(left)
+    if empty == "keep":
+        table = replace(table, marks=tuple(sorted(set(labels.marks.values()))))
     return replace(table, notes=tuple(one_line(f"{source.name}: {note}") for note in notes))
