@@ -76,7 +76,7 @@ def test_exponent_interval_covers(n_seeds):
     random = np.random.default_rng(2)
     misses = 0
     for _ in range(200):
-        test, train = cells(random, [1, 2, 4, 8, 16], 0.5, n_seeds, 500)
+        test, train = cells(random, [1, 2, 4, 8, 16], 0.5, n_seeds, 1000)
         got = growth_exponent([1, 2, 4, 8, 16], test, train, n_bootstrap=400)
         assert not math.isnan(got.low), got.note
         misses += not got.low <= 0.5 <= got.high
