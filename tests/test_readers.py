@@ -498,3 +498,12 @@ def test_any_content_gives_a_table_or_one_short_sentence(tmp_path, ending, piece
         assert all(table.examples)
         assert all(table.labels)
         assert len(table.examples) == len(table.labels) == len(table.places)
+
+
+def test_brackets_in_a_name_are_no_pattern(tmp_path):
+    """polars would read t1.parquet for the name t[12].parquet."""
+    for name, word in (("t1", "other"), ("t[12]", "asked")):
+        pl.DataFrame({"text": [f"{word} a", f"{word} b"], "label": ["x", "y"]}).write_parquet(
+            tmp_path / f"{name}.parquet"
+        )
+    assert load_table(tmp_path / "t[12].parquet").examples == ["asked a", "asked b"]
