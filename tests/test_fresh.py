@@ -14,9 +14,10 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertMod
 from lorabound.checks import check_errors, check_predictions
 from lorabound.checks.adapters import AdapterUse, check_adapters
 from lorabound.checks.console import sentences
-from lorabound.errors import AdapterError, DataError, InputError
+from lorabound.errors import AdapterError, DataError, InputError, StoreError
 from lorabound.sweep import Store, SweepConfig
 from lorabound.sweep.execute import run_sweep
+from lorabound.sweep.recorded import read_rows, write_rows
 from lorabound.sweep.task import load_task
 from test_cli import run
 from test_sequence import folder  # noqa: F401 (the small BERT)
@@ -203,6 +204,17 @@ def test_rows_the_adapter_has_seen_are_left_out_and_told(swept, tmp_path):
     )
     with pytest.raises(DataError, match="holds no fresh row: of 20 rows 20 it was trained on"):
         check_adapters([small], str(write(seen, tmp_path / "seen.csv")))
+
+
+def test_a_record_of_other_rows_is_not_taken_for_this_sweeps(tmp_path):
+    """A store that was moved away and begun anew on other rows: the old record would call trained rows fresh."""
+    write_rows(tmp_path, ["a", "b"], ["c"])
+    write_rows(tmp_path, ["a", "b", "d"], ["c"])  # an extended sweep
+    write_rows(tmp_path, ["a"], ["c"])
+    assert len(read_rows(tmp_path).train) == 3
+    for train, test in ((["x", "b"], ["c"]), (["a", "b"], ["y"]), (["b", "a", "d", "e"], ["c"])):
+        with pytest.raises(StoreError, match="records other rows than this sweep's"):
+            write_rows(tmp_path, train, test)
 
 
 def test_labels_without_a_class_count_as_wrong(swept, tmp_path):
