@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from scipy.stats import beta, binom
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from lorabound.checks import check_errors, check_predictions
 from lorabound.checks.adapters import AdapterUse, check_adapters
@@ -206,6 +206,16 @@ def test_rows_the_adapter_has_seen_are_left_out_and_told(swept, tmp_path):
         check_adapters([small], str(write(seen, tmp_path / "seen.csv")))
 
 
+def test_without_its_task_an_adapter_may_have_seen_every_row_of_its_sweep(swept, tmp_path):
+    out, _, path = swept
+    copied = shutil.copytree(out, tmp_path / "out")
+    adapter = copied / "adapters/freeze_a-r1-n20-seed0"
+    task = json.loads((adapter / "task.json").read_text())
+    (adapter / "task.json").unlink()
+    found = check_adapters([adapter], str(path), use=AdapterUse(task["model"], classes=task["classes"]))
+    assert "40 it was trained on and 40 of the test set of its sweep" in found.notes[0]
+
+
 def test_a_record_of_other_rows_is_not_taken_for_this_sweeps(tmp_path):
     """A store that was moved away and begun anew on other rows: the old record would call trained rows fresh."""
     write_rows(tmp_path, ["a", "b"], ["c"])
@@ -242,8 +252,6 @@ def test_a_sequence_classifier_from_elsewhere(folder, tmp_path):  # noqa: F811
     frame = letters(40, 3).with_columns(label=pl.col("label").replace("red", "Red"))
     data = str(write(frame, tmp_path / "rows.jsonl"))
     found = check_adapters([tmp_path / "theirs"], data)
-    from transformers import AutoTokenizer
-
     encoded = AutoTokenizer.from_pretrained(folder)(frame["text"].to_list(), padding=True, return_tensors="pt")
     with torch.no_grad():
         scores = model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).logits
@@ -251,6 +259,26 @@ def test_a_sequence_classifier_from_elsewhere(folder, tmp_path):  # noqa: F811
     assert found.best.n_wrong == sum(a != b for a, b in zip(names, frame["label"], strict=True))
     with pytest.raises(InputError, match="has a head of 3 classes and 2 names"):
         check_adapters([tmp_path / "theirs"], data, use=AdapterUse(classes=["Red", "green"]))
+
+
+def test_the_rows_of_anothers_head_are_named_in_their_order(folder, tmp_path):  # noqa: F811
+    """Trained with labels in another order than the checkpoint's: the user's order wins over the checkpoint's names."""
+    torch.manual_seed(1)
+    order = ["blue", "Red", "green"]
+    base = AutoModelForSequenceClassification.from_pretrained(folder)
+    model = get_peft_model(
+        base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], init_lora_weights=False)
+    ).eval()
+    model.save_pretrained(tmp_path / "theirs")
+    frame = letters(40, 3).with_columns(label=pl.col("label").replace("red", "Red"))
+    data = str(write(frame, tmp_path / "rows.csv"))
+    encoded = AutoTokenizer.from_pretrained(folder)(frame["text"].to_list(), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        best = model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).logits.argmax(-1)
+    expected = sum(order[i] != label for i, label in zip(best.tolist(), frame["label"], strict=True))
+    assert expected != sum(base.config.id2label[i] != a for i, a in zip(best.tolist(), frame["label"], strict=True))
+    found = check_adapters([tmp_path / "theirs"], data, use=AdapterUse(classes=order))
+    assert found.best.n_wrong == expected
 
 
 def test_an_adapter_without_head_or_task_must_be_told(folder, tmp_path):  # noqa: F811
