@@ -507,3 +507,11 @@ def test_brackets_in_a_name_are_no_pattern(tmp_path):
             tmp_path / f"{name}.parquet"
         )
     assert load_table(tmp_path / "t[12].parquet").examples == ["asked a", "asked b"]
+
+
+def test_large_numbers_with_a_decimal_point_stay_apart(tmp_path):
+    labels = ["12345678901234567890.0", "12345678901234567891.0", "12345678901234567890.5"]
+    table = read_table(to_csv(tmp_path / "large.csv", {"text": ["a", "b"], "label": labels[:2]}))
+    assert table.labels == ["12345678901234567890", "12345678901234567891"]
+    with pytest.raises(DataError, match="looks like a number to predict"):
+        read_table(to_csv(tmp_path / "half.csv", {"text": ["a", "b", "c"], "label": labels}))
