@@ -515,3 +515,11 @@ def test_large_numbers_with_a_decimal_point_stay_apart(tmp_path):
     assert table.labels == ["12345678901234567890", "12345678901234567891"]
     with pytest.raises(DataError, match="looks like a number to predict"):
         read_table(to_csv(tmp_path / "half.csv", {"text": ["a", "b", "c"], "label": labels}))
+
+
+def test_half_of_an_emoji_is_refused_with_its_line(tmp_path):
+    rows = [{"text": "whole \U0001f600", "label": "x"}, {"text": "cut \ud83d", "label": "y"}]
+    assert read_table(to_json(tmp_path / "whole.jsonl", {"text": [rows[0]["text"]] * 2, "label": ["x", "y"]}))
+    (tmp_path / "cut.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"line 2 holds half of a character in 'text' \(such as \\ud83d"):
+        read_table(tmp_path / "cut.jsonl")
