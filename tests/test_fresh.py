@@ -66,6 +66,14 @@ def test_copies_of_rows_prove_nothing_new():
     assert found.best.limit.value == pytest.approx(limits(100, 0.05)[47], rel=1e-9)
 
 
+def test_copies_of_rows_show_no_one_to_be_worse():
+    """3 against 0 wrong of 40 rows say nothing (p = 1/8), and no more so where each row stands there five times."""
+    rows = np.tile([np.arange(40) < 0, np.arange(40) < 3], 5)
+    assert [one.may_be_best for one in check_errors(["a", "b"], rows).predictors] == [True, False]
+    repeated = np.arange(200) >= 40
+    assert [one.may_be_best for one in check_errors(["a", "b"], rows, repeated=repeated).predictors] == [True, True]
+
+
 def test_the_answer_comes_first_and_is_one_sentence():
     one = check_errors(["support-bot"], np.arange(200)[None] < 40)
     answer, assumption = sentences(one)
