@@ -181,6 +181,14 @@ def test_an_adapter_of_a_sweep_says_itself_how_it_is_used(swept, tmp_path, capsy
     assert "nobody used them to choose before" in " ".join(output.split())
 
 
+def test_an_extended_sweep_counts_cut_texts_and_seen_rows_of_its_largest_training_set(swept, tmp_path):
+    out = shutil.copytree(swept[0], tmp_path / "out")
+    config = Store.open(out).config
+    for sizes, largest in (([60], 60), ([20], 60)):
+        store = run_sweep(config.model_copy(update={"n_train": sizes, "ranks": [1]}), out)
+        assert store.about["cut"]["train"][1] == largest == len(read_rows(out).train)
+
+
 def test_it_measures_what_the_sweep_measured(swept, tmp_path, monkeypatch):
     """On the sweep's own test set, with the record of seen rows taken away, the errors are those in the store."""
     out, rows, _ = swept
