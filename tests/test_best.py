@@ -37,6 +37,12 @@ def test_the_truly_best_cell_is_kept(n_cells, n_seeds, n, spread, noisy):
     assert missed <= binom.ppf(0.999, 400, 0.05), missed
 
 
+@pytest.mark.parametrize("n_seeds", [1, 2])
+def test_the_lowest_stays_at_any_level(n_seeds):
+    losses = np.tile(np.eye(2, 6)[:, None], (1, n_seeds, 1))  # two cells, one example wrong each
+    assert not_worse_than_best(losses, level=0.05).members == (0, 1)
+
+
 def test_what_is_lost_by_any_choice_is_not_above_its_limit():
     random = np.random.default_rng(0)
     truth = np.array([0.45, 0.42, 0.40, 0.40])

@@ -9,14 +9,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from scipy.stats import beta, binom
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from lorabound.checks import check_errors, check_predictions
 from lorabound.checks.adapters import AdapterUse, check_adapters
 from lorabound.checks.console import sentences
-from lorabound.errors import AdapterError, DataError, InputError
+from lorabound.errors import AdapterError, DataError, InputError, StoreError
 from lorabound.sweep import Store, SweepConfig
 from lorabound.sweep.execute import run_sweep
+from lorabound.sweep.recorded import read_rows, write_rows
 from lorabound.sweep.task import load_task
 from test_cli import run
 from test_sequence import folder  # noqa: F401 (the small BERT)
@@ -63,6 +64,14 @@ def test_copies_of_rows_prove_nothing_new():
     rows = np.append(np.arange(60) < 7, np.ones(40, bool))[None]
     found = check_errors(["m"], rows, repeated=np.arange(100) >= 60)
     assert found.best.limit.value == pytest.approx(limits(100, 0.05)[47], rel=1e-9)
+
+
+def test_copies_of_rows_show_no_one_to_be_worse():
+    """3 against 0 wrong of 40 rows say nothing (p = 1/8), and no more so where each row stands there five times."""
+    rows = np.tile([np.arange(40) < 0, np.arange(40) < 3], 5)
+    assert [one.may_be_best for one in check_errors(["a", "b"], rows).predictors] == [True, False]
+    repeated = np.arange(200) >= 40
+    assert [one.may_be_best for one in check_errors(["a", "b"], rows, repeated=repeated).predictors] == [True, True]
 
 
 def test_the_answer_comes_first_and_is_one_sentence():
@@ -172,6 +181,14 @@ def test_an_adapter_of_a_sweep_says_itself_how_it_is_used(swept, tmp_path, capsy
     assert "nobody used them to choose before" in " ".join(output.split())
 
 
+def test_an_extended_sweep_counts_cut_texts_and_seen_rows_of_its_largest_training_set(swept, tmp_path):
+    out = shutil.copytree(swept[0], tmp_path / "out")
+    config = Store.open(out).config
+    for sizes, largest in (([60], 60), ([20], 60)):
+        store = run_sweep(config.model_copy(update={"n_train": sizes, "ranks": [1]}), out)
+        assert store.about["cut"]["train"][1] == largest == len(read_rows(out).train)
+
+
 def test_it_measures_what_the_sweep_measured(swept, tmp_path, monkeypatch):
     """On the sweep's own test set, with the record of seen rows taken away, the errors are those in the store."""
     out, rows, _ = swept
@@ -205,6 +222,27 @@ def test_rows_the_adapter_has_seen_are_left_out_and_told(swept, tmp_path):
         check_adapters([small], str(write(seen, tmp_path / "seen.csv")))
 
 
+def test_without_its_task_an_adapter_may_have_seen_every_row_of_its_sweep(swept, tmp_path):
+    out, _, path = swept
+    copied = shutil.copytree(out, tmp_path / "out")
+    adapter = copied / "adapters/freeze_a-r1-n20-seed0"
+    task = json.loads((adapter / "task.json").read_text())
+    (adapter / "task.json").unlink()
+    found = check_adapters([adapter], str(path), use=AdapterUse(task["model"], classes=task["classes"]))
+    assert "40 it was trained on and 40 of the test set of its sweep" in found.notes[0]
+
+
+def test_a_record_of_other_rows_is_not_taken_for_this_sweeps(tmp_path):
+    """A store that was moved away and begun anew on other rows: the old record would call trained rows fresh."""
+    write_rows(tmp_path, ["a", "b"], ["c"])
+    write_rows(tmp_path, ["a", "b", "d"], ["c"])  # an extended sweep
+    write_rows(tmp_path, ["a"], ["c"])
+    assert len(read_rows(tmp_path).train) == 3
+    for train, test in ((["x", "b"], ["c"]), (["a", "b"], ["y"]), (["b", "a", "d", "e"], ["c"])):
+        with pytest.raises(StoreError, match="records other rows than this sweep's"):
+            write_rows(tmp_path, train, test)
+
+
 def test_labels_without_a_class_count_as_wrong(swept, tmp_path):
     out, _, _ = swept
     frame = letters(60, 7, least=10)
@@ -230,8 +268,6 @@ def test_a_sequence_classifier_from_elsewhere(folder, tmp_path):  # noqa: F811
     frame = letters(40, 3).with_columns(label=pl.col("label").replace("red", "Red"))
     data = str(write(frame, tmp_path / "rows.jsonl"))
     found = check_adapters([tmp_path / "theirs"], data)
-    from transformers import AutoTokenizer
-
     encoded = AutoTokenizer.from_pretrained(folder)(frame["text"].to_list(), padding=True, return_tensors="pt")
     with torch.no_grad():
         scores = model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).logits
@@ -239,6 +275,26 @@ def test_a_sequence_classifier_from_elsewhere(folder, tmp_path):  # noqa: F811
     assert found.best.n_wrong == sum(a != b for a, b in zip(names, frame["label"], strict=True))
     with pytest.raises(InputError, match="has a head of 3 classes and 2 names"):
         check_adapters([tmp_path / "theirs"], data, use=AdapterUse(classes=["Red", "green"]))
+
+
+def test_the_rows_of_anothers_head_are_named_in_their_order(folder, tmp_path):  # noqa: F811
+    """Trained with labels in another order than the checkpoint's: the user's order wins over the checkpoint's names."""
+    torch.manual_seed(1)
+    order = ["blue", "Red", "green"]
+    base = AutoModelForSequenceClassification.from_pretrained(folder)
+    model = get_peft_model(
+        base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], init_lora_weights=False)
+    ).eval()
+    model.save_pretrained(tmp_path / "theirs")
+    frame = letters(40, 3).with_columns(label=pl.col("label").replace("red", "Red"))
+    data = str(write(frame, tmp_path / "rows.csv"))
+    encoded = AutoTokenizer.from_pretrained(folder)(frame["text"].to_list(), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        best = model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).logits.argmax(-1)
+    expected = sum(order[i] != label for i, label in zip(best.tolist(), frame["label"], strict=True))
+    assert expected != sum(base.config.id2label[i] != a for i, a in zip(best.tolist(), frame["label"], strict=True))
+    found = check_adapters([tmp_path / "theirs"], data, use=AdapterUse(classes=order))
+    assert found.best.n_wrong == expected
 
 
 def test_an_adapter_without_head_or_task_must_be_told(folder, tmp_path):  # noqa: F811

@@ -382,3 +382,18 @@ def test_what_is_transparent_lies_on_white_and_cmyk_keeps_its_colours(recwarn):
 def test_arrays_of_other_shapes_are_other_images():
     flat = np.arange(16, dtype=np.uint8)
     assert Picture("a", lambda: flat.reshape(4, 4)).sha256 != Picture("b", lambda: flat.reshape(2, 8)).sha256
+
+
+def test_links_that_are_not_followed_are_counted(tmp_path):
+    for name in ("red", "blue", "elsewhere"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4), "red").save(tmp_path / name / "0.png")
+    data = tmp_path / "data"
+    (data / "blue").mkdir(parents=True)
+    (data / "blue" / "0.png").symlink_to(tmp_path / "blue" / "0.png")
+    (data / "red").symlink_to(tmp_path / "red")
+    (data / "blue" / "more").symlink_to(tmp_path / "elsewhere")
+    (data / "blue" / "gone.png").symlink_to(tmp_path / "gone.png")
+    table = load_images(data)
+    assert table.labels == ["blue", "red"]
+    assert "left out 2 links within sub-folders" in " ".join(table.notes)

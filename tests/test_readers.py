@@ -498,3 +498,28 @@ def test_any_content_gives_a_table_or_one_short_sentence(tmp_path, ending, piece
         assert all(table.examples)
         assert all(table.labels)
         assert len(table.examples) == len(table.labels) == len(table.places)
+
+
+def test_brackets_in_a_name_are_no_pattern(tmp_path):
+    """polars would read t1.parquet for the name t[12].parquet."""
+    for name, word in (("t1", "other"), ("t[12]", "asked")):
+        pl.DataFrame({"text": [f"{word} a", f"{word} b"], "label": ["x", "y"]}).write_parquet(
+            tmp_path / f"{name}.parquet"
+        )
+    assert load_table(tmp_path / "t[12].parquet").examples == ["asked a", "asked b"]
+
+
+def test_large_numbers_with_a_decimal_point_stay_apart(tmp_path):
+    labels = ["12345678901234567890.0", "12345678901234567891.0", "12345678901234567890.5"]
+    table = read_table(to_csv(tmp_path / "large.csv", {"text": ["a", "b"], "label": labels[:2]}))
+    assert table.labels == ["12345678901234567890", "12345678901234567891"]
+    with pytest.raises(DataError, match="looks like a number to predict"):
+        read_table(to_csv(tmp_path / "half.csv", {"text": ["a", "b", "c"], "label": labels}))
+
+
+def test_half_of_an_emoji_is_refused_with_its_line(tmp_path):
+    rows = [{"text": "whole \U0001f600", "label": "x"}, {"text": "cut \ud83d", "label": "y"}]
+    assert read_table(to_json(tmp_path / "whole.jsonl", {"text": [rows[0]["text"]] * 2, "label": ["x", "y"]}))
+    (tmp_path / "cut.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"line 2 holds half of a character in 'text' \(such as \\ud83d"):
+        read_table(tmp_path / "cut.jsonl")

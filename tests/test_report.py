@@ -158,6 +158,7 @@ def test_the_verdict_names_the_lowest_test_error_and_what_is_as_good(tmp_path):
     text = " ".join(shown(summary).split())
     assert text.startswith("Take train_both, rank 4: at N = 400 it has the lowest test error of 7 choices, 0.203")
     assert "Cheaper: train_both, rank 1 trains 4.0 times fewer (200)" in text
+    assert "On new data the error of train_both, rank 4, averaged over its 3 adapters, is at most 0." in text
     assert "N = 100: train_both, rank 4 has the lowest test error" in text
     page = write_page(summary, tmp_path / "p.html").read_text()
     assert page.index("Take train_both, rank 4") < page.index("Gap against rank")

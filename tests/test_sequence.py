@@ -85,6 +85,11 @@ def test_unknown_classes_start_at_zero(folder):
     assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()
 
 
+def test_two_classes_never_share_a_row_of_the_checkpoints_head(folder):
+    classifier = SequenceClassifier(str(folder), ["Red", "blue", "red"], 20)
+    assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()  # a new head, one row a class
+
+
 @pytest.mark.parametrize("clip_norm", [np.inf, 0.1])
 def test_heads_stacked_are_heads_alone_and_are_counted(folder, clip_norm):
     classifier = SequenceClassifier(str(folder), ["blue", "green", "red"], 20)

@@ -151,7 +151,7 @@ def _names_of_rows(model: str) -> list[str]:
 def _classifier(task: AdapterTask) -> LoadedClassifier:
     return load_classifier(
         task.model, task.classes, task.prompt, task.logit_scale, task.max_length, default_device(), task.precision,
-        task.head == "trained",
+        task.head == "trained", head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
     )  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def _fresh(prints: list[str], paths: list[Path], tasks: list[AdapterTask], data:
         folder = _sweep_of(path)
         rows = read_rows(folder) if folder else None
         if rows:
-            trained |= set(rows.train[: task.n_train])
+            trained |= set(rows.train[: task.n_train or None])  # without its task any of them may have been
             tested |= set(rows.test)
     tested -= trained
     fresh = [i for i, mark in enumerate(prints) if mark not in trained and mark not in tested]

@@ -23,7 +23,7 @@ class Checked:
         n_wrong: rows it got wrong.
         limit: on its error on new data, at delta/K. Where rows repeat one another, the larger one of the limit from all
             rows and the limit from each row once.
-        may_be_best: whether it cannot be told apart from the best of the predictors.
+        may_be_best: whether it cannot be told apart from the best of the predictors, by all rows or by each row once.
         n_params: trained parameters, None where they are not known.
     """
 
@@ -94,12 +94,7 @@ def check_errors(
     for row in errors:
         every, distinct = holdout(int(row.sum()), n_rows, share), holdout(int(row[once].sum()), int(once.sum()), share)
         limits.append(max(every, distinct, key=lambda bound: float(bound.value)))
-    level = 1 - delta
-    members = (
-        not_worse_than_best(errors[:, None, :].astype(np.float64), level=level).members
-        if n_rows > 1
-        else range(len(names))
-    )
+    members = {k for kept in (np.ones(n_rows, dtype=np.bool_), once) for k in _may_be_best(errors[:, kept], 1 - delta)}
     checked = [
         Checked(name, int(errors[k].sum()), limits[k], k in members, n_params[k] if n_params else None)
         for k, name in enumerate(names)
@@ -107,3 +102,9 @@ def check_errors(
     best = min(checked, key=lambda one: (one.n_wrong, one.n_params or 0))
     assumption = f"This holds if the rows are drawn like the data to come, independently of one another, and {origin}."
     return FreshCheck(checked, best, n_rows, int((~once).sum()), delta, notes, assumption)
+
+
+def _may_be_best(errors: NDArray[np.bool_], level: float) -> Sequence[int]:
+    if errors.shape[1] < 2:
+        return range(len(errors))
+    return not_worse_than_best(errors[:, None, :].astype(np.float64), level=level).members

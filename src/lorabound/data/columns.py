@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -237,9 +238,9 @@ def _as_whole(value: str) -> str:
     """ "1" for "1.0", "100000" for "1e+05", what has digits only as it stands ("007"); "" for 1.5."""
     if value.lstrip("+-").isdigit():
         return value
-    try:
-        return str(int(float(value))) if float(value).is_integer() else ""
-    except ValueError:  # a decimal comma
+    try:  # exactly: a float would make one number of two above 2^53
+        return str(int(Decimal(value))) if float(value).is_integer() and Decimal(value) % 1 == 0 else ""
+    except (ValueError, ArithmeticError):  # a decimal comma; more digits than a remainder can have
         return ""
 
 

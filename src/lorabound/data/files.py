@@ -139,7 +139,7 @@ def _parquet(path: Path, wanted: tuple[str, str]) -> Source:
         names = list(pl.read_parquet_schema(path))
         if any(name not in names for name in wanted):
             return Source(str(path), {name: Column(()) for name in names}, ())
-        frame = pl.read_parquet(path, columns=list(wanted))
+        frame = pl.read_parquet(path, columns=list(wanted), glob=False)  # [1] in a name is no pattern
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(one_line(f"{path} cannot be read as Parquet: {reason}", 300)) from None

@@ -21,7 +21,7 @@ _SPLITS = {
 
 def read_folder(path: Path) -> Table:
     """Every image below a sub-folder has that sub-folder's name for a class. Hidden files are left alone; empty
-    sub-folders, and files that are no images by their ending, are counted in a note.
+    sub-folders, files that are no images by their ending, and links to folders below them are counted in a note.
 
     Raises:
         DataError: no images, or sub-folders that are splits (train, test, ...) or hold the classes one level down.
@@ -29,9 +29,13 @@ def read_folder(path: Path) -> Table:
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     files: list[tuple[Path, str]] = []
     others: list[Path] = []
+    links = 0  # to folders, which are not followed, or to nothing
     for entry in classes:
         for file in sorted(entry.rglob("*")):
-            if file.name.startswith(".") or not file.is_file():
+            if file.name.startswith("."):
+                continue
+            if not file.is_file():
+                links += file.is_symlink()
                 continue
             if file.suffix.lower() in SUFFIXES:
                 files.append((file, entry.name))
@@ -59,6 +63,8 @@ def read_folder(path: Path) -> Table:
             f"left out {counted(len(others), 'file')} whose endings are not those of images: "
             f"{listed(f'{n:,} {kind}' for kind, n in kinds.most_common())}."
         )
+    if links:
+        notes.append(f"left out {counted(links, 'link')} within sub-folders, to other folders or to nothing.")
     if beside:
         notes.append(f"left out {counted(len(beside), 'image')} beside the sub-folders, which have no class.")
     return Table(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from lorabound.data.columns import Column, Source
 from lorabound.data.phrases import counted, quoted
 from lorabound.errors import DataError
+
+# One of the two codes that JSON writes for an emoji, without the other: a text that was cut there.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class _Doubled(dict[str, Any]):
@@ -56,6 +60,16 @@ def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
         if doubled:
             raise DataError(
                 f"{name}: {doubled[0]} holds {quoted(column)} twice{_more(len(doubled) - 1)}: leave one of them out"
+            )
+        halves = [
+            place
+            for record, place in zip(records, places, strict=True)
+            if isinstance(record.get(column), str) and _HALF.search(record[column])
+        ]
+        if halves:
+            raise DataError(
+                f"{name}: {halves[0]} holds half of a character in {quoted(column)} (such as \\ud83d without its other "
+                f"half){_more(len(halves) - 1)}: no tokenizer takes it; leave it out"
             )
     return Source(name, {c: Column([record.get(c) for record in records]) for c in wanted}, places, notes)
 

@@ -42,6 +42,6 @@ def _without(table: Table, rare: set[str], least: int) -> Table:
         return table
     note = (
         f"{table.name}: left out {counted(len(table) - len(kept), 'row')} of {listed(map(repr, gone))}: fewer than "
-        f"{least} rows per class (--min-class-rows)."
+        f"{least} rows per class (--min-class-rows); every error is over rows of the other classes."
     )
     return replace(table.rows(kept), notes=(*table.notes, note))

@@ -22,11 +22,13 @@ from lorabound.models.sequence import SequenceClassifier
 def load_classifier(
     model: str, classes: Sequence[str], prompt: str, logit_scale: float | None, max_length: int,
     device: torch.device | str | None = None, precision: Precision = "float32", trained_head: bool = False,
+    head_by_name: bool = True,
 ) -> LoadedClassifier:  # fmt: skip
     """The classifier of a model's kind; see :class:`PromptClassifier`, :class:`ClipClassifier`,
     :class:`SequenceClassifier`.
 
-    ``logit_scale`` None takes the checkpoint's for CLIP and 20 for text encoders, which record none.
+    ``logit_scale`` None takes the checkpoint's for CLIP and 20 for text encoders, which record none; ``head_by_name``
+    is the ``by_name`` of a trained head.
 
     Raises:
         ModelError, InputError: as these do; a trained head on a CLIP.
@@ -35,7 +37,7 @@ def load_classifier(
     if trained_head and takes == "images":
         raise InputError(f"{model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers")
     if trained_head:
-        return SequenceClassifier(model, classes, max_length, device, precision)
+        return SequenceClassifier(model, classes, max_length, device, precision, head_by_name)
     if takes == "images":
         return ClipClassifier(model, classes, prompt, logit_scale, device, precision)
     return PromptClassifier(model, classes, prompt, logit_scale or 20.0, max_length, device, precision)

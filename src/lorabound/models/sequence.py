@@ -55,9 +55,13 @@ class SequenceClassifier:
         max_length: int,
         device: torch.device | str | None = None,
         precision: Precision = "float32",
+        by_name: bool = True,
     ) -> None:
         """Load the model and make its head one of the classes of the data.
 
+        Args:
+            by_name: whether classes that the checkpoint knows take the rows of its head; otherwise, and where two
+                classes would share a row, the k-th row is that of the k-th class.
         Raises:
             ModelError: the model cannot be found or loaded, lacks weights below its head, does not end in one linear
                 layer of its own (RoBERTa's head has two), or lets padding change what it computes.
@@ -74,7 +78,8 @@ class SequenceClassifier:
         self.limit = self._tokenizer.limit
         self.notes = tuple(module.notes)
         rows = {} if module.lacks else {label.casefold(): row for row, label in module.config.id2label.items()}
-        known = all(label.casefold() in rows for label in classes)
+        found = {rows[label.casefold()] for label in classes if label.casefold() in rows}
+        known = by_name and len(found) == len(classes)
         order = [rows[label.casefold()] for label in classes] if known else list(range(len(classes)))
         self._columns = torch.tensor(order, device=self.device)
         head = _head(name, module, None if known else len(classes))

@@ -57,9 +57,10 @@ def _in_full(verdict: Verdict) -> list[str]:
                 f"Without an adapter the test error is {verdict.zero_shot.test['error']:.3f}: {verdict.gain[1]:.3f} "
                 f"higher (on new data at least {max(verdict.gain[0], 0):.3f} higher, {level})."
             )
+    averaged = f", averaged over its {verdict.n_seeds} adapters," if best.mode != ZERO_SHOT and best.n_seeds > 1 else ""
     lines.append(
-        f"On new data the error of {cell_name(best)} is at most {float(verdict.limit.value):.3f} ({level}). The lowest "
-        f"of {verdict.n_candidates} test errors looks better than it is; this limit counts that choice."
+        f"On new data the error of {cell_name(best)}{averaged} is at most {float(verdict.limit.value):.3f} ({level}). "
+        f"The lowest of {verdict.n_candidates} test errors looks better than it is; this limit counts that choice."
     )
     if best is not verdict.zero_shot:
         lines.append(_gap_sentence(verdict))

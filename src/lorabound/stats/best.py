@@ -79,7 +79,7 @@ def not_worse_than_best(losses: ArrayLike, seedless: ArrayLike | None = None, le
     alpha = 1 - probability("not_worse_than_best", "level", level)
     means = x.mean(axis=(1, 2))
     lowest = int(means.argmin())
-    tail = alpha / max(n_cells - 1, 1)
+    tail = min(alpha / max(n_cells - 1, 1), 0.5)  # an allowance is never negative: the lowest one stays
     exact = n_seeds == 1 and bool(np.isin(x, (0.0, 1.0)).all())
     worse = np.zeros(n_cells, dtype=np.bool_)
     spread = _Spread(x, fixed)

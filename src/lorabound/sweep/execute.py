@@ -313,3 +313,5 @@ def _extend(store: Store, config: SweepConfig, about: dict[str, Any]) -> None:
     union = {axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES}
     if any(union[axis] != getattr(before, axis) for axis in AXES):
         store.set_config(config.model_copy(update=union))
+    if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
+        store.note("cut", about["cut"])  # of the largest training set

@@ -96,15 +96,23 @@ def fingerprint(example: str | Picture) -> str:
 
 
 def write_rows(folder: Path, train: Sequence[str | Picture], test: Sequence[str | Picture]) -> None:
-    """Record the rows of a sweep; a record with as many training rows stays as it is.
+    """Record the rows of a sweep; a record of the same rows with as many for training stays as it is.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: the file cannot be written, or records other rows: adapters of another sweep stand beside it, and
+            neither record would tell what all of them have seen.
     """
     known = read_rows(folder)
-    if known and len(known.train) >= len(train):
-        return
     seen = SeenRows([fingerprint(example) for example in train], [fingerprint(example) for example in test])
+    if known:
+        both = min(len(known.train), len(train))
+        if known.train[:both] != seen.train[:both] or known.test != seen.test:
+            raise StoreError(
+                f"{folder / ROWS} records other rows than this sweep's: adapters of another one stand beside it; move "
+                f"{ROWS} and adapters away, or choose another --out"
+            )
+        if len(known.train) >= len(train):
+            return
     draft = folder / f".{ROWS}.tmp"
     try:
         draft.write_text(json.dumps(asdict(seen)) + "\n", encoding="utf-8")
