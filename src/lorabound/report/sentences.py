@@ -112,8 +112,8 @@ def exponent_sentence(growth: Growth) -> str:
     symbol, other = ("r", "N") if growth.axis == "rank" else ("N", "rank")
     if math.isnan(growth.exponent.value):
         return (
-            f"{growth.mode}, {other} = {growth.fixed}: how the gap in {growth.loss.title} grows with {symbol} cannot be "
-            f"read from these runs ({growth.exponent.note})"
+            f"{growth.mode}, {other} = {growth.fixed}: how the gap in {growth.loss.title} grows with {symbol} cannot "
+            f"be read from these runs ({growth.exponent.note})"
         )
     return (
         f"{growth.mode}, {other} = {growth.fixed}: gap in {growth.loss.title} grows like {symbol}^beta, "
