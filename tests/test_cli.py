@@ -65,6 +65,13 @@ def test_bad_input_is_one_sentence(capsys, monkeypatch, tmp_path, arguments, mes
     assert not list(Path(tmp_path).iterdir())
 
 
+@pytest.mark.parametrize("command", ["sweep", "data", "complexity", "concentration"])
+def test_what_a_check_of_data_advises_is_an_option_of_every_command_that_checks(capsys, monkeypatch, command):
+    status, output, _ = run(capsys, monkeypatch, command, "--help")
+    assert status == 0
+    assert {"--drop-empty", "--rename-label", "--min-class-rows"} <= set(output.split())
+
+
 def test_version(capsys, monkeypatch):
     status, output, _ = run(capsys, monkeypatch, "--version")
     assert status == 0

@@ -243,6 +243,29 @@ def test_a_record_of_other_rows_is_not_taken_for_this_sweeps(tmp_path):
             write_rows(tmp_path, train, test)
 
 
+def test_empty_fields_are_refused_with_what_the_command_has(swept, answers, tmp_path, capsys, monkeypatch):
+    out, _, _ = swept
+    fresh = letters(60, 7, least=10)
+    path = write(pl.concat([fresh, pl.DataFrame({"text": ["abcabcabcab"], "label": [""]})]), tmp_path / "fresh.csv")
+    command = ["check", out / "adapters/freeze_a-r1-n40-seed0", "--data", path]
+    status, _, errors = run(capsys, monkeypatch, *command)
+    assert status == 2
+    assert "1 row has no label" in errors
+    assert "--drop-empty" in errors
+    status, output, errors = run(capsys, monkeypatch, *command, "--drop-empty")
+    assert status == 0, errors
+    assert "left out 1 row (--drop-empty)" in " ".join(output.split())
+    assert f"of {len(fresh)} fresh rows" in " ".join(output.split())
+    one = pl.when(pl.int_range(pl.len()) > 0).then(pl.col("predicted"))
+    holes = write(answers.with_columns(predicted=one), tmp_path / "holes.csv")
+    status, _, errors = run(capsys, monkeypatch, "check", "--predictions", holes)
+    assert status == 2
+    assert "1 row has no answer (line 2): leave them out of the file, or fill them in" in errors
+    status, _, errors = run(capsys, monkeypatch, "check", "--predictions", holes, "--drop-empty")
+    assert status == 2
+    assert "--drop-empty is for --data" in errors
+
+
 def test_labels_without_a_class_count_as_wrong(swept, tmp_path):
     out, _, _ = swept
     frame = letters(60, 7, least=10)

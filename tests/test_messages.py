@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from lorabound.cli import main
 from lorabound.errors import InputError
@@ -104,6 +105,12 @@ def run(capsys, monkeypatch, *arguments):
     ("sweep --seeds 0 --out o", "a single number says how many seeds"),
     ("sweep --data t.csv --prompt A --out o", "a prompt needs {} exactly once"),
     ("data none.csv", "no data file none.csv"),
+    ("data tt.csv", "no data file tt.csv: did you mean t.csv?"),
+    ("data t", "no data file t: did you mean t.csv?"),
+    ("data imdb", "no data file imdb: give a file, words, or a hub name of the form owner/name"),
+    ("report t.csv", "t.csv is a file: give the folder that  lorabound sweep --out FOLDER  wrote"),
+    ("inspect t.csv", "t.csv is no safetensors file: give the folder of a PEFT adapter"),
+    ("sweep --data t.csv --model bert-base-uncased --out o", "did you mean google-bert/bert-base-uncased?"),
     ("sweep --data t.csv --text-column body --out o", "t.csv has no column 'body', only text, label"),
     ("sweep --data t.csv --n-train 500,2000 --out o", "give --n-train 48, or leave --n-train out"),
     ("sweep --data t.csv --n-train 500,2000 --dry-run", "give --n-train 48, or leave --n-train out"),
@@ -138,6 +145,19 @@ def test_mistakes_in_data_are_told_before_torch_is_imported(tmp_path):
     assert done.stdout.strip() == "2 []"
     assert "1 text is empty (line 97)" in done.stderr
     assert time.perf_counter() - begun < 20  # a second on a quiet machine
+
+
+def test_a_folder_with_the_name_of_a_task_is_told_apart_from_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for label in ("cat", "dog"):
+        (tmp_path / "digits" / label).mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (4, 4), 9 * i).save(tmp_path / "digits" / label / f"{i}.png")
+    _, output, _ = run(capsys, monkeypatch, "data", "digits")
+    assert "digits is the built-in task, not the file or folder digits here" in " ".join(output.split())
+    _, output, _ = run(capsys, monkeypatch, "data", "./digits")
+    assert "6 rows, 2 classes" in " ".join(output.split())
+    assert "built-in" not in output
 
 
 def test_data_prints_the_check(capsys, monkeypatch, tmp_path):

@@ -134,6 +134,9 @@ def test_words_of_a_plan_without_pilot():
     text = text_of(make_plan(SQUARE, ["freeze_a"], [1, 4], [1000, 10**6], bits=2, target=0.05))
     assert "…" not in text
     words = " ".join(text.split())
+    assert words.startswith("Guaranteed: a gap of at most 0.0")
+    assert "for freeze_a, rank 1, at N = 1,000,000; 1 of 4 rows have a limit of 1 or more" in words
+    assert re.search(r"A gap of 0.05 is guaranteed from N = [\d,]+ on for freeze_a, rank 1\.", words)
     assert "freeze_a 4 3,072 1,000 1.46* 1.46*" in words
     assert "* vacuous: 1 or more" in words
     assert "No uniform bound is given: it needs Lipschitz constants" in words
@@ -141,6 +144,8 @@ def test_words_of_a_plan_without_pilot():
     assert "forecast" not in words.lower()
     far = text_of(make_plan({"l": (4096, 4096)}, ["freeze_a"], [512], [100], target=1e-6))
     assert "over 1e15" in far
+    assert far.startswith("Guaranteed: nothing at these ranks and N")
+    assert "is guaranteed from" not in far
 
 
 def test_a_pilot_is_extrapolated(tmp_path):

@@ -310,8 +310,10 @@ def test_places_without_an_adapter_are_named(tmp_path, capsys, monkeypatch):
     (nothing / "adapter_model.safetensors").write_bytes(b"")
     full = small(tmp_path / "full")
     save_file({"model.weight": np.ones((2, 2), np.float32)}, full / "adapter_model.safetensors")
+    inner = small(tmp_path / "sweep" / "adapters" / "one")
     for place, message in (
         (tmp_path / "nowhere", "no adapter folder at"),
+        (tmp_path / "sweep", f"it is not a PEFT adapter folder; name one of those in it, as {inner}"),
         (tmp_path / "empty", "holds no adapter_model.safetensors: it is not a PEFT adapter folder"),
         (tmp_path / "pickled", "is a pickle, which can run code when it is read"),
         (tmp_path / "pickled" / "adapter_model.bin", "is a pickle, which can run code when it is read"),

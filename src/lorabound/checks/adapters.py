@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter, Stack, load_adapter
 from lorabound.checks.fresh import FreshCheck, check_errors
-from lorabound.data import Table, load_images, load_table
+from lorabound.data import Empty, Table, load_images, load_table
 from lorabound.engine import evaluate, keep_freed_memory
 from lorabound.errors import AdapterError, DataError, InputError
 from lorabound.models import LoadedClassifier, default_device, load_classifier, reads, resolve_precision
@@ -49,6 +49,7 @@ def check_adapters(
     delta: float = 0.05,
     use: AdapterUse | None = None,
     observe: Callable[[str], None] = lambda _: None,
+    empty: Empty = "refuse",
 ) -> FreshCheck:
     """Run adapters on labelled rows and limit their errors on new data, the choice among them counted.
 
@@ -63,6 +64,7 @@ def check_adapters(
         delta: probability that one of the limits is wrong, in (0, 1).
         use: what adapters from elsewhere do not say.
         observe: is told what goes on.
+        empty: what becomes of rows without text, image or label: "refuse" or "drop" them.
     Raises:
         AdapterError, ModelError, DataError, InputError: an adapter, its model or the data cannot be used, or no row
             is fresh.
@@ -77,11 +79,12 @@ def check_adapters(
     if len(kinds) > 1:
         raise InputError("some of the adapters read texts and others images: check them apart")
     observe("reading the data")
-    table = _read(data, kinds.pop(), text_column, label_column)
+    table = _read(data, kinds.pop(), text_column, label_column, empty)
     prints = [fingerprint(example) for example in table.examples]
     fresh, notes = _fresh(prints, paths, tasks, data)
     rows = [table.examples[i] for i in fresh]
     labels = [table.labels[i] for i in fresh]
+    notes += table.notes
     wrong, models = [], dict[str, tuple[LoadedClassifier, Any]]()
     for (path, adapter), task in zip(loaded, tasks, strict=True):
         key = task.model_copy(update={"n_train": 0}).model_dump_json()
@@ -155,10 +158,10 @@ def _classifier(task: AdapterTask) -> LoadedClassifier:
     )  # fmt: skip
 
 
-def _read(data: str, takes: str, text_column: str | None, label_column: str) -> Table:
+def _read(data: str, takes: str, text_column: str | None, label_column: str, empty: Empty) -> Table:
     if takes == "texts":
-        return load_table(data, text_column or "text", label_column)
-    return load_images(data, text_column or "image", label_column)
+        return load_table(data, text_column or "text", label_column, empty)
+    return load_images(data, text_column or "image", label_column, empty)
 
 
 def _sweep_of(path: Path) -> Path | None:

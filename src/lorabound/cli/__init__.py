@@ -99,6 +99,9 @@ def check(
     predicted: Annotated[str, typer.Option(help="Its columns of answers, one per model, as a,b,c.")] = "predicted",
     text_column: Annotated[str | None, typer.Option(help="Column of texts, or of images. [text; CLIP: image]")] = None,
     label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    drop_empty: Annotated[
+        bool, typer.Option("--drop-empty", help="With --data: leave out rows without text, image or label.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="The frozen model, where the adapter's folder does not say.")
     ] = None,
@@ -121,6 +124,8 @@ def check(
             "lorabound check --predictions FILE with the columns label and predicted"
         )
     if predictions is not None:
+        if drop_empty:
+            raise InputError("--drop-empty is for --data: leave such rows out of the table of answers, or fill them in")
         columns = [part.strip() for part in predicted.split(",") if part.strip()] or ["predicted"]
         print_check(check_predictions(predictions, columns, label_column, delta), out)
         return
@@ -130,7 +135,9 @@ def check(
     listed = [part.strip() for part in classes.split(",") if part.strip()] if classes else None
     use = AdapterUse(model, prompt, listed, max_length)
     with telling() as tell:
-        found = check_adapters(named, data, text_column, label_column, delta, use, tell)
+        found = check_adapters(
+            named, data, text_column, label_column, delta, use, tell, "drop" if drop_empty else "refuse"
+        )
     print_check(found, out)
 
 
@@ -245,6 +252,15 @@ def complexity(
     max_length: Annotated[int | None, typer.Option(help="With --model: tokens a text is cut to. [32]")] = None,
     text_column: Annotated[str | None, typer.Option(help="With --model: column of texts. [text]")] = None,
     label_column: Annotated[str | None, typer.Option(help="With --model: column of labels. [label]")] = None,
+    drop_empty: Annotated[
+        bool | None, typer.Option("--drop-empty", help="With --model: leave out rows without text or label.")
+    ] = None,
+    rename_label: Annotated[
+        list[str] | None, typer.Option(help="With --model: OLD=NEW, for a label spelled in two ways; repeat it.")
+    ] = None,
+    min_class_rows: Annotated[
+        int | None, typer.Option(help="With --model: leave out classes of fewer rows than this. [1]")
+    ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
 ) -> None:
     """Measure the worst case: Rademacher complexity, and its bound."""
@@ -262,6 +278,9 @@ def complexity(
         "max_length": max_length,
         "text_column": text_column,
         "label_column": label_column,
+        "drop_empty": drop_empty,
+        "rename_label": rename_label,
+        "min_class_rows": min_class_rows,
     }
     if model is None:
         if needless := [name for name, value in given.items() if value is not None]:
@@ -273,6 +292,7 @@ def complexity(
         from lorabound.sweep import read_config
         from lorabound.worst_case.encoder import described, measure_encoder
 
+        given["rename_labels"] = given.pop("rename_label")
         config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
         with telling() as tell:
             measured = measure_encoder(config, settings, tell)
@@ -296,6 +316,11 @@ def concentration(
     max_length: Annotated[int, typer.Option(help="Tokens a text is cut to.")] = 32,
     text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out rows without text or label.")] = False,
+    rename_labels: Annotated[
+        list[str] | None, typer.Option("--rename-label", help="OLD=NEW, for a label spelled in two ways; repeat it.")
+    ] = None,
+    min_class_rows: Annotated[int, typer.Option(help="Leave out classes of fewer rows than this.")] = 1,
     layers: Annotated[str, typer.Option(help="Layer indices, as 4,5, or all.")] = "all",
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 6,
     lr: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.002,

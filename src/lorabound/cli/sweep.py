@@ -135,7 +135,7 @@ def sweep(
             )  # fmt: skip
             raise typer.Exit(130) from None
         summary = summarize(store)
-        print_summary(summary, out)
+        print_summary(summary, out, material.sentences)
         _say(f"Page: {write_page(summary, folder / PAGE)}")
 
 

@@ -1,5 +1,6 @@
 """Tasks: labelled texts or images from files, packages and the hub, and their splits. No torch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from lorabound.data.check import check_data
@@ -54,7 +55,7 @@ def load_table(
         DataError: the data cannot be found or read, or do not hold what was asked of them.
     """
     if str(data) == "words":
-        return words()
+        return _not_the_folder(words(), "words")
     if str(data) in NAMED:
         raise DataError(f"{data} is a task of images: it needs a model that reads images, a CLIP folder or hub name")
     path = Path(data)
@@ -73,7 +74,7 @@ def load_images(
     library, or a name on its hub. Nothing is decoded. Arguments and errors as in :func:`load_table`.
     """
     if str(data) in NAMED:
-        return NAMED[str(data)].train()
+        return _not_the_folder(NAMED[str(data)].train(), str(data))
     if str(data) == "words":
         raise DataError(f"words is a task of texts: give images with --data, such as {', '.join(list(NAMED)[:3])}")
     path = Path(data)
@@ -85,6 +86,14 @@ def load_images(
     if not path.exists():
         raise DataError(f"no data {data}: give a file, a folder, a name on the hub, or one of {', '.join(NAMED)}")
     return read_image_table(path, image_column, label_column, empty)
+
+
+def _not_the_folder(task: Table, name: str) -> Table:
+    """The task, with a note where a file or folder here has its name."""
+    if not Path(name).exists():
+        return task
+    note = f"{name} is the built-in task, not the file or folder {name} here: write ./{name} for that."
+    return replace(task, notes=(note, *task.notes))
 
 
 def _kept_by_datasets(data: str | Path) -> HubName | None:

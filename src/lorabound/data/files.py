@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import json
 import re
 from dataclasses import replace
@@ -24,6 +25,10 @@ FORMATS = (*_DELIMITED, *_JSON, ".parquet")
 _MARKS = {
     codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+_MENDS = {
+    ".txt": "; if it holds a table, rename it to .csv: the delimiter is recognized",
+    ".xlsx": "; save the sheet as CSV", ".xls": "; save the sheet as CSV",
 }  # fmt: skip
 _NO_TEXT = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "compressed", b"PAR1": "Parquet"}
 
@@ -62,10 +67,10 @@ def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
         DataError: as :func:`read_table`, except for what columns hold.
     """
     if not path.is_file():
-        raise DataError(f"no data file {path}")
+        raise DataError(f"no data file {path}{_meant(path)}")
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        packed = "; unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else ""
+        packed = _MENDS.get(ending, "; unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else "")
         raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}{packed}")
     if column == label_column:
         raise DataError(f"column {quoted(column)} is to hold examples and labels: {flag} or --label-column is wrong")
@@ -86,6 +91,19 @@ def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
     if not source.places:
         raise DataError(f"{path} has a header but no rows")
     return source
+
+
+def _meant(path: Path) -> str:
+    """The file that a mistyped path seems to stand for, or what else data may be."""
+    try:
+        beside = sorted(file.name for file in path.parent.iterdir() if file.suffix.lower() in FORMATS)
+    except OSError:
+        beside = []
+    same = [name for name in beside if Path(name).stem == path.name]
+    near = same or difflib.get_close_matches(path.name, beside, 1, 0.75)
+    if near:
+        return f": did you mean {path.with_name(near[0])}?"
+    return "" if path.suffix else ": give a file, words, or a hub name of the form owner/name"
 
 
 def _no_column(source: Source, name: str, column: str, flag: str) -> str:

@@ -15,7 +15,7 @@ def counted(n: int, one: str) -> str:
 def quoted(value: object, longest: int = 40) -> str:
     """A value between quotes on one line, cut where it is long."""
     written = repr(value)
-    return written if len(written) <= longest else f"{written[: longest - 3]}..."
+    return written if len(written) <= longest else f"{written[: longest - 4]}...{written[-1]}"
 
 
 def listed(values: Iterable[object], most: int = 6, longest: int = 30) -> str:

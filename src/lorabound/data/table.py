@@ -66,7 +66,8 @@ def table_of(
     holes = [phrase for phrase in holes if phrase]
     left = [i for i, (a, b) in enumerate(zip(found.values, labels.values, strict=True)) if a and b]
     if empty == "refuse" and holes:
-        mend = "leave them out with --drop-empty, or fill them in" if left else "name another column, split or file"
+        leave = "leave them out of the file" if found.what == "answer" else "leave them out with --drop-empty"
+        mend = f"{leave}, or fill them in" if left else "name another column, split or file"
         if labels.doubtful and left:
             mend += f"; if {listed(map(quoted, sorted(labels.doubtful)), 2)} is a class, write a word for it"
         faults.append(f"{', '.join(holes)}: {mend}")

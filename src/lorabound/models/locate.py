@@ -20,6 +20,10 @@ PACKAGES = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     )
 }
+# Whose the models are that are still called by a name without an owner.
+_OWNERS = {
+    "bert-": "google-bert", "distilbert-": "distilbert", "roberta-": "FacebookAI", "xlm-roberta-": "FacebookAI",
+}  # fmt: skip
 
 
 def locate_model(name: str) -> Path:
@@ -121,7 +125,9 @@ def _refuse_what_is_no_hub_name(name: str, path: Path) -> None:
         raise ModelError(f"{path} is a file: give the folder that holds config.json and model.safetensors")
     accepted = f"give a packaged model ({', '.join(PACKAGES)}), a local folder, or a hub name of the form owner/model"
     if "/" not in name and "\\" not in name:
-        near = _meant(name, [*PACKAGES, *_folders(Path())])
+        near = _meant(name, [*PACKAGES, *_folders(Path())]) or next(
+            (f", did you mean {owner}/{name}?" for start, owner in _OWNERS.items() if name.startswith(start)), ""
+        )
         raise ModelError(f"no model {name!r}: no package and no folder here has this name{near}; {accepted}")
     owner, _, model = name.partition("/")
     near_owner = [

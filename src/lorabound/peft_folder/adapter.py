@@ -102,7 +102,11 @@ def open_adapter(path: str | os.PathLike[str]) -> PeftAdapter:
                 f"{pickles[0]} is a pickle, which can run code when it is read: "
                 f"save the adapter as {WEIGHTS} (PEFT does by default)"
             )
-        raise AdapterError(f"{path} holds no {WEIGHTS}: it is not a PEFT adapter folder")
+        if path.is_file():
+            raise AdapterError(f"{path} is no safetensors file: give the folder of a PEFT adapter")
+        inside = sorted(file.parent for pattern in ("*", "adapters/*") for file in path.glob(f"{pattern}/{WEIGHTS}"))
+        hint = f"; name one of those in it, as {inside[0]}" if inside else ""
+        raise AdapterError(f"{path} holds no {WEIGHTS}: it is not a PEFT adapter folder{hint}")
     config_path = weights.with_name(CONFIG)
     if path.is_file() and not config_path.is_file():
         raise AdapterError(f"{path} has no {CONFIG} beside it: the scale alpha / r of its factors stands there")

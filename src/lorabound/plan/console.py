@@ -18,11 +18,13 @@ from lorabound.stats import Prediction
 
 
 def print_plan(plan: Plan, console: Console) -> None:
-    """Print the gap at each N, the N for the target gap, the guideline, the pilot's laws, and how to read them."""
+    """Print what is guaranteed, the gap at each N, the N for a target, the guideline, the laws, how to read them."""
 
     def say(line: str, style: str | None = None) -> None:
         console.print(line, highlight=False, markup=False, style=style)
 
+    say(_answer(plan), style="bold")
+    say("")
     say(_title(plan))
     say("")
     say("Gap = true risk minus training risk, for a loss in [0, 1]:")
@@ -63,6 +65,30 @@ def _title(plan: Plan) -> str:
     return (
         f"{len(plan.shapes)} adapted {plural} ({layers}); {plan.bits} bits a trained parameter; delta = {plan.delta:g}"
     )
+
+
+def _answer(plan: Plan) -> str:
+    """What is guaranteed, before any table."""
+    told = [row.limits for row in plan.rows if not row.limits.guarantee.vacuous]
+    if told:
+        best = min(told, key=lambda at: float(at.guarantee.value))
+        silent = len(plan.rows) - len(told)
+        answer = (
+            f"Guaranteed: a gap of at most {float(best.guarantee.value):.3f} for {best.mode}, rank {best.rank}, at N = "
+            f"{best.n_train:,}"
+            + (
+                f"; {silent} of {len(plan.rows)} rows have a limit of 1 or more, which says nothing (*)."
+                if silent
+                else "."
+            )
+        )
+    else:
+        answer = "Guaranteed: nothing at these ranks and N, as every limit on the gap is 1 or more (*)."
+    needs = [(need.guarantee, need) for need in plan.needs if need.guarantee is not None]
+    if needs:
+        n, least = min(needs, key=lambda pair: pair[0])
+        answer += f" A gap of {plan.target:g} is guaranteed from N = {n:,} on for {least.mode}, rank {least.rank}."
+    return answer
 
 
 def _row(row: Row, plan: Plan) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import zip_longest
 
 from rich import box
@@ -19,8 +20,12 @@ from lorabound.report.sentences import (
 from lorabound.report.summary import Growth, Summary
 
 
-def print_summary(summary: Summary, console: Console) -> None:
-    """Print the verdict, the cells, the comparison at equal parameters, the exponents, and what they rest on."""
+def print_summary(summary: Summary, console: Console, told: Collection[str] = ()) -> None:
+    """Print the verdict, the cells, the comparison at equal parameters, the exponents, and what they rest on.
+
+    Args:
+        told: notes that stand on the screen already, and are not told again.
+    """
     for number, sentence in enumerate(verdict_sentences(summary)):
         console.print(sentence, highlight=False, markup=False, style="bold" if number == 0 else None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -53,6 +58,8 @@ def print_summary(summary: Summary, console: Console) -> None:
             continue
         console.print(comparison_sentence(comparison), highlight=False)
     for note in notes(summary):
+        if note in told:
+            continue
         console.print(note, highlight=False, markup=False, style="dim")
 
 

@@ -73,9 +73,10 @@ def _in_full(verdict: Verdict) -> list[str]:
 def _gap_sentence(verdict: Verdict) -> str:
     best, smallest = verdict.best, verdict.smallest_gap
     gap = best.gaps["error"].mean
-    text = f"Gap: its training error, {best.train['error']:.3f}, differs by {gap:+.3f} from its test error"
+    side = "above" if gap > 0 else "below"
+    text = f"Gap: its test error is {abs(gap):.3f} {side} its training error, {best.train['error']:.3f}"
     if smallest is None or smallest is best:
-        return f"{text}. That says how much training flatters it."
+        return f"{text}. That says how much training flatters it{'' if gap > 0 else ': not at all'}."
     return (
         f"{text}. That says how much training flatters it, not which model is better: the smallest gap "
         f"({smallest.gaps['error'].mean:+.3f}, {cell_name(smallest)}) goes with a training error of "
@@ -110,6 +111,11 @@ def exponent_text(growth: Growth) -> str:
 def exponent_sentence(growth: Growth) -> str:
     """One line: how the gap grows along one axis, beside the worst case."""
     symbol, other = ("r", "N") if growth.axis == "rank" else ("N", "rank")
+    if math.isnan(growth.exponent.value):
+        return (
+            f"{growth.mode}, {other} = {growth.fixed}: how the gap in {growth.loss.title} grows with {symbol} cannot "
+            f"be read from these runs ({growth.exponent.note})"
+        )
     return (
         f"{growth.mode}, {other} = {growth.fixed}: gap in {growth.loss.title} grows like {symbol}^beta, "
         f"beta = {exponent_text(growth)}; worst case {WORST_CASE[growth.axis]:+.1f}"

@@ -182,8 +182,8 @@ def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> 
     ]
     whose = "the test set's" if own or asked.test_data else f"{n_rows:,}"
     return (
-        f"Trains on {train} rows, tests on {sized.test_size:,} of {whose} rows, as they are divided where nothing else "
-        f"is said ({', '.join(options)})."
+        f"Trains on {train} rows, tests on {sized.test_size:,} of {whose} rows; "
+        f"{' and '.join(options)} set{'' if len(options) > 1 else 's'} other sizes."
     )
 
 

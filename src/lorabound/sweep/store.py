@@ -83,6 +83,8 @@ class Store:
             StoreError: nothing there, or not a readable store.
         """
         path = Path(folder) / FILE
+        if Path(folder).is_file():
+            raise StoreError(f"{folder} is a file: give the folder that  lorabound sweep --out FOLDER  wrote")
         if not path.is_file():
             raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
         try:
