@@ -122,7 +122,7 @@ def test_large_numbers_stay_whole_in_80_columns(tmp_path):
         text = shown(summarize(store))
         assert "…" not in text
         assert "12345678" in text
-        assert ("E gap" in text.split("train")[1].split("zero_shot")[0]) == (size is None)
+        assert ("E gap" in text.split("  train ")[1].split("zero_shot")[0]) == (size is None)
 
 
 def shown(summary, width=80):
@@ -156,7 +156,9 @@ def test_the_verdict_names_the_lowest_test_error_and_what_is_as_good(tmp_path):
     assert verdict.limit.value == pytest.approx(holdout_bounded(0.2025, N_TEST, 0.05 / 7).value, rel=1e-12)
     assert verdict.gain[1] == pytest.approx(0.2975)
     text = " ".join(shown(summary).split())
-    assert text.startswith("Take train_both, rank 4: at N = 400 it has the lowest test error of 7 choices, 0.203")
+    assert text.startswith(
+        "Take train_both, rank 4: at N = 400 training examples it has the lowest test error of 7 choices, 0.203"
+    )
     assert "Cheaper: train_both, rank 1 trains 4.0 times fewer (200)" in text
     assert "On new data the error of train_both, rank 4, averaged over its 3 adapters, is at most 0." in text
     assert "N = 100: train_both, rank 4 has the lowest test error" in text
@@ -166,9 +168,9 @@ def test_the_verdict_names_the_lowest_test_error_and_what_is_as_good(tmp_path):
 
 def test_when_no_adapter_is_better_that_comes_first(tmp_path):
     alike = with_errors(build(tmp_path / "a"), zero_shot=0.4, freeze_a=0.4, train_both=0.3975)
-    assert shown(alike).startswith("No adapter is shown to be better than none: at N = 400")
+    assert shown(alike).startswith("No adapter is shown to be better than none: at N = 400 training examples")
     worse = with_errors(build(tmp_path / "b"), zero_shot=0.3, freeze_a=0.4, train_both=0.4)
-    assert shown(worse).startswith("Take no adapter: at N = 400")
+    assert shown(worse).startswith("Take no adapter: at N = 400 training examples")
     assert "Gap: its" not in shown(worse)
 
 

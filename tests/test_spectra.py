@@ -310,6 +310,7 @@ def test_places_without_an_adapter_are_named(tmp_path, capsys, monkeypatch):
     (nothing / "adapter_model.safetensors").write_bytes(b"")
     full = small(tmp_path / "full")
     save_file({"model.weight": np.ones((2, 2), np.float32)}, full / "adapter_model.safetensors")
+    (tmp_path / "sweep" / "adapters").mkdir(parents=True)
     inner = small(tmp_path / "sweep" / "adapters" / "one")
     for place, message in (
         (tmp_path / "nowhere", "no adapter folder at"),

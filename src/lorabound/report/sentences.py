@@ -10,6 +10,13 @@ from lorabound.report.verdict import Verdict
 from lorabound.sweep import ZERO_SHOT
 from lorabound.sweep.notes import cut_note
 
+_MODES = {
+    ZERO_SHOT: "zero_shot: the model without one",
+    "freeze_a": "freeze_a: A is drawn at random and frozen, B trained",
+    "freeze_b": "freeze_b: B is drawn at random and frozen, A trained",
+    "train_both": "train_both: both trained",
+}
+
 
 def verdict_sentences(summary: Summary) -> list[str]:
     """Which adapter to take: in full for the largest training size, a line for each other one."""
@@ -30,18 +37,18 @@ def _in_full(verdict: Verdict) -> list[str]:
     tested = f"{verdict.n_test:,} test examples and {seeds}"
     if best is verdict.zero_shot:
         lines = [
-            f"Take no adapter: at N = {verdict.n_train:,} the model without an adapter has the lowest test error of "
-            f"{verdict.n_candidates} choices, {best.test['error']:.3f}."
+            f"Take no adapter: at N = {verdict.n_train:,} training examples the model without an adapter has the "
+            f"lowest test error of {verdict.n_candidates} choices, {best.test['error']:.3f}."
         ]
     elif not verdict.beats_zero_shot and verdict.zero_shot is not None:
         lines = [
-            f"No adapter is shown to be better than none: at N = {verdict.n_train:,} the model without an adapter has "
-            f"test error {verdict.zero_shot.test['error']:.3f}, the lowest is {best.test['error']:.3f} "
+            f"No adapter is shown to be better than none: at N = {verdict.n_train:,} training examples the model without "
+            f"an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is {best.test['error']:.3f} "
             f"({cell_name(best)}, {best.n_params:,} trained parameters), and {tested} cannot tell the two apart."
         ]
     else:
         lines = [
-            f"Take {cell_name(best)}: at N = {verdict.n_train:,} it has the lowest test error of "
+            f"Take {cell_name(best)}: at N = {verdict.n_train:,} training examples it has the lowest test error of "
             f"{verdict.n_candidates} choices, {best.test['error']:.3f}, and trains {best.n_params:,} parameters."
         ]
         if cheapest is best:
@@ -76,7 +83,7 @@ def _gap_sentence(verdict: Verdict) -> str:
     side = "above" if gap > 0 else "below"
     text = f"Gap: its test error is {abs(gap):.3f} {side} its training error, {best.train['error']:.3f}"
     if smallest is None or smallest is best:
-        return f"{text}. That says how much training flatters it{'' if gap > 0 else ': not at all'}."
+        return f"{text}. {'That says how much training flatters it' if gap > 0 else 'Training does not flatter it'}."
     return (
         f"{text}. That says how much training flatters it, not which model is better: the smallest gap "
         f"({smallest.gaps['error'].mean:+.3f}, {cell_name(smallest)}) goes with a training error of "
@@ -171,6 +178,8 @@ def notes(summary: Summary) -> list[str]:
             "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
             f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
         )
+    shown = dict.fromkeys(cell.mode for cell in summary.cells)
+    lines.append(f"An adapter adds B A to a weight. {'; '.join(_MODES[mode] for mode in shown)}.")
     lines.extend(summary.about.get("notes", []))
     kind = summary.about.get("takes", "texts").removesuffix("s")
     if summary.config.head == "prompts" and summary.config.prompt:
