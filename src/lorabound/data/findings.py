@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lorabound.data.phrases import counted
+from lorabound.data.phrases import counted, short
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class DataCheck:
     def classes_line(self) -> str:
         """ "1,200 rows, 3 classes: Billing 700, Login 400, Other 100"; of many classes the largest and the smallest."""
         named = [(label or "(no label)", count) for label, count in self.counts.items()]
-        short = named if len(named) <= 12 else [*named[:5], *named[-3:]]
-        parts = [f"{_short(label)} {count:,}" for label, count in short]
+        shown = named if len(named) <= 12 else [*named[:5], *named[-3:]]
+        parts = [f"{short(label)} {count:,}" for label, count in shown]
         if len(named) > 12:
             parts[5:5] = ["..."]
         return f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}: {', '.join(parts)}"
@@ -115,7 +115,7 @@ def _class_table(check: DataCheck, width: int) -> list[str]:
     """Classes and their rows, the largest first; of more than 24 the ends."""
     labels = list(dict.fromkeys([*check.counts, *(check.test_counts or ())]))
     shown = labels if len(labels) <= 24 else [*labels[:14], *labels[-8:]]
-    named = {label: _short(label) if label else "(no label)" for label in shown}
+    named = {label: short(label) if label else "(no label)" for label in shown}
     room = max(len(name) for name in (*named.values(), "class"))
     heads = f"{'class':{room}}  {'rows':>9}" + (f"  {'test rows':>9}" if check.test_counts is not None else "")
     lines = [heads]
@@ -130,7 +130,3 @@ def _class_table(check: DataCheck, width: int) -> list[str]:
     if len(labels) > len(shown):
         lines.insert(15, f"... {len(labels) - len(shown)} more")
     return lines
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 30 else f"{label[:27]}..."

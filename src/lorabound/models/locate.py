@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
-from lorabound.errors import ModelError
+from lorabound.errors import ModelError, first_line
 from lorabound.models.model_folder import CONFIG, FILES, check_folder, file_sha256, read_json
 
 Reads = Literal["texts", "images"]
@@ -160,7 +160,7 @@ def _from_hub(name: str, files: tuple[str, ...] = FILES) -> Path:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         reason = f"it is not in the local cache and {why}"
     except (OSError, ValueError) as error:  # the hub's HTTP errors are OSErrors
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
     raise ModelError(
         f"no model {name!r}: there is no folder of this name, and on the hub {reason}; give a local folder or a "
         f"packaged model ({', '.join(PACKAGES)})"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import normalizers
 from torch import Tensor, nn
 
-from lorabound.errors import InputError, ModelError
+from lorabound.errors import InputError, ModelError, first_line
 from lorabound.models.layers import NO_VOCABULARY, refuse_tokens_beyond
 from lorabound.models.pretrained import load_part, quiet
 
@@ -205,7 +205,7 @@ def check_longest_row(run: Any, reader: TextReader) -> None:
             run(row, np.array([0]))
     except (IndexError, RuntimeError) as error:
         raise ModelError(
-            f"the model fails on a row of {tokens} tokens ({str(error).strip().splitlines()[0]}), though its "
+            f"the model fails on a row of {tokens} tokens ({first_line(error)}), though its "
             f"configuration allows {reader.limit.model_tokens}: give a smaller --max-length"
         ) from error
 

@@ -144,8 +144,6 @@ def _refuse_options(config: SweepConfig, takes: Reads) -> None:
         raise InputError("augment crops and flips images, and this model reads texts: leave it out")
     if takes == "texts" and (config.encoder != "both" or config.skip_corrupt):
         raise InputError("encoder and skip_corrupt are for images, and this model reads texts: leave them out")
-    if config.head_lr is not None and config.head != "trained":
-        raise InputError("head_lr is the step size of a trained head: add --head trained, or leave it out")
 
 
 def _divide(
