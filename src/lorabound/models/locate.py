@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from lorabound.errors import ModelError, first_line
 from lorabound.models.model_folder import CONFIG, FILES, check_folder, file_sha256, read_json
 
 Reads = Literal["texts", "images"]
+NO_LIMIT = 2**20  # tokens; tokenizers overflow at the 1e30 by which transformers says that there is no limit
 
 # Installed packages that carry a model: name -> (importable package, sub-folder, SHA-256 of model.safetensors).
 PACKAGES = {
@@ -79,6 +81,17 @@ def find_tokenizer(model: str) -> Path | None:
         cached = try_to_load_from_cache(model, "tokenizer.json") if model.count("/") == 1 else None
         return Path(cached) if isinstance(cached, str) else None
     return path if path.is_file() else None
+
+
+def stated_limit(configuration: Mapping[str, Any]) -> int:
+    """Tokens that a model reads at most by its ``config.json``; RoBERTa and its kin count positions from the padding
+    token on. ``NO_LIMIT`` where it states none."""
+    positions = configuration.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions <= 0:
+        return NO_LIMIT
+    kin = str(configuration.get("model_type")) in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
+    padding = configuration.get("pad_token_id")
+    return positions - (padding + 1 if kin and isinstance(padding, int) else 0)
 
 
 def name_for_others(name: str) -> str:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lorabound.data import Picture, identity
 from lorabound.errors import AdapterError, StoreError
 
-TASK, ROWS = "task.json", "rows.json"
+ADAPTERS, TASK, ROWS = "adapters", "task.json", "rows.json"
 _DIGITS = 20
 
 
