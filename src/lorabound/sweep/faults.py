@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorabound.data.phrases import quoted
-
 # What other programs call our settings.
 OTHER_NAMES = {
     "r": "ranks", "rank": "ranks", "lora_r": "ranks", "lora_rank": "ranks", "mode": "modes", "freeze": "modes",
@@ -59,7 +57,7 @@ def explain(faults: Sequence[Mapping[str, Any]], known: Sequence[str]) -> str:
         elif not name:
             sentence = _sentence(fault)
         else:
-            sentence = f"{name} = {quoted(fault['input'], 60)}: {_sentence(fault)}"
+            sentence = f"{name} = {_short(fault['input'])}: {_sentence(fault)}"
         sentences.setdefault(name, []).append(sentence)
     return "; ".join(_fittest(several) for several in sentences.values())
 
@@ -107,3 +105,8 @@ def _meant(word: str, allowed: Sequence[str]) -> str | None:
     if len(inside) == 1:
         return inside[0]
     return next(iter(difflib.get_close_matches(word, allowed, 1, 0.5)), None)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
