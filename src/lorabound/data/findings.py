@@ -68,7 +68,22 @@ class DataCheck:
 
     def report(self, sizes: str = "", width: int = 80) -> str:
         """The check as text of ``width`` columns; ``sizes`` is a sentence on how a sweep would divide the rows."""
-        return _text(self, sizes, width)
+        size = f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}"
+        if self.test_counts is not None:
+            size += f", {counted(sum(self.test_counts.values()), 'test row')}"
+        able = "can be used" if self.usable else f"cannot be used yet, {counted(len(self.faults), 'thing')} to mend"
+        lines = textwrap.wrap(f"{self.name} {able}: {size}.", width)
+        if self.faults:
+            lines += ["", "To mend", *_numbered(self.faults, width)]
+        if self.flags:
+            lines += ["", "Add to the command", *(f"  {flag}" for flag in self.flags)]
+        lines += ["", *_class_table(self, width)]
+        if sizes:
+            lines += ["", *textwrap.wrap(sizes, width)]
+        if self.remarks:
+            lines += ["", "Worth knowing"]
+            lines += [line for remark in self.remarks for line in _item("- ", remark, width)]
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.report()
@@ -76,29 +91,6 @@ class DataCheck:
     def with_faults(self, *faults: str) -> DataCheck:
         """The same check with more that must be mended."""
         return replace(self, faults=(*self.faults, *faults))
-
-    def with_remarks(self, *remarks: str) -> DataCheck:
-        """The same check with more that is unusual."""
-        return replace(self, remarks=(*self.remarks, *remarks))
-
-
-def _text(check: DataCheck, sizes: str, width: int) -> str:
-    size = f"{counted(check.n_rows, 'row')}, {counted(check.n_classes, 'class')}"
-    if check.test_counts is not None:
-        size += f", {counted(sum(check.test_counts.values()), 'test row')}"
-    able = "can be used" if check.usable else f"cannot be used yet, {counted(len(check.faults), 'thing')} to mend"
-    lines = textwrap.wrap(f"{check.name} {able}: {size}.", width)
-    if check.faults:
-        lines += ["", "To mend", *_numbered(check.faults, width)]
-    if check.flags:
-        lines += ["", "Add to the command", *(f"  {flag}" for flag in check.flags)]
-    lines += ["", *_class_table(check, width)]
-    if sizes:
-        lines += ["", *textwrap.wrap(sizes, width)]
-    if check.remarks:
-        lines += ["", "Worth knowing"]
-        lines += [line for remark in check.remarks for line in _item("- ", remark, width)]
-    return "\n".join(lines)
 
 
 def _numbered(sentences: Sequence[str], width: int) -> list[str]:
