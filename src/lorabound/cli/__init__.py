@@ -138,7 +138,7 @@ def check(
 @app.command()
 def inspect(
     adapter: Annotated[Path, typer.Argument(help="Folder of a PEFT LoRA adapter, or its safetensors file.")],
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row a layer to this CSV file.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per layer to this CSV file.")] = None,
 ) -> None:
     """Show size and used rank of every update of a LoRA adapter."""
     from lorabound.spectra import inspect_adapter, print_spectra, write_spectra
@@ -162,7 +162,7 @@ def plan(
     layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [all]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8, or the pilot's]")] = None,
     modes: Annotated[
-        str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both, or the pilot's]")
+        str | None, typer.Option(help="Any of freeze_a, freeze_b, train_both. [freeze_a,train_both, or the pilot's]")
     ] = None,
     n_train: Annotated[str | None, typer.Option(help="Training set sizes. [1000,10000,100000, or the pilot's]")] = None,
     target_gap: Annotated[float | None, typer.Option(help="Also say how many examples this gap needs.")] = None,

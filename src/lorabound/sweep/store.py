@@ -1,4 +1,4 @@
-"""The sweep's memory: one SQLite file, one row a run, written whole or not at all."""
+"""The sweep's memory: one SQLite file, one row per run, written whole or not at all."""
 
 from __future__ import annotations
 
