@@ -87,12 +87,7 @@ def check_adapters(
         key = task.model_copy(update={"n_train": 0}).model_dump_json()
         if key not in models:
             observe(f"loading {task.model}")
-            classifier = _classifier(task)
-            if task.model_sha256 and classifier.sha256 != task.model_sha256:
-                raise AdapterError(
-                    f"{path} was trained on another {task.model} than the one found now (SHA-256 "
-                    f"{task.model_sha256[:12]}... against {classifier.sha256[:12]}...): name the right one with --model"
-                )
+            classifier = _classifier(task, path)
             models = {key: (classifier, classifier.prepare(rows))}  # one model at a time in memory
         observe(f"{path.name} on {len(rows)} rows")
         wrong.append(_errors(*models[key], adapter, task, path, labels))
@@ -148,11 +143,22 @@ def _names_of_rows(model: str) -> list[str]:
     return [] if any(name.startswith("LABEL_") for name in ordered) else ordered
 
 
-def _classifier(task: AdapterTask) -> LoadedClassifier:
-    return load_classifier(
+def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
+    """The classifier that an adapter belongs to.
+
+    Raises:
+        AdapterError: its weights are not those the adapter was trained on.
+    """
+    classifier = load_classifier(
         task.model, task.classes, task.prompt, task.logit_scale, task.max_length, default_device(), task.precision,
         task.head == "trained",
     )  # fmt: skip
+    if task.model_sha256 and classifier.sha256 != task.model_sha256:
+        raise AdapterError(
+            f"{path} was trained on another {task.model} than the one found now (SHA-256 "
+            f"{task.model_sha256[:12]}... against {classifier.sha256[:12]}...): name the right one with --model"
+        )
+    return classifier
 
 
 def _read(data: str, takes: str, text_column: str | None, label_column: str) -> Table:

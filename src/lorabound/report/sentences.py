@@ -164,33 +164,7 @@ def notes(summary: Summary) -> list[str]:
             "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
             f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
         )
-    lines.extend(summary.about.get("notes", []))
-    kind = summary.about.get("takes", "texts").removesuffix("s")
-    if summary.config.head == "prompts" and summary.config.prompt:
-        lines.append(f"A class is asked for by its prompt, {summary.config.prompt!r} (--prompt).")
-    if summary.config.precision == "bfloat16":
-        lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
-    if summary.about["n_removed"]:
-        lines.append(
-            f"{summary.about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
-            f"test and true error are over {kind}s that do not."
-        )
-    if summary.config.augment:
-        lines.append(
-            "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
-            "images: the gap is not that of a model fitted to the images it is measured on."
-        )
-    if summary.about.get("n_skipped"):
-        lines.append(
-            f"{summary.about['n_skipped']} images cannot be decoded and were left out: every error is over images that "
-            "can."
-        )
-    lines += summary.about.get("model_notes", [])
-    cut = summary.about.get("cut")
-    if cut and (note := cut_note(cut)):
-        lines.append(note)
-    elif cut is None and summary.about["n_cut"]:  # an older store does not say what cut them
-        lines.append(f"{summary.about['n_cut']} of {n_test} test texts were too long and lost their end.")
+    lines += _on_examples(summary, n_test)
     if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
         lines.append(
             "Cells with fewer than 10 test examples wrong, or fewer than 10 right: their gap intervals are too narrow; "
@@ -203,6 +177,38 @@ def notes(summary: Summary) -> list[str]:
         lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
     if summary.n_missing:
         lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
+    return lines
+
+
+def _on_examples(summary: Summary, n_test: int) -> list[str]:
+    """What was unusual about the data and the model, and how examples and classes were read."""
+    about, config = summary.about, summary.config
+    kind = about.get("takes", "texts").removesuffix("s")
+    lines = list(about.get("notes", []))
+    if config.head == "prompts" and config.prompt:
+        lines.append(f"A class is asked for by its prompt, {config.prompt!r} (--prompt).")
+    if config.precision == "bfloat16":
+        lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
+    if about["n_removed"]:
+        lines.append(
+            f"{about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
+            f"test and true error are over {kind}s that do not."
+        )
+    if config.augment:
+        lines.append(
+            "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
+            "images: the gap is not that of a model fitted to the images it is measured on."
+        )
+    if about.get("n_skipped"):
+        lines.append(
+            f"{about['n_skipped']} images cannot be decoded and were left out: every error is over images that can."
+        )
+    lines += about.get("model_notes", [])
+    cut = about.get("cut")
+    if cut and (note := cut_note(cut)):
+        lines.append(note)
+    elif cut is None and about["n_cut"]:  # an older store does not say what cut them
+        lines.append(f"{about['n_cut']} of {n_test} test texts were too long and lost their end.")
     return lines
 
 
