@@ -183,7 +183,7 @@ def test_cells_without_all_seeds_are_no_candidates(tmp_path):
     assert {(c.mode, c.rank) for c in summary.verdicts[0].left_out} == {("train_both", 4), ("freeze_a", 1)}
     assert summary.verdicts[0].n_candidates == 5
     text = " ".join(shown(summary).split())
-    assert "No candidates, as seeds diverged or are missing: freeze_a, rank 1; train_both, rank 4." in text
+    assert "Not compared, because seeds diverged or are missing: freeze_a, rank 1; train_both, rank 4." in text
     store._connection.execute("delete from runs where seed = 1 and rank > 0")
     store._connection.commit()
     assert shown(summarize(store)).startswith("No verdict yet")

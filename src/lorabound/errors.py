@@ -23,3 +23,8 @@ class AdapterError(LoraboundError, ValueError):
 
 class StoreError(LoraboundError):
     """A sweep directory cannot be read, written, or was made by another configuration."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none: what a library says, for our own sentence."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

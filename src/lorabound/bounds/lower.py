@@ -85,12 +85,12 @@ def admissibility(
 
     Args:
         rank: r, integers >= 1; scalar or array.
-        shift_norms: w_t, one a layer, >= 0.
+        shift_norms: w_t, one per layer, >= 0.
         radius: M >= 0, the same for every layer; scalar or array.
         std: nu > 0.
         scale: s, not 0.
         construction: "rank_one" or "full".
-        input_widths: d_{t-1}, one a layer, for "full" only.
+        input_widths: d_{t-1}, one per layer, for "full" only.
     Raises:
         InputError: an argument outside its range.
     Source: ``full`` Kratsios et al. 2025, eqs. 25-38 (a union bound over layers; the product is ours: the

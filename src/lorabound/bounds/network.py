@@ -57,9 +57,9 @@ class LoraNetwork:
         widths: d_0 .. d_L, at least two.
         rank: r >= 1.
         mode: which factor is frozen: "freeze_a", "freeze_b", or "train_both".
-        weight_norms: ||W_t||_op, one a layer.
-        bias_norms: ||b_t||_2, one a layer.
-        factor_norms: operator norm of the frozen factor, one a layer; ``train_both``: pairs (B, A) of the
+        weight_norms: ||W_t||_op, one per layer.
+        bias_norms: ||b_t||_2, one per layer.
+        factor_norms: operator norm of the frozen factor, one per layer; ``train_both``: pairs (B, A) of the
             operator norms at initialization. None where a layer has no adapter.
         radii: M_t, Frobenius distance from the initialization; ``train_both``: pairs (B, A). None where a
             layer has no adapter. ``freeze_a`` and ``freeze_b`` train a factor that starts at 0; for one

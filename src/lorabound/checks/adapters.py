@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter, Stack, load_adapter
 from lorabound.checks.fresh import FreshCheck, check_errors
 from lorabound.data import Empty, Table, load_images, load_table
+from lorabound.data.phrases import listed
 from lorabound.engine import evaluate, keep_freed_memory
 from lorabound.errors import AdapterError, DataError, InputError
 from lorabound.models import LoadedClassifier, default_device, load_classifier, reads, resolve_precision
 from lorabound.peft_folder import open_adapter
-from lorabound.sweep.recorded import AdapterTask, fingerprint, read_rows, read_task
+from lorabound.sweep.recorded import ADAPTERS, AdapterTask, fingerprint, read_rows, read_task
 
-_SHOWN = 3
 # Where an adapter from elsewhere does not say it: the model's own limit, at most this.
 _MAX_LENGTH = 512
 
@@ -90,12 +90,7 @@ def check_adapters(
         key = task.model_copy(update={"n_train": 0}).model_dump_json()
         if key not in models:
             observe(f"loading {task.model}")
-            classifier = _classifier(task)
-            if task.model_sha256 and classifier.sha256 != task.model_sha256:
-                raise AdapterError(
-                    f"{path} was trained on another {task.model} than the one found now (SHA-256 "
-                    f"{task.model_sha256[:12]}... against {classifier.sha256[:12]}...): name the right one with --model"
-                )
+            classifier = _classifier(task, path)
             models = {key: (classifier, classifier.prepare(rows))}  # one model at a time in memory
         observe(f"{path.name} on {len(rows)} rows")
         wrong.append(_errors(*models[key], adapter, task, path, labels))
@@ -151,11 +146,22 @@ def _names_of_rows(model: str) -> list[str]:
     return [] if any(name.startswith("LABEL_") for name in ordered) else ordered
 
 
-def _classifier(task: AdapterTask) -> LoadedClassifier:
-    return load_classifier(
+def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
+    """The classifier that an adapter belongs to.
+
+    Raises:
+        AdapterError: its weights are not those the adapter was trained on.
+    """
+    classifier = load_classifier(
         task.model, task.classes, task.prompt, task.logit_scale, task.max_length, default_device(), task.precision,
         task.head == "trained", head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
     )  # fmt: skip
+    if task.model_sha256 and classifier.sha256 != task.model_sha256:
+        raise AdapterError(
+            f"{path} was trained on another {task.model} than the one found now (SHA-256 "
+            f"{task.model_sha256[:12]}... against {classifier.sha256[:12]}...): name the right one with --model"
+        )
+    return classifier
 
 
 def _read(data: str, takes: str, text_column: str | None, label_column: str, empty: Empty) -> Table:
@@ -167,7 +173,7 @@ def _read(data: str, takes: str, text_column: str | None, label_column: str, emp
 def _sweep_of(path: Path) -> Path | None:
     """The folder of the sweep that made an adapter, where it still stands in it."""
     folder = path.resolve().parent.parent
-    return folder if path.resolve().parent.name == "adapters" and read_rows(folder) else None
+    return folder if path.resolve().parent.name == ADAPTERS and read_rows(folder) else None
 
 
 def _fresh(prints: list[str], paths: list[Path], tasks: list[AdapterTask], data: str) -> tuple[list[int], list[str]]:
@@ -207,8 +213,8 @@ def _errors(
     index = {name: i for i, name in enumerate(task.classes)}
     if not set(labels) & set(index):
         raise DataError(
-            f"no label of the data is a class of {path} ({_listed(sorted(set(labels)))} against "
-            f"{_listed(task.classes)}): write the labels as the adapter knows them"
+            f"no label of the data is a class of {path} ({listed(map(repr, sorted(set(labels))), 3)} against "
+            f"{listed(map(repr, task.classes), 3)}): write the labels as the adapter knows them"
         )
     known = np.array([label in index for label in labels])
     target = np.array([index.get(label, 0) for label in labels], dtype=np.int64)
@@ -228,8 +234,8 @@ def _unknown(labels: list[str], task: AdapterTask, path: Path) -> list[str]:
     folded = {name.casefold(): name for name in task.classes}
     near = [f"{label!r} may be {folded[label.casefold()]!r}" for label in missing if label.casefold() in folded]
     return [
-        f"{count:,} rows have a label that {path.name} has no class for ({_listed(missing)}); they count as wrong."
-        + (f" {'; '.join(near[:_SHOWN])}: mend the spelling if so." if near else "")
+        f"{count:,} rows have a label that {path.name} has no class for ({listed(map(repr, missing), 3)}); they count "
+        "as wrong." + (f" {'; '.join(near[:3])}: mend the spelling if so." if near else "")
     ]
 
 
@@ -237,7 +243,3 @@ def _names(paths: list[Path]) -> list[str]:
     """Folder names, whole paths where two are equal."""
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lorabound.checks.fresh import Checked, FreshCheck
+from lorabound.data.phrases import listed
 
 
 def sentences(check: FreshCheck) -> list[str]:
@@ -33,7 +34,7 @@ def sentences(check: FreshCheck) -> list[str]:
             f"cannot be told apart from it by these rows ({one.n_wrong:,} wrong)."
         )
     elif alike:
-        told = f"These rows cannot tell it apart from {_listed([one.name for one in alike])}."
+        told = f"These rows cannot tell it apart from {listed((one.name for one in alike), 3, 80)}."
     else:
         told = "The others are shown to be worse." if count > 2 else "The other one is shown to be worse."
     return [answer, told, check.assumption]
@@ -73,7 +74,3 @@ def _percent(share: float, up: bool = False) -> str:
     """With one digit behind the point; ``up`` rounds up, so that a limit is never shown too low."""
     tenths = math.ceil(share * 1000) if up else round(share * 1000)
     return f"{tenths / 10:.1f}%"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

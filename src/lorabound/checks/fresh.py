@@ -19,10 +19,10 @@ class Checked:
     """One predictor on the fresh rows.
 
     Attributes:
-        name: what the user calls it.
+        name: name in messages and tables.
         n_wrong: rows it got wrong.
-        limit: on its error on new data, at delta/K. Where rows repeat one another, the larger one of the limit from all
-            rows and the limit from each row once.
+        limit: upper limit on its error on new data, at delta/K. Where rows repeat one another, the larger one of the
+            limit from all rows and the limit from each row once.
         may_be_best: whether it cannot be told apart from the best of the predictors, by all rows or by each row once.
         n_params: trained parameters, None where they are not known.
     """
@@ -39,12 +39,12 @@ class FreshCheck:
     """The result of a check.
 
     Attributes:
-        predictors: in the order they were given.
-        best: the one with the fewest wrong rows; of several, the one with the fewest parameters, then the first.
+        predictors: results of the predictors, in the order they were given.
+        best: predictor with the fewest wrong rows; of several, the one with the fewest parameters, then the first.
         n_rows, n_repeated: fresh rows, and how many of them repeat an earlier one.
         delta: probability that any of the limits is wrong.
-        notes: what was unusual about the rows and how it was read.
-        assumption: what must be true of the rows, in one sentence.
+        notes: sentences on what was unusual about the rows and how it was read.
+        assumption: one sentence on what must be true of the rows.
     """
 
     predictors: list[Checked]
@@ -77,7 +77,7 @@ def check_errors(
         delta: probability that one of the limits is wrong, in (0, 1).
         repeated: (n,) bool, rows that repeat an earlier one. Copies prove nothing new: the limit is then also computed
             from each row once, and the larger one is given, which is right whether the repeats are copies or not.
-        n_params: of each predictor, to choose among equally good ones.
+        n_params: trained parameters of each predictor, to choose among equally good ones.
         notes: sentences on what was unusual about the rows.
         origin: what must not have happened to the rows, for the assumption.
     Raises:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lorabound.checks.fresh import FreshCheck, check_errors
-from lorabound.data import read_answers
+from lorabound.data import identity, read_answers
+from lorabound.data.phrases import listed
 from lorabound.errors import DataError
 
 LABEL, PREDICTED = "label", "predicted"
-_SHOWN = 3
 
 
 def check_predictions(
@@ -42,7 +42,7 @@ def check_predictions(
         known = set(labels)
         if not known & set(answers):
             raise DataError(
-                f"{path}: {name} and {label_column} share no value ({_listed(answers)} against {_listed(labels)}): "
+                f"{path}: {name} and {label_column} share no value ({_most(answers)} against {_most(labels)}): "
                 "write both in the same words"
             )
         notes += _near_misses(path, name, answers, known)
@@ -61,17 +61,17 @@ def _columns(path: str | Path, name: str, label_column: str) -> tuple[list[str],
 
 def _near_misses(path: str | Path, name: str, answers: list[str], known: set[str]) -> list[str]:
     """A sentence on answers that are a label but for case or white space; they count as wrong."""
-    plain = {" ".join(label.casefold().split()): label for label in known}
-    near = Counter(a for a in answers if a not in known and " ".join(a.casefold().split()) in plain)
+    plain = {identity(label): label for label in known}
+    near = Counter(answer for answer in answers if answer not in known and identity(answer) in plain)
     if not near:
         return []
-    shown = ", ".join(f"{a!r} for {plain[' '.join(a.casefold().split())]!r}" for a, _ in near.most_common(_SHOWN))
+    shown = ", ".join(f"{answer!r} for {plain[identity(answer)]!r}" for answer, _ in near.most_common(3))
     return [
         f"{path}: {sum(near.values())} answers in {name} differ from a label in case or spaces only ({shown}) and "
         "count as wrong."
     ]
 
 
-def _listed(values: list[str]) -> str:
-    most = [repr(value) for value, _ in Counter(values).most_common(_SHOWN)]
-    return ", ".join(most) + (", ..." if len(set(values)) > _SHOWN else "")
+def _most(values: list[str]) -> str:
+    """The most frequent values."""
+    return listed((repr(value) for value, _ in Counter(values).most_common()), 3)

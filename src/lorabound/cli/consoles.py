@@ -12,6 +12,16 @@ err = Console(stderr=True, soft_wrap=True)
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+def say(line: str, style: str | None = None) -> None:
+    """One line of a result as it is written: no markup, no colours of numbers, no line breaks."""
+    out.print(line, highlight=False, markup=False, soft_wrap=True, style=style)
+
+
+def note(line: str, style: str | None = None) -> None:
+    """As :func:`say`, on standard error."""
+    err.print(line, highlight=False, markup=False, style=style)
+
+
 @contextmanager
 def telling() -> Iterator[Callable[[str], None]]:
     """What goes on now, on standard error: one line that changes on a terminal, a line every few seconds elsewhere."""
@@ -21,11 +31,11 @@ def telling() -> Iterator[Callable[[str], None]]:
         return
     stage, told = "", 0.0
 
-    def tell(now: str) -> None:
+    def observe(now: str) -> None:
         nonlocal stage, told
         what = now.rstrip("0123456789 ").lstrip("0123456789 ")
         if what != stage or time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
-            err.print(now, highlight=False, markup=False)
+            note(now)
             stage, told = what, time.monotonic()
 
-    yield tell
+    yield observe

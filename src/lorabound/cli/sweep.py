@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorabound.cli.consoles import err, out
+from lorabound.cli.consoles import err, note, out, say
 from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
 
@@ -60,7 +60,9 @@ def sweep(
     ] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens a text is cut to. [32]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8]")] = None,
-    modes: Annotated[str | None, typer.Option(help="Of freeze_a, freeze_b, train_both. [freeze_a,train_both]")] = None,
+    modes: Annotated[
+        str | None, typer.Option(help="Any of freeze_a, freeze_b, train_both. [freeze_a,train_both]")
+    ] = None,
     n_train: Annotated[
         str | None, typer.Option(help="Training set sizes, as 500,2000. [what fits, at most 500]")
     ] = None,
@@ -78,7 +80,7 @@ def sweep(
     ] = None,
     alpha_over_r: Annotated[float | None, typer.Option(help="LoRA scale s = alpha / r. [2]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set. [6]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step. [32]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step. [32]")] = None,
     lr: Annotated[float | None, typer.Option(help="AdamW's step size. [0.002]")] = None,
     head_lr: Annotated[
         float | None, typer.Option(help="Step size of a trained head. [0.02 for a new head; else --lr]")
@@ -91,7 +93,8 @@ def sweep(
         typer.Option("--augment", help="Crop and flip training images at random; changes what the gap means."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Of the frozen model: float32, bfloat16, or auto, what is fast here. [auto]")
+        str | None,
+        typer.Option(help="Number format of the frozen model: float32, bfloat16, auto (what is fast). [auto]"),
     ] = None,
     memory: Annotated[
         float | None, typer.Option(help="GiB the process may take. [70% of what is free]", show_default=False)
@@ -116,7 +119,7 @@ def sweep(
     for name, settings in asked.items():
         folder = _folder_of(out_dir, name)
         if name:
-            _say(f"{name}: {folder}")
+            say(f"{name}: {folder}")
         material = read_material(as_begun(settings, folder))
         runs_there(material.config, folder)  # refuses the store of another sweep
         for line in material.sentences:
@@ -129,14 +132,11 @@ def sweep(
                 store = run_sweep(settings, folder, observe, material)
         except KeyboardInterrupt:
             again = shlex.join(["lorabound", *sys.argv[1:]])
-            err.print(
-                f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}",
-                highlight=False, markup=False,
-            )  # fmt: skip
+            note(f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}")
             raise typer.Exit(130) from None
         summary = summarize(store)
         print_summary(summary, out, material.sentences)
-        _say(f"Page: {write_page(summary, folder / PAGE)}")
+        say(f"Page: {write_page(summary, folder / PAGE)}")
 
 
 def data(
@@ -162,17 +162,13 @@ def data(
     from lorabound.sweep.look import look_at
 
     seen, sizes = look_at(read_config(None, {"data": file, **given}))
-    out.print(seen.report(sizes), highlight=False, markup=False, soft_wrap=True)
+    say(seen.report(sizes))
     if not seen.usable:
         raise typer.Exit(2)
 
 
 def _folder_of(out_dir: Path, name: str) -> Path:
     return out_dir / name.replace("/", "-")
-
-
-def _say(line: str) -> None:
-    out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_what_it_takes(asked: dict[str, SweepConfig], out_dir: Path | None) -> None:
@@ -206,19 +202,19 @@ def _progress() -> Iterator[Observer]:
             announced = True
             left = counted(at.runs_total - at.runs_done, "run")
             hint = "; --dry-run names quicker ways" if at.seconds > LONG else ""
-            err.print(f"{left}, {about_time(at.seconds)} on this machine{hint}", highlight=False, markup=False)
+            note(f"{left}, {about_time(at.seconds)} on this machine{hint}")
 
     if not err.is_terminal:
         seen = -1
 
-        def tell(at: SweepProgress) -> None:
+        def count(at: SweepProgress) -> None:
             nonlocal seen
             announce(at)
             if at.runs_total > 1 and at.runs_done != seen:
                 seen = at.runs_done
-                err.print(f"{at.runs_done}/{at.runs_total} runs; {at.now}", highlight=False, markup=False)
+                note(f"{at.runs_done}/{at.runs_total} runs; {at.now}")
 
-        yield tell
+        yield count
         return
 
     columns = (

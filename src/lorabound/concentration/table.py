@@ -19,7 +19,7 @@ CSV, JSON = "concentration.csv", "concentration.json"
 
 
 def print_spread(crossed: Crossed, console: Console) -> None:
-    """Print one row a mode and loss, and what a user may conclude from one run."""
+    """Print one row per mode and loss, and what a user may conclude from one run."""
     config, n = crossed.settings.base, crossed.settings.base.sizes[0]
     console.print(
         f"{crossed.settings.n_factors} draws of the frozen factor x {crossed.settings.n_samples} training samples of "
@@ -56,7 +56,7 @@ def print_spread(crossed: Crossed, console: Console) -> None:
 
 
 def conclusions(crossed: Crossed) -> list[str]:
-    """What one run tells about the others, a line a mode, for the 0-1 error."""
+    """What one run tells about the others, one line per mode, for the 0-1 error."""
     lines = []
     for spread in crossed.spreads:
         if spread.loss != "error":
@@ -73,7 +73,7 @@ def conclusions(crossed: Crossed) -> list[str]:
 
 
 def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
-    """Write ``concentration.csv`` (one row a run) and ``concentration.json`` (components) into ``folder``.
+    """Write ``concentration.csv`` (one row per run) and ``concentration.json`` (components) into ``folder``.
 
     Raises:
         StoreError: a file cannot be written.

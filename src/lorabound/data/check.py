@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from lorabound.data.findings import DataCheck
 from lorabound.data.images import CorruptImage, Picture
-from lorabound.data.phrases import at, counted, listed, quoted
+from lorabound.data.phrases import at, counted, listed, quoted, row_places
 from lorabound.data.spelling import spellings
 from lorabound.data.split import identity
 from lorabound.data.table import Table
@@ -75,7 +75,7 @@ def _empty_fields(table: Table, where: str, faults: list[str], flags: list[str])
     for what, values in (("text", table.examples), ("label", table.labels)):
         if "" in values:
             empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
-            places = table.places or [f"row {i + 1}" for i in range(len(table))]
+            places = table.places or row_places(len(table))
             held = f"; {listed(map(repr, table.marks))} is read as no label" if what == "label" and table.marks else ""
             faults.append(
                 f"{len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty{where} ({at(empty, places)}{held})"

@@ -15,9 +15,9 @@ import polars as pl
 from lorabound.data.columns import Column, Source, classes_of, texts_of
 from lorabound.data.delimited import read_delimited
 from lorabound.data.json_rows import read_json
-from lorabound.data.phrases import counted, listed, one_line, quoted
+from lorabound.data.phrases import counted, listed, one_line, quoted, row_places
 from lorabound.data.table import Empty, Table, table_of
-from lorabound.errors import DataError
+from lorabound.errors import DataError, first_line
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
@@ -159,10 +159,9 @@ def _parquet(path: Path, wanted: tuple[str, str]) -> Source:
             return Source(str(path), {name: Column(()) for name in names}, ())
         frame = pl.read_parquet(path, columns=list(wanted), glob=False)  # [1] in a name is no pattern
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DataError(one_line(f"{path} cannot be read as Parquet: {reason}", 300)) from None
+        raise DataError(one_line(f"{path} cannot be read as Parquet: {first_line(error)}", 300)) from None
     columns = {name: Column(_values(frame[name]), _recorded_names(path, name)) for name in wanted}
-    return Source(str(path), columns, [f"row {i + 1}" for i in range(len(frame))])
+    return Source(str(path), columns, row_places(len(frame)))
 
 
 def _values(series: pl.Series) -> Any:

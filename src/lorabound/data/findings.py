@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lorabound.data.phrases import counted
+from lorabound.data.phrases import counted, short
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,30 @@ class DataCheck:
     def classes_line(self) -> str:
         """ "1,200 rows, 3 classes: Billing 700, Login 400, Other 100"; of many classes the largest and the smallest."""
         named = [(label or "(no label)", count) for label, count in self.counts.items()]
-        short = named if len(named) <= 12 else [*named[:5], *named[-3:]]
-        parts = [f"{_short(label)} {count:,}" for label, count in short]
+        shown = named if len(named) <= 12 else [*named[:5], *named[-3:]]
+        parts = [f"{short(label)} {count:,}" for label, count in shown]
         if len(named) > 12:
             parts[5:5] = ["..."]
         return f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}: {', '.join(parts)}"
 
     def report(self, sizes: str = "", width: int = 80) -> str:
         """The check as text of ``width`` columns; ``sizes`` is a sentence on how a sweep would divide the rows."""
-        return _text(self, sizes, width)
+        size = f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}"
+        if self.test_counts is not None:
+            size += f", {counted(sum(self.test_counts.values()), 'test row')}"
+        able = "can be used" if self.usable else f"cannot be used yet, {counted(len(self.faults), 'thing')} to mend"
+        lines = textwrap.wrap(f"{self.name} {able}: {size}.", width)
+        if self.faults:
+            lines += ["", "To mend", *_numbered(self.faults, width)]
+        if self.flags:
+            lines += ["", "Add to the command", *(f"  {flag}" for flag in self.flags)]
+        lines += ["", *_class_table(self, width)]
+        if sizes:
+            lines += ["", *textwrap.wrap(sizes, width)]
+        if self.remarks:
+            lines += ["", "Worth knowing"]
+            lines += [line for remark in self.remarks for line in _item("- ", remark, width)]
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.report()
@@ -76,29 +91,6 @@ class DataCheck:
     def with_faults(self, *faults: str) -> DataCheck:
         """The same check with more that must be mended."""
         return replace(self, faults=(*self.faults, *faults))
-
-    def with_remarks(self, *remarks: str) -> DataCheck:
-        """The same check with more that is unusual."""
-        return replace(self, remarks=(*self.remarks, *remarks))
-
-
-def _text(check: DataCheck, sizes: str, width: int) -> str:
-    size = f"{counted(check.n_rows, 'row')}, {counted(check.n_classes, 'class')}"
-    if check.test_counts is not None:
-        size += f", {counted(sum(check.test_counts.values()), 'test row')}"
-    able = "can be used" if check.usable else f"cannot be used yet, {counted(len(check.faults), 'thing')} to mend"
-    lines = textwrap.wrap(f"{check.name} {able}: {size}.", width)
-    if check.faults:
-        lines += ["", "To mend", *_numbered(check.faults, width)]
-    if check.flags:
-        lines += ["", "Add to the command", *(f"  {flag}" for flag in check.flags)]
-    lines += ["", *_class_table(check, width)]
-    if sizes:
-        lines += ["", *textwrap.wrap(sizes, width)]
-    if check.remarks:
-        lines += ["", "Worth knowing"]
-        lines += [line for remark in check.remarks for line in _item("- ", remark, width)]
-    return "\n".join(lines)
 
 
 def _numbered(sentences: Sequence[str], width: int) -> list[str]:
@@ -115,7 +107,7 @@ def _class_table(check: DataCheck, width: int) -> list[str]:
     """Classes and their rows, the largest first; of more than 24 the ends."""
     labels = list(dict.fromkeys([*check.counts, *(check.test_counts or ())]))
     shown = labels if len(labels) <= 24 else [*labels[:14], *labels[-8:]]
-    named = {label: _short(label) if label else "(no label)" for label in shown}
+    named = {label: short(label) if label else "(no label)" for label in shown}
     room = max(len(name) for name in (*named.values(), "class"))
     heads = f"{'class':{room}}  {'rows':>9}" + (f"  {'test rows':>9}" if check.test_counts is not None else "")
     lines = [heads]
@@ -130,7 +122,3 @@ def _class_table(check: DataCheck, width: int) -> list[str]:
     if len(labels) > len(shown):
         lines.insert(15, f"... {len(labels) - len(shown)} more")
     return lines
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 30 else f"{label[:27]}..."

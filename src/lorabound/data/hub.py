@@ -9,9 +9,9 @@ from typing import Any
 from lorabound.data.columns import Column, Source, classes_of, texts_of
 from lorabound.data.files import FORMATS
 from lorabound.data.images import Picture, images_of
-from lorabound.data.phrases import listed, one_line, quoted
+from lorabound.data.phrases import listed, one_line, quoted, row_places
 from lorabound.data.table import Empty, Table, table_of
-from lorabound.errors import DataError
+from lorabound.errors import DataError, first_line
 
 _EXPORTS = ("dataset_dict.json", "dataset_info.json", "state.json")
 
@@ -58,7 +58,7 @@ def read_texts(name: HubName, text_column: str, label_column: str, empty: Empty)
     """
     rows = _rows(name, text_column, label_column)
     columns = {column: _column(rows, name, column) for column in (text_column, label_column)}
-    source = Source(str(name), columns, _places(rows))
+    source = Source(str(name), columns, row_places(len(rows)))
     return table_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
 
 
@@ -83,13 +83,9 @@ def read_pictures(name: HubName, image_column: str, label_column: str, empty: Em
         return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
 
     found = [Picture(f"{name}, row {i + 1}", lambda i=i: content(i)) for i in range(len(rows))]  # type: ignore[misc]
-    source = Source(str(name), {label_column: _column(rows, name, label_column)}, _places(rows))
+    source = Source(str(name), {label_column: _column(rows, name, label_column)}, row_places(len(rows)))
     images = [picture if held else "" for picture, held in zip(found, holds, strict=True)]
     return table_of(source, images_of(images), classes_of(source, label_column), empty, images)
-
-
-def _places(rows: Any) -> list[str]:
-    return [f"row {i + 1}" for i in range(len(rows))]
 
 
 def _column(rows: Any, name: HubName, column: str) -> Column:
@@ -115,10 +111,10 @@ def _rows(name: HubName, column: str, label_column: str) -> Any:
         else:
             found = datasets.load_dataset(name.where, name.configuration)
     except Exception as error:  # the library raises many kinds; all mean that this name cannot be read
-        reason = one_line(next(iter(str(error).strip().splitlines()), type(error).__name__), 150)
+        reason = one_line(first_line(error), 150)
         raise DataError(
             f"no data {name.where!r} ({reason}): without a network, give a file, a folder of images with one "
-            "sub-folder a class, or a folder written by datasets' save_to_disk"
+            "sub-folder per class, or a folder written by datasets' save_to_disk"
         ) from None
     finally:
         if not bars:

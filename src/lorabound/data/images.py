@@ -43,7 +43,7 @@ class Picture:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file's bytes, or of the pixels and their shape: what makes two images the same one."""
+        """Hash of the file's bytes, or of the pixels and their shape: equal for two images that are the same."""
         try:
             content = self.content()
         except (OSError, CorruptImage):

@@ -12,6 +12,11 @@ def counted(n: int, one: str) -> str:
     return f"{n:,} {one}{'' if n == 1 else 'es' if one.endswith('s') else 's'}"
 
 
+def short(text: str, longest: int = 30) -> str:
+    """A text, cut where it is long."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def quoted(value: object, longest: int = 40) -> str:
     """A value between quotes on one line, cut where it is long."""
     written = repr(value)
@@ -21,7 +26,7 @@ def quoted(value: object, longest: int = 40) -> str:
 def listed(values: Iterable[object], most: int = 6, longest: int = 30) -> str:
     """ "a, b, c and 4 more"."""
     texts = [str(value) for value in values]
-    shown = [text if len(text) <= longest else f"{text[: longest - 3]}..." for text in texts[:most]]
+    shown = [short(text, longest) for text in texts[:most]]
     rest = len(texts) - len(shown)
     return ", ".join(shown).replace("\n", " ") + (f" and {rest:,} more" if rest > 0 else "")
 
@@ -36,6 +41,11 @@ def at(rows: Sequence[int], places: Sequence[str], most: int = 3) -> str:
         shown = f"{words.pop()}s {', '.join(place.rpartition(' ')[2] for place in named)}"
     rest = len(rows) - len(named)
     return shown + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def row_places(n: int) -> list[str]:
+    """ "row 1", "row 2", ...: places in data that have no lines."""
+    return [f"row {i + 1}" for i in range(n)]
 
 
 def one_line(message: str, longest: int = LONGEST) -> str:

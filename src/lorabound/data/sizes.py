@@ -8,9 +8,9 @@ from lorabound.errors import DataError
 
 # Of all rows, for testing; at least and at most so many where the data allow it.
 _TEST_SHARE = 4
-_TEST_LEAST, _TEST_MOST = 50, 2000
+TEST_LEAST, TEST_MOST = 50, 2000
 # Rows to train on at most when nobody says how many: minutes on an ordinary machine.
-_TRAIN_MOST = 500
+TRAIN_MOST = 500
 # A second, smaller training size costs a fifth more and shows how the gap shrinks; with fewer rows per class than this
 # it would measure something else.
 _ROWS_PER_CLASS = 5
@@ -29,7 +29,7 @@ def fit_sizes(
     on average. Given training sizes leave the rest for testing where a quarter does not fit.
 
     Args:
-        name: of the data, for messages.
+        name: name of the data, for messages.
         n_rows: rows to train on and, without a test set of its own, to test on.
         n_own_test: rows of the test set where it comes from elsewhere.
     Raises:
@@ -37,7 +37,7 @@ def fit_sizes(
     """
     most = max(n_train, default=0) if n_train else 0
     if n_own_test is not None:
-        size = min(_TEST_MOST, n_own_test) if n_test is None else n_test
+        size = min(TEST_MOST, n_own_test) if n_test is None else n_test
         pool = n_rows
     else:
         usual = _usual_test(n_rows)
@@ -49,7 +49,7 @@ def fit_sizes(
         raise DataError(_misfit(name, n_rows, n_train, n_test, size, pool))
     if n_train:
         return list(n_train), size
-    largest = round_down(min(pool, _TRAIN_MOST))
+    largest = round_down(min(pool, TRAIN_MOST))
     smaller = round_down(largest // 5) if largest >= 5 else 0
     worth_it = smaller >= max(_ROWS_PER_CLASS * n_classes, 10)
     return [smaller, largest] if worth_it else [largest], size
@@ -62,7 +62,7 @@ def round_down(number: int, digits: int = 1) -> int:
 
 
 def _usual_test(n_rows: int) -> int:
-    return min(max(n_rows // _TEST_SHARE, min(_TEST_LEAST, n_rows // 2)), _TEST_MOST)
+    return min(max(n_rows // _TEST_SHARE, min(TEST_LEAST, n_rows // 2)), TEST_MOST)
 
 
 def _misfit(

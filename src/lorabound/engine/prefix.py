@@ -2,7 +2,7 @@
 
 What a tower of the model does before an adapter can change anything depends on its input alone. One traced pass finds
 the modules that are done by then, the frozen products of the first adapted layer among them; one more pass finds, by
-their gradients, which of their outputs anything later still needs. Those outputs are computed once an example (a class
+their gradients, which of their outputs anything later still needs. Those outputs are computed once per example (a class
 prompt) and kept, in memory or in a file mapped into it; the modules step aside and hand them out. Backward stops there
 as well, since a stored output needs no gradient. A tower without any adapter is nothing but such a prefix.
 """

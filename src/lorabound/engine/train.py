@@ -84,7 +84,7 @@ def train(
 
     Args:
         adapters: all of the same layers; ranks, modes and seeds may differ.
-        seeds: of the order of the examples, one an adapter.
+        seeds: seeds of the order of the examples, one per adapter.
         on_step: called after every step with (steps done, steps in all).
         tokens_per_pass: rows of a step go through the model in passes of at most so many tokens, those of all
             adapters counted; their gradients add up. Bounds the memory of activations.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lorabound.errors import ModelError
+from lorabound.errors import ModelError, first_line
 from lorabound.models.model_folder import CONFIG, FILES, check_folder, file_sha256, read_json
 
 Reads = Literal["texts", "images"]
+NO_LIMIT = 2**20  # tokens; tokenizers overflow at the 1e30 by which transformers says that there is no limit
 
 # Installed packages that carry a model: name -> (importable package, sub-folder, SHA-256 of model.safetensors).
 PACKAGES = {
@@ -36,12 +38,8 @@ def locate_model(name: str) -> Path:
         ModelError: nothing found, a packaged file that was changed, or what :func:`check_folder` refuses.
     """
     if name in PACKAGES:
-        folder = _packaged(name)
-    else:
-        folder = Path(name).expanduser()
-        if not folder.is_dir():
-            _refuse_what_is_no_hub_name(name, folder)
-            folder = _from_hub(name)
+        _refuse_changed_package(name)
+    folder = _local_folder(name) or _from_hub(name)
     check_folder(folder)
     return folder
 
@@ -61,28 +59,34 @@ def read_configuration(model: str) -> dict[str, Any]:
     Raises:
         ModelError: no such model, or a configuration that cannot be read.
     """
-    if model in PACKAGES:
-        folder = _package_folder(model)
-    elif (folder := Path(model).expanduser()).is_dir():
-        check_folder(folder)
-    else:
-        _refuse_what_is_no_hub_name(model, folder)
-        folder = _from_hub(model, (CONFIG,))
+    folder = _local_folder(model)
+    if folder is None:
+        return read_json(_from_hub(model, (CONFIG,)) / CONFIG)
+    check_folder(folder)
     return read_json(folder / CONFIG)
 
 
 def find_tokenizer(model: str) -> Path | None:
     """The ``tokenizer.json`` of a model that is on this machine; None where there is none, or nothing is here yet."""
-    if model in PACKAGES:
-        path = _package_folder(model) / "tokenizer.json"
-    elif Path(model).expanduser().is_dir():
-        path = Path(model).expanduser() / "tokenizer.json"
-    else:
-        from huggingface_hub import try_to_load_from_cache
+    folder = _local_folder(model)
+    if folder is not None:
+        path = folder / "tokenizer.json"
+        return path if path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(model, "tokenizer.json") if model.count("/") == 1 else None
-        return Path(cached) if isinstance(cached, str) else None
-    return path if path.is_file() else None
+    cached = try_to_load_from_cache(model, "tokenizer.json") if model.count("/") == 1 else None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def stated_limit(configuration: Mapping[str, Any]) -> int:
+    """Tokens that a model reads at most by its ``config.json``; RoBERTa and its kin count positions from the padding
+    token on. ``NO_LIMIT`` where it states none."""
+    positions = configuration.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions <= 0:
+        return NO_LIMIT
+    kin = str(configuration.get("model_type")) in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
+    padding = configuration.get("pad_token_id")
+    return positions - (padding + 1 if kin and isinstance(padding, int) else 0)
 
 
 def name_for_others(name: str) -> str:
@@ -91,10 +95,20 @@ def name_for_others(name: str) -> str:
     Raises:
         ModelError: a packaged model that is not installed.
     """
+    folder = _local_folder(name)
+    return str(folder.absolute()) if folder else name
+
+
+def _local_folder(name: str) -> Path | None:
+    """The folder of a packaged model, or the local folder of that name; None where there is neither.
+
+    Raises:
+        ModelError: a packaged model that is not installed.
+    """
     if name in PACKAGES:
-        return str(_package_folder(name).absolute())
+        return _package_folder(name)
     folder = Path(name).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else name
+    return folder if folder.is_dir() else None
 
 
 def _package_folder(name: str) -> Path:
@@ -105,22 +119,22 @@ def _package_folder(name: str) -> Path:
     return Path(spec.origin).parent / subfolder
 
 
-def _packaged(name: str) -> Path:
+def _refuse_changed_package(name: str) -> None:
     folder, expected = _package_folder(name), PACKAGES[name][2]
     found = file_sha256(folder / "model.safetensors")
     if found != expected:
         raise ModelError(
             f"{folder / 'model.safetensors'} has SHA-256 {found[:12]}..., expected {expected[:12]}...: reinstall {name}"
         )
-    return folder
 
 
-def _refuse_what_is_no_hub_name(name: str, path: Path) -> None:
+def _refuse_what_is_no_hub_name(name: str) -> None:
     """Tell a mistyped path or package from a hub name, so that nobody is sent to the hub for a typo.
 
     Raises:
         ModelError: ``name`` is a file, looks like a path, lies in a local folder that exists, or has no owner.
     """
+    path = Path(name).expanduser()
     if path.is_file():
         raise ModelError(f"{path} is a file: give the folder that holds config.json and model.safetensors")
     accepted = f"give a packaged model ({', '.join(PACKAGES)}), a local folder, or a hub name of the form owner/model"
@@ -157,6 +171,7 @@ def _meant(name: str, known: list[str]) -> str:
 
 
 def _from_hub(name: str, files: tuple[str, ...] = FILES) -> Path:
+    _refuse_what_is_no_hub_name(name)
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -166,7 +181,7 @@ def _from_hub(name: str, files: tuple[str, ...] = FILES) -> Path:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         reason = f"it is not in the local cache and {why}"
     except (OSError, ValueError) as error:  # the hub's HTTP errors are OSErrors
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
     raise ModelError(
         f"no model {name!r}: there is no folder of this name, and on the hub {reason}; give a local folder or a "
         f"packaged model ({', '.join(PACKAGES)})"

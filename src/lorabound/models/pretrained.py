@@ -17,7 +17,7 @@ import torch
 import transformers
 from torch import nn
 
-from lorabound.errors import ModelError
+from lorabound.errors import ModelError, first_line
 from lorabound.models.attention import NAME as SHORT_ROWS
 from lorabound.models.model_folder import ADAPTER_CONFIG, check_values, folder_notes
 
@@ -116,11 +116,6 @@ def explained(folder: Path, what: str) -> Iterator[None]:
         yield
     except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
         raise ModelError(f"{folder} cannot be loaded by transformers as {what}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager

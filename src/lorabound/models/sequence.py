@@ -3,7 +3,8 @@
     logits(x) = W h(x) + b,   W (labels, width) and b trained whole.
 
 Where the checkpoint knows the classes of the data by name, they start as its own, in its own order of labels; otherwise
-at 0, one row a class in the sorted order of their names. So q counts both. The zero-shot row is the model as it starts.
+at 0, one row per class in the sorted order of their names. So q counts both. The zero-shot row is the model as it
+starts.
 """
 
 from __future__ import annotations

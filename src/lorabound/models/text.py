@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from tokenizers import normalizers
 from torch import Tensor, nn
 
-from lorabound.errors import InputError, ModelError
+from lorabound.errors import InputError, ModelError, first_line
 from lorabound.models.layers import NO_VOCABULARY, refuse_tokens_beyond
+from lorabound.models.locate import NO_LIMIT
 from lorabound.models.pretrained import load_part, quiet
 
 # Names of the modules that hold one vector per position.
 _TABLES = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
-_NO_LIMIT = 2**20  # tokenizers overflow at the 1e30 by which transformers says that there is no limit
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class TextReader:
             (folder_limit, "max_seq_length of its sentence-transformers settings")
             if folder_limit
             else (int(self._tokenizer.model_max_length), "model_max_length of its tokenizer"),
-            (_NO_LIMIT, "the tokenizer"),
+            (NO_LIMIT, "the tokenizer"),
         ]
         tokens, by = min(((count, why) for count, why in own if count is not None), key=lambda pair: pair[0])
         cuts_end = str(self._tokenizer.truncation_side) != "left"
@@ -205,7 +205,7 @@ def check_longest_row(run: Any, reader: TextReader) -> None:
             run(row, np.array([0]))
     except (IndexError, RuntimeError) as error:
         raise ModelError(
-            f"the model fails on a row of {tokens} tokens ({str(error).strip().splitlines()[0]}), though its "
+            f"the model fails on a row of {tokens} tokens ({first_line(error)}), though its "
             f"configuration allows {reader.limit.model_tokens}: give a smaller --max-length"
         ) from error
 

@@ -15,7 +15,7 @@ _COLOURS = {"freeze_a": "#1b6ca8", "freeze_b": "#5a9e4b", "train_both": "#d1622b
 
 
 def gap_against_rank(summary: Summary) -> dict[str, Any] | None:
-    """A panel a loss and training size: gap against rank, one line a mode; None with fewer than two ranks."""
+    """One panel per loss and training size: gap against rank, one line per mode; None with fewer than two ranks."""
     return _chart(summary, "rank", panel="n_train", panel_title="N", line="mode")
 
 

@@ -88,6 +88,6 @@ def _row(cell: Cell, mark: str, with_bound: bool) -> list[str]:
 
 
 def _headline(growth: Growth, summary: Summary) -> bool:
-    """One line a mode: the 0-1 error, along rank at the largest N, along N at the largest rank."""
+    """One line per mode: the 0-1 error, along rank at the largest N, along N at the largest rank."""
     fixed = max(c.n_train if growth.axis == "rank" else c.rank for c in summary.cells)
     return growth.loss.column == "error" and growth.fixed == fixed

@@ -42,8 +42,8 @@ def _in_full(verdict: Verdict) -> list[str]:
         ]
     elif not verdict.beats_zero_shot and verdict.zero_shot is not None:
         lines = [
-            f"No adapter is shown to be better than none: at N = {verdict.n_train:,} training examples the model without "
-            f"an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is {best.test['error']:.3f} "
+            f"No adapter is shown to be better than none: at N = {verdict.n_train:,} training examples the model "
+            f"without an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is {best.test['error']:.3f} "
             f"({cell_name(best)}, {best.n_params:,} trained parameters), and {tested} cannot tell the two apart."
         ]
     else:
@@ -73,7 +73,7 @@ def _in_full(verdict: Verdict) -> list[str]:
         lines.append(_gap_sentence(verdict))
     if verdict.left_out:
         names = "; ".join(cell_name(cell) for cell in verdict.left_out)
-        lines.append(f"No candidates, as seeds diverged or are missing: {names}.")
+        lines.append(f"Not compared, because seeds diverged or are missing: {names}.")
     return lines
 
 
@@ -180,33 +180,7 @@ def notes(summary: Summary) -> list[str]:
         )
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
     lines.append(f"An adapter adds B A to a weight. {'; '.join(_MODES[mode] for mode in shown)}.")
-    lines.extend(summary.about.get("notes", []))
-    kind = summary.about.get("takes", "texts").removesuffix("s")
-    if summary.config.head == "prompts" and summary.config.prompt:
-        lines.append(f"A class is asked for by its prompt, {summary.config.prompt!r} (--prompt).")
-    if summary.config.precision == "bfloat16":
-        lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
-    if summary.about["n_removed"]:
-        lines.append(
-            f"{summary.about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
-            f"test and true error are over {kind}s that do not."
-        )
-    if summary.config.augment:
-        lines.append(
-            "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
-            "images: the gap is not that of a model fitted to the images it is measured on."
-        )
-    if summary.about.get("n_skipped"):
-        lines.append(
-            f"{summary.about['n_skipped']} images cannot be decoded and were left out: every error is over images that "
-            "can."
-        )
-    lines += summary.about.get("model_notes", [])
-    cut = summary.about.get("cut")
-    if cut and (note := cut_note(cut)):
-        lines.append(note)
-    elif cut is None and summary.about["n_cut"]:  # an older store does not say what cut them
-        lines.append(f"{summary.about['n_cut']} of {n_test} test texts were too long and lost their end.")
+    lines += _on_examples(summary, n_test)
     if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
         lines.append(
             "Cells with fewer than 10 test examples wrong, or fewer than 10 right: their gap intervals are too narrow; "
@@ -219,6 +193,38 @@ def notes(summary: Summary) -> list[str]:
         lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
     if summary.n_missing:
         lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
+    return lines
+
+
+def _on_examples(summary: Summary, n_test: int) -> list[str]:
+    """What was unusual about the data and the model, and how examples and classes were read."""
+    about, config = summary.about, summary.config
+    kind = about.get("takes", "texts").removesuffix("s")
+    lines = list(about.get("notes", []))
+    if config.head == "prompts" and config.prompt:
+        lines.append(f"A class is asked for by its prompt, {config.prompt!r} (--prompt).")
+    if config.precision == "bfloat16":
+        lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
+    if about["n_removed"]:
+        lines.append(
+            f"{about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
+            f"test and true error are over {kind}s that do not."
+        )
+    if config.augment:
+        lines.append(
+            "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
+            "images: the gap is not that of a model fitted to the images it is measured on."
+        )
+    if about.get("n_skipped"):
+        lines.append(
+            f"{about['n_skipped']} images cannot be decoded and were left out: every error is over images that can."
+        )
+    lines += about.get("model_notes", [])
+    cut = about.get("cut")
+    if cut and (note := cut_note(cut)):
+        lines.append(note)
+    elif cut is None and about["n_cut"]:  # an older store does not say what cut them
+        lines.append(f"{about['n_cut']} of {n_test} test texts were too long and lost their end.")
     return lines
 
 

@@ -33,7 +33,7 @@ class Verdict:
         limit: hold-out limit on the risk of ``best``, the choice among the cells counted: at delta/K.
         smallest_gap: the trained cell with the smallest gap.
         left_out: cells without all seeds (diverged, or not run yet): no candidates.
-        n_candidates, n_seeds, n_test: what the answer rests on.
+        n_candidates, n_seeds, n_test: numbers of cells compared, of seeds and of test examples.
     """
 
     n_train: int
@@ -62,9 +62,9 @@ def verdicts(
     """One verdict per training size, the largest first; sizes with no trained cell that holds all seeds have none.
 
     Args:
-        cells: of the summary.
+        cells: cells of the summary.
         done: the runs of every cell, by (mode, rank, N).
-        seeds: of the grid; a cell that lacks one is no candidate, as its mean is over other draws.
+        seeds: seeds of the grid; a cell that lacks one is no candidate, because its mean is over other draws.
     """
     found = []
     for n_train in sorted({cell.n_train for cell in cells}, reverse=True):

@@ -26,7 +26,7 @@ _LEGEND = (
 
 
 def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
-    """Print one row a layer, what the columns mean, and the totals."""
+    """Print one row per layer, what the columns mean, and the totals."""
     layers = spectra.layers
     names, pattern = short_names([layer.name for layer in layers])
     table = Table(
@@ -61,7 +61,7 @@ def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
 
 
 def write_spectra(spectra: AdapterSpectra, path: str | Path) -> None:
-    """Write one row a layer as CSV, with every digit, and both norms of both factors.
+    """Write one row per layer as CSV, with every digit, and both norms of both factors.
 
     Raises:
         InputError: the file cannot be written.

@@ -181,7 +181,7 @@ def fit_power_law(
         or any(c.ndim != 1 or not c.size for c in cells)
     ):
         raise InputError(
-            f"{name}: rank, n_train and gaps must have one entry a cell, gaps one number a seed, got {r.shape}, "
+            f"{name}: rank, n_train and gaps must have one entry per cell, gaps one number per seed, got {r.shape}, "
             f"{n.shape}, {len(cells)}"
         )
     means = np.array([cell.mean() for cell in cells])

@@ -20,7 +20,9 @@ from torch import nn
 
 from lorabound.adapters import layer_index, new_adapter
 from lorabound.data import NAMED
-from lorabound.models.layers import TEXT, VISION, Tower, adapted_layers, check_tokens, target_names, weight_outline
+from lorabound.data.check import CHARACTERS_PER_TOKEN
+from lorabound.data.sizes import TEST_MOST, TRAIN_MOST
+from lorabound.models.layers import TEXT, VISION, Tower, adapted_layers, check_tokens, weight_outline
 from lorabound.models.locate import Reads, locate_model, read_configuration, reads
 from lorabound.models.model_folder import check_values
 from lorabound.models.precision import default_device, resolve_precision
@@ -36,10 +38,7 @@ if TYPE_CHECKING:
 
 # Useful arithmetic over the speed of bare products: what the sweeps of docs/benchmarks.md reach.
 _SHARE = 0.55
-# Of a text whose tokens cannot be counted here.
-_CHARACTERS_PER_TOKEN = 4.5
 _TOKENS_OF_A_PROMPT = 12
-_USUAL_TEST = 2000
 GIB = 2**30
 # Seconds from which quicker ways are named.
 LONG = 900.0
@@ -51,7 +50,7 @@ class Estimate:
 
     Attributes:
         n_runs: trained runs, the zero-shot rows left out.
-        n_there: those of them that the directory of the sweep holds already.
+        n_there: runs that the directory of the sweep holds already.
         n_train: training sizes.
         n_test: size of the test set.
         n_params: trainable parameters of the smallest and of the largest adapter.
@@ -84,7 +83,7 @@ class Shape:
 
     Attributes:
         weights: entries of the linear layers that every example passes, from the first adapted one up.
-        prompt_weights: the same of the tower of class prompts, once per step; 0 without one.
+        prompt_weights: entries of such layers in the tower of class prompts, passed once per step; 0 without one.
         tokens: tokens of an example on average.
         n_classes: number of class prompts.
         products: (d_out, d_in) of these linear layers.
@@ -108,13 +107,11 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     """
     takes = reads(config.model)
     named = NAMED.get(config.data)
-    material = None if named and named.on_hub else read_material(as_begun(config, out))
-    if material is None:
-        assert named is not None
-        n_classes, n_test = named.n_classes, config.n_test or _USUAL_TEST
-        sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train or [500]
-        settled = config.model_copy(update={"n_train": sizes, "n_test": n_test})
+    if named and named.on_hub:  # the data would have to be downloaded
+        material, n_classes = None, named.n_classes
+        settled = _usual_sizes(config, n_classes)
     else:
+        material = read_material(as_begun(config, out))
         settled, n_classes = material.config, len(material.divided.classes)
     there = runs_there(settled, out)
     runs = [run for run in runs_of(settled) if run.rank]
@@ -123,10 +120,10 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     outline = weight_outline(folder)
     check_values(folder)
     check_tokens(folder, outline.n_vectors)
-    targets = settled.targets or (["query", "key", "value"] if takes == "texts" else ["q_proj", "k_proj", "v_proj"])
+    targets = settled.completed(takes, "").targets or []
 
     def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
-        return adapted_layers(outline.module, takes, target_names(takes, targets), layers, settled.encoder)
+        return adapted_layers(outline.module, takes, targets, layers, settled.encoder)
 
     shapes = adapted(settled.layers)
     new_adapter(shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r)  # may refuse the rank
@@ -137,30 +134,44 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     precision = resolve_precision(settled.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
     speed = _SHARE * products_per_second(shape.products, device, dtype, len(missing))
-    flop = arithmetic(settled, shape, missing, settled.test_size)
+
+    def seconds(shape: Shape, runs: Sequence[Run]) -> float:
+        return arithmetic(settled, shape, runs, settled.test_size) / speed
+
     quicker: dict[str, float] = {}
-    if flop / speed > LONG:
-        few = [run for run in missing if run.rank in (min(settled.ranks), max(settled.ranks))]
-        top = missing
+    if seconds(shape, missing) > LONG:
+        ends = min(settled.ranks), max(settled.ranks)
+        few, fewest = [run for run in missing if run.rank in ends], shape
         if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
-            shape = shape_of(outline.module, takes, list(adapted("top2")), tokens, n_classes)
-            quicker["--layers top2"] = arithmetic(settled, shape, top, settled.test_size) / speed
+            fewest = shape_of(outline.module, takes, list(adapted("top2")), tokens, n_classes)
+            quicker["--layers top2"] = seconds(fewest, missing)
         if len(few) < len(missing):
-            flag = f"--ranks {min(settled.ranks)},{max(settled.ranks)}"
-            quicker[" ".join([*quicker, flag])] = arithmetic(settled, shape, few, settled.test_size) / speed
+            quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(fewest, few)
     kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
     stored = (max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
     head = n_classes * (width + 1) if settled.head == "trained" else 0
-    trained = [
-        head + sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
-        for mode in settled.modes
-        for rank in settled.ranks
-    ]
     return Estimate(
-        len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, (min(trained), max(trained)),
-        outline.n_weights * dtype.itemsize / GIB, stored / GIB, flop / 1e12, flop / speed, precision,
+        len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, _trained(settled, shapes, head),
+        outline.n_weights * dtype.itemsize / GIB, stored / GIB,
+        arithmetic(settled, shape, missing, settled.test_size) / 1e12, seconds(shape, missing), precision,
         material.sentences if material else None, quicker,
     )  # fmt: skip
+
+
+def _usual_sizes(config: SweepConfig, n_classes: int) -> SweepConfig:
+    """With the sizes that a large data set gets where they are not given."""
+    sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train or [TRAIN_MOST]
+    return config.model_copy(update={"n_train": sizes, "n_test": config.n_test or TEST_MOST})
+
+
+def _trained(config: SweepConfig, shapes: dict[str, tuple[int, int]], head: int) -> tuple[int, int]:
+    """Trainable parameters of the smallest and of the largest adapter of the grid, the head counted."""
+    counts = [
+        head + sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
+        for mode in config.modes
+        for rank in config.ranks
+    ]
+    return min(counts), max(counts)
 
 
 def seconds_left(task: Task, missing: Sequence[Run]) -> float:
@@ -210,7 +221,7 @@ def _mean_tokens(material: Material, longest: int) -> float:
     if material.lengths is not None:
         return float(material.lengths.mean())
     texts = material.table.examples
-    return float(np.mean([min(len(str(text)) / _CHARACTERS_PER_TOKEN + 2, longest) for text in texts]))
+    return float(np.mean([min(len(str(text)) / CHARACTERS_PER_TOKEN + 2, longest) for text in texts]))
 
 
 def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:

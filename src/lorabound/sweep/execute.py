@@ -32,19 +32,17 @@ from lorabound.engine import (
     run_in_threads,
     train,
 )
+from lorabound.engine.memory import GIB
 from lorabound.errors import AdapterError, ModelError, StoreError
 from lorabound.models import Classifier, name_for_others
 from lorabound.sweep.begun import as_begun
-from lorabound.sweep.config import AXES, SweepConfig
+from lorabound.sweep.config import SweepConfig
 from lorabound.sweep.estimate import seconds_left
 from lorabound.sweep.grid import Run, run_key, runs_of, stacks_of
 from lorabound.sweep.material import Material, read_material
-from lorabound.sweep.recorded import AdapterTask, write_rows, write_task
-from lorabound.sweep.store import Row, Store, only_writer, refuse_other_settings
+from lorabound.sweep.recorded import ADAPTERS, AdapterTask, write_rows, write_task
+from lorabound.sweep.store import Row, Store, extend, only_writer
 from lorabound.sweep.task import Task, load_task
-
-ADAPTERS = "adapters"
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ class Progress:
     """What a sweep tells its observer.
 
     Attributes:
-        work_done, work_total: work in example passes.
+        work_done, work_total: work so far and in all, in passes of one example.
         runs_done, runs_total: runs that are written, and runs of the grid.
-        now: what goes on now.
+        now: phrase on what goes on.
         seconds: expected time of all that was missing at the start; None before it is known.
     """
 
@@ -97,7 +95,7 @@ def run_sweep(
     with only_writer(out):
         about = _about(task)
         store = Store.open_or_create(out, about)
-        _extend(store, config, about)
+        extend(store, config, about)
         write_rows(Path(out), task.data.train_examples[: len(task.pool.labels)], task.data.test_examples)
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
@@ -292,26 +290,3 @@ def _about(task: Task) -> dict[str, Any]:
         "cut": task.cut,
         "model_notes": list(task.classifier.notes),
     }
-
-
-def _extend(store: Store, config: SweepConfig, about: dict[str, Any]) -> None:
-    """Check that a store belongs to this sweep, and record the union of both grids.
-
-    Raises:
-        StoreError: another configuration, other data, another model or engine made it.
-    """
-    stored = store.about
-    before = store.config
-    refuse_other_settings(store, config)
-    for name, what in {
-        "data_sha256": f"other data than {config.data} now holds",
-        "model_sha256": f"other weights than {config.model} now has",
-        "engine": "another version of the engine",
-    }.items():
-        if stored[name] != about[name]:
-            raise StoreError(f"{store.folder} was made with {what}: choose another --out")
-    union = {axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES}
-    if any(union[axis] != getattr(before, axis) for axis in AXES):
-        store.set_config(config.model_copy(update=union))
-    if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
-        store.note("cut", about["cut"])  # of the largest training set

@@ -37,12 +37,12 @@ class Material:
     """Everything a sweep needs beside the model.
 
     Attributes:
-        asked: what was asked for.
-        config: the same with ``n_train`` and ``n_test`` settled.
+        asked: configuration as it was given.
+        config: configuration with ``n_train`` and ``n_test`` settled.
         takes: "texts" or "images".
         table, test_table: the data, and the test set where it has one of its own.
         own_test_set: whether a named task brought its test set along.
-        check: what was seen in the data.
+        check: findings on the data.
         divided: training pool and test set.
         lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
             tokenizer is here.
@@ -144,8 +144,6 @@ def _refuse_options(config: SweepConfig, takes: Reads) -> None:
         raise InputError("augment crops and flips images, and this model reads texts: leave it out")
     if takes == "texts" and (config.encoder != "both" or config.skip_corrupt):
         raise InputError("encoder and skip_corrupt are for images, and this model reads texts: leave them out")
-    if config.head_lr is not None and config.head != "trained":
-        raise InputError("head_lr is the step size of a trained head: add --head trained, or leave it out")
 
 
 def _divide(
@@ -180,10 +178,10 @@ def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> 
     options = [
         name for name, value in (("--n-train", asked.n_train or asked.shots), ("--n-test", asked.n_test)) if not value
     ]
-    whose = "the test set's" if own or asked.test_data else f"{n_rows:,}"
+    whose = "the test set" if own or asked.test_data else f"{n_rows:,}"
     return (
-        f"Trains on {train} rows, tests on {sized.test_size:,} of {whose} rows; "
-        f"{' and '.join(options)} set{'' if len(options) > 1 else 's'} other sizes."
+        f"Trains on {train} rows and tests on {sized.test_size:,} rows of {whose}; {' and '.join(options)} "
+        f"{'change' if len(options) > 1 else 'changes'} that."
     )
 
 

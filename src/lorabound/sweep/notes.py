@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_NO_LIMIT = 2**20  # what stands for no limit
+from lorabound.models.locate import NO_LIMIT
 
 
 def cut_note(cut: Mapping[str, Any]) -> str | None:
@@ -21,7 +21,7 @@ def cut_note(cut: Mapping[str, Any]) -> str | None:
         return None
     kept, most = cut["max_tokens"], cut["model_tokens"]
     if kept < most:
-        remedy = "raise max_length (--max-length)" + (f", up to {most:,}" if most < _NO_LIMIT else "")
+        remedy = "raise max_length (--max-length)" + (f", up to {most:,}" if most < NO_LIMIT else "")
     else:
         remedy = f"the model takes no more ({cut['by']})"
     lost = "end" if cut["end"] else "beginning"

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lorabound.data import Picture, identity
 from lorabound.errors import AdapterError, StoreError
 
-TASK, ROWS = "task.json", "rows.json"
+ADAPTERS, TASK, ROWS = "adapters", "task.json", "rows.json"
 _DIGITS = 20
 
 
@@ -32,7 +32,7 @@ class AdapterTask(BaseModel):
         model, model_sha256: the frozen model by name, and the hash over its files.
         takes: texts or images.
         head: prompts, or trained with the adapter.
-        prompt, classes, logit_scale: of the classifier; classes in the order of its scores.
+        prompt, classes, logit_scale: class prompt, class names in the order of the scores, factor of the scores.
         max_length: tokens a text is cut to.
         precision: number format of the frozen model.
         n_train: size of its training set, the first rows of ``rows.json``.

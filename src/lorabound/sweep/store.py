@@ -1,4 +1,4 @@
-"""The sweep's memory: one SQLite file, one row a run, written whole or not at all."""
+"""The sweep's memory: one SQLite file, one row per run, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.errors import StoreError
-from lorabound.sweep.config import SweepConfig, parse_config
+from lorabound.sweep.config import AXES, SweepConfig, parse_config
 
 FILE = "sweep.sqlite"
 FORMAT = 1
@@ -191,6 +191,29 @@ def refuse_other_settings(store: Store, config: SweepConfig, unknown: Collection
                 f"{store.folder} was made with {name} = {value!r}, now it is {now[name]!r}: "
                 "choose another --out, or the old value to go on"
             )
+
+
+def extend(store: Store, config: SweepConfig, about: dict[str, Any]) -> None:
+    """Check that a store belongs to this sweep, and record the union of both grids.
+
+    Raises:
+        StoreError: another configuration, other data, another model or engine made it.
+    """
+    stored = store.about
+    before = store.config
+    refuse_other_settings(store, config)
+    for name, what in {
+        "data_sha256": f"other data than {config.data} now holds",
+        "model_sha256": f"other weights than {config.model} now has",
+        "engine": "another version of the engine",
+    }.items():
+        if stored[name] != about[name]:
+            raise StoreError(f"{store.folder} was made with {what}: choose another --out")
+    union = {axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES}
+    if any(union[axis] != getattr(before, axis) for axis in AXES):
+        store.set_config(config.model_copy(update=union))
+    if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
+        store.note("cut", about["cut"])  # of the largest training set
 
 
 @contextmanager

@@ -41,12 +41,12 @@ class Task:
     """Everything a sweep is about.
 
     Attributes:
-        config: what was asked for, with nothing left open.
+        config: configuration with every setting filled in.
         shapes: module name -> (d_out, d_in) of the adapted layers.
         pool: the examples of the largest training set; the others are its prefixes.
         n_skipped: images left out because they cannot be decoded.
         own_test_set: whether a named task brought its test set along.
-        check: what was seen in the data before the model was loaded.
+        check: findings on the data before the model was loaded.
     """
 
     config: SweepConfig

@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.data import Table
-from lorabound.models.locate import find_tokenizer, read_configuration
+from lorabound.models.locate import find_tokenizer, read_configuration, stated_limit
 from lorabound.sweep.config import SweepConfig
 
 # Texts whose tokens are counted, evenly spaced in the data.
 _COUNTED = 2000
 # Share of the texts that the advised --max-length keeps whole.
 _KEPT_WHOLE = 0.95
-_NO_LIMIT = 2**20
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def count_tokens(config: SweepConfig, table: Table, test: Table | None) -> Token
     tokenizer.no_truncation()
     tokenizer.no_padding()
     lengths = np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(sample)], dtype=np.int64)
-    own_limit = _positions(read_configuration(config.model))
+    own_limit = stated_limit(read_configuration(config.model))
     limit = min(config.max_length, own_limit)
     return TokenCount(np.minimum(lengths, limit), _cut_sentence(lengths, limit, own_limit, len(texts)))
 
@@ -65,13 +64,3 @@ def _cut_sentence(lengths: NDArray[np.int64], limit: int, own_limit: int, n_text
         return f"{said}: the model reads no more."
     advised = min(max(-(-int(np.quantile(lengths, _KEPT_WHOLE)) // 8) * 8, 2 * limit), own_limit)
     return f"{said}; --max-length {advised} keeps {np.mean(lengths <= advised):.0%} of all texts whole."
-
-
-def _positions(configuration: dict[str, object]) -> int:
-    """Tokens the model reads at most; RoBERTa and its kin count positions from the padding token on."""
-    positions = configuration.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions <= 0:
-        return _NO_LIMIT
-    kin = str(configuration.get("model_type")) in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
-    padding = configuration.get("pad_token_id")
-    return positions - (padding + 1 if kin and isinstance(padding, int) else 0)

@@ -137,7 +137,7 @@ class Complexity:
     """Everything ``lorabound complexity`` prints.
 
     Attributes:
-        accuracy: of the small network without an adapter; NaN for an encoder.
+        accuracy: accuracy of the small network without an adapter; NaN for an encoder.
         notes: sentences on what was unusual about an encoder, and on texts that were cut.
     """
 

@@ -130,7 +130,7 @@ def growth_sentence(growth: ComplexityGrowth) -> str:
 
 
 def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
-    """Write ``complexity.csv`` (a row a cell) and ``complexity.json`` (everything) into ``folder``.
+    """Write ``complexity.csv`` (one row per cell) and ``complexity.json`` (everything) into ``folder``.
 
     Raises:
         StoreError: a file cannot be written.
