@@ -44,8 +44,8 @@ def _in_full(verdict: Verdict) -> list[str]:
         lines = [
             f"No adapter is shown to be better than none: at N = {verdict.n_train:,} training examples the model "
             f"without an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is "
-            f"{best.test['error']:.3f} "
-            f"({cell_name(best)}, {best.n_params:,} trained parameters), and {tested} cannot tell the two apart."
+            f"{best.test['error']:.3f} ({cell_name(best)}, {best.n_params:,} trained parameters), and "
+            f"{tested} cannot tell the two apart."
         ]
     else:
         lines = [
