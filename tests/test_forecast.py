@@ -217,12 +217,12 @@ def test_a_gap_that_does_not_fall_needs_endless_data():
 @pytest.mark.parametrize(("arguments", "message"), [
     (([1, 2], [64, 64], [[0.1], [-0.02, 0.01]]), r"the mean gap is not positive at rank 2 N 64 \(-0.005\)"),
     (([1, 2], [64, 128], [[0.1], [0.2]]), "rank and N move together"),
-    (([1, 2, 4], [64, 64], [[0.1], [0.2], [0.3]]), "one entry a cell"),
-    (([1, 2], [64, 64], [[0.1], []]), "one entry a cell"),
-    (([], [], []), "one entry a cell"),
+    (([1, 2, 4], [64, 64], [[0.1], [0.2], [0.3]]), "one entry per cell"),
+    (([1, 2], [64, 64], [[0.1], []]), "one entry per cell"),
+    (([], [], []), "one entry per cell"),
     (([0, 2], [64, 64], [[0.1], [0.2]]), "rank must lie in"),
     (([1, 2], [64, 64], [[0.1], [math.nan]]), "gaps must lie in"),
-    (([1, 2], [64, 64], [[0.1], [0.2]], [0.1]), "standard_errors must have one entry a cell"),
+    (([1, 2], [64, 64], [[0.1], [0.2]], [0.1]), "standard_errors must have one entry per cell"),
     (([1, 2], [64, 64], [[0.1], [0.2]], None, 1.0), "level must lie in"),
 ])  # fmt: skip
 def test_bad_input(arguments, message):

@@ -196,7 +196,7 @@ def fit_power_law(
     else:
         errors = real(name, "standard_errors", standard_errors, open_high=True)
         if errors.shape != r.shape:
-            raise InputError(f"{name}: standard_errors must have one entry a cell, {len(r)}, got {errors.shape}")
+            raise InputError(f"{name}: standard_errors must have one entry per cell, {len(r)}, got {errors.shape}")
     tail = (1 - probability(name, "level", level)) / 2
     along_rank, along_n = len(set(r)) > 1, len(set(n)) > 1
     design = np.stack([_row(a, b, along_rank, along_n) for a, b in zip(np.log(r), np.log(n), strict=True)])
