@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,6 @@ class StackedLinear(nn.Module):
         self.base = base
         self.batch_rows = 0  # rows of the model's current batch, set by the Stack
         rank = max(f.rank for f in factors)
-        self._ranks = _runs_of_one_rank([f.rank for f in factors])
         a = torch.stack([_padded(f.a, (rank, base.in_features)) for f in factors]).to(base.weight.device)
         b = torch.stack([_padded(f.b, (base.out_features, rank)) for f in factors]).to(base.weight.device)
         scale = torch.tensor([f.scale for f in factors], dtype=torch.float32, device=base.weight.device)
@@ -104,9 +102,8 @@ class StackedLinear(nn.Module):
             )
         frozen: Tensor = self.base(x)
         a, b = self._operands(x.dtype)
-        grouped = frozen.view(n_adapters, -1, frozen.shape[-1])
-        added = _LowRank.apply(grouped, x.reshape(n_adapters, -1, x.shape[-1]), a, b, self._ranks)  # type: ignore[no-untyped-call]
-        return added.view(frozen.shape)  # type: ignore[no-any-return]
+        narrow = torch.bmm(x.reshape(n_adapters, -1, x.shape[-1]), a.mT)
+        return torch.baddbmm(frozen.view(n_adapters, -1, frozen.shape[-1]), narrow, b.mT).view(frozen.shape)
 
     def _operands(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """A and s B of all adapters in a number format; what is frozen is converted once."""
@@ -120,48 +117,6 @@ class StackedLinear(nn.Module):
             trained = (self.trained_b * self.scale[:n]).to(dtype)
             b = torch.cat([trained, b]) if len(b) else trained
         return a, b
-
-
-def _runs_of_one_rank(ranks: Sequence[int]) -> list[tuple[slice, int]]:
-    """Neighbours of one rank in a stack, with that rank: [4, 4, 8] is adapters 0 and 1 of rank 4, and 2 of rank 8."""
-    ends = [k for k in range(1, len(ranks) + 1) if k == len(ranks) or ranks[k] != ranks[k - 1]]
-    return [(slice(start, end), ranks[start]) for start, end in pairwise([0, *ends])]
-
-
-class _LowRank(torch.autograd.Function):
-    """y[k] + B_k A_k x[k] for all adapters, each group of one rank at that rank: the padding is never multiplied."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, frozen: Tensor, x: Tensor, a: Tensor, b: Tensor, groups: list[tuple[slice, int]]
-    ) -> Tensor:  # fmt: skip
-        y = torch.empty_like(frozen)
-        narrow = []
-        for k, r in groups:
-            narrow.append(torch.bmm(x[k], a[k, :r].mT))
-            torch.baddbmm(frozen[k], narrow[-1], b[k, :, :r].mT, out=y[k])
-        ctx.save_for_backward(x, a, b, *narrow)
-        ctx.groups = groups
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, a, b, *narrow = ctx.saved_tensors
-        _, wants_x, wants_a, wants_b, _ = ctx.needs_input_grad
-        of_x = torch.empty_like(x) if wants_x else None
-        of_a = torch.zeros_like(a) if wants_a else None
-        of_b = torch.zeros_like(b) if wants_b else None
-        for (k, r), inner in zip(ctx.groups, narrow, strict=True):
-            if of_b is not None:
-                of_b[k, :, :r] = torch.bmm(gradient[k].mT, inner)
-            if of_x is None and of_a is None:
-                continue
-            through = torch.bmm(gradient[k], b[k, :, :r])
-            if of_x is not None:
-                torch.bmm(through, a[k, :r], out=of_x[k])
-            if of_a is not None:
-                of_a[k, :r] = torch.bmm(through.mT, x[k])
-        return gradient, of_x, of_a, of_b, None
 
 
 class StackedHead(nn.Module):
