@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+import commands
 from lorabound.adapters import new_adapter, select_linears
 from lorabound.engine import Activations, Allotment, activations, allot
 from lorabound.engine.batches import TOKENS_PER_PASS
@@ -23,52 +23,28 @@ from lorabound.sweep import Store
 GIB = 2**30
 
 
+def arguments(out, data, *options):
+    """A small sweep of long texts."""
+    return [
+        "sweep", "--data", data, "--out", out, "--precision", "float32", "--ranks", "2", "--seeds", "6", "--modes",
+        "train_both", "--n-train", "4", "--n-test", "10", "--epochs", "1", "--max-length", "128", *options,
+    ]  # fmt: skip
+
+
 def sweep(out, data, *options):
-    """A sweep in its own process."""
-    command = [
-        sys.executable,
-        "-m",
-        "lorabound",
-        "sweep",
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        "--precision",
-        "float32",
-    ]
-    command += [
-        "--ranks",
-        "2",
-        "--seeds",
-        "6",
-        "--modes",
-        "train_both",
-        "--n-train",
-        "4",
-        "--n-test",
-        "10",
-        "--epochs",
-        "1",
-        "--max-length",
-        "128",
-    ]
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}  # two workers
-    return subprocess.run([*command, *options], capture_output=True, text=True, env=env, check=False)
+    """A sweep in its own process, imports included."""
+    command = [sys.executable, "-m", "lorabound", *map(str, arguments(out, data, *options))]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
 def peak_gib(out, data, *options):
-    """Peak resident memory of the whole process, the report included, as the system saw it."""
-    program = (
-        "import resource, sys; from test_memory import sweep; done = sweep(*sys.argv[1:]); assert done.returncode == 0, "
-        "done.stderr; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(out), str(data), *options], capture_output=True, text=True, check=False,
-        cwd=Path(__file__).parent,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return float(done.stdout)
+    """Peak resident memory of a process with two workers, the report included, as the system saw it."""
+    file = out.with_suffix(".peak")
+    process = commands.start(arguments(out, data, *options), threads=2, peak=file)
+    process.join()
+    assert process.exitcode == 0
+    return float(file.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +57,22 @@ def long_texts(tmp_path_factory):
     return path
 
 
-def test_the_peak_stays_under_the_budget_which_would_be_broken_without_it(long_texts, tmp_path):
+@pytest.fixture(scope="module")
+def without_budget(long_texts, tmp_path_factory):
+    """A sweep that may take what it wants, and its peak."""
+    out = tmp_path_factory.mktemp("free") / "out"
+    return out, peak_gib(out, long_texts)
+
+
+def test_the_peak_stays_under_the_budget_which_would_be_broken_without_it(long_texts, without_budget, tmp_path):
     budget = 1.0
-    free_peak = peak_gib(tmp_path / "free", long_texts)
+    free_out, free_peak = without_budget
     bound_peak = peak_gib(tmp_path / "bound", long_texts, "--memory", str(budget))
-    free, bound = (Store.open(tmp_path / name).about["resources"] for name in ("free", "bound"))
+    free, bound = (Store.open(out).about["resources"] for out in (free_out, tmp_path / "bound"))
     assert bound_peak < budget < free_peak, (bound, free)
     assert bound["peak_gib"] <= bound_peak
     assert bound["width"] < free["width"]
-    rows = [Store.open(tmp_path / name).rows() for name in ("free", "bound")]
+    rows = [Store.open(out).rows() for out in (free_out, tmp_path / "bound")]
     for a, b in zip(*rows, strict=True):
         assert a.test_ce == pytest.approx(b.test_ce, abs=1e-4)
 

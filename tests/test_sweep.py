@@ -1,9 +1,7 @@
 """Sweeps: the grid, resuming, and what a killed process leaves behind. On a toy encoder unless it says otherwise."""
 
-import multiprocessing
 import random
 import sqlite3
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +10,7 @@ import polars as pl
 import pytest
 from safetensors import SafetensorError
 
+import commands
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, ModelError, StoreError
 from lorabound.sweep import Store, SweepConfig, execute, read_config, runs_of
@@ -276,55 +275,48 @@ def count(path):
         return 0
 
 
-def call_command(arguments):
-    """The command line, in a process that has made its imports already."""
-    from lorabound import cli
+def start_sweep(words, out):
+    return commands.start([
+        "sweep", "--data", words, "--out", out, "--ranks", "1,2", "--modes", "freeze_a,train_both", "--seeds", "2",
+        "--n-train", "20,30", "--n-test", "100", "--epochs", "2", "--layers", "4,5", "--batch-size", "8",
+        "--precision", "float32",
+    ])  # fmt: skip
 
-    sys.argv = ["lorabound", *arguments]
-    cli.main()
 
-
-def test_killed_at_random_moments_and_resumed_is_the_same(tmp_path):
-    """The real command on the real model, SIGKILLed after a random number of rows and a random wait."""
-    words = tmp_path / "words.csv"
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The data of a sweep of the real model, and the sweep that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    words = folder / "words.csv"
     letters = random.Random(0)
     rows = {"".join(letters.choices("aeiouklmnst", k=letters.randint(3, 9))) for _ in range(400)}
     pl.DataFrame({"text": sorted(rows), "label": ["x" if "a" in w else "y" for w in sorted(rows)]}).write_csv(words)
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["lorabound.sweep.execute", "lorabound.report"])
+    process = start_sweep(words, folder / "out")
+    process.join()
+    assert process.exitcode == 0
+    assert len(Store.open(folder / "out").rows()) == 2 + 2 * 8
+    return words, folder / "out"
 
-    def start(out):
-        arguments = [
-            "sweep", "--data", str(words), "--out", str(out), "--ranks", "1,2", "--modes", "freeze_a,train_both",
-            "--seeds", "2", "--n-train", "20,30,40", "--n-test", "100", "--epochs", "2", "--layers", "4,5",
-            "--batch-size", "8", "--precision", "float32",
-        ]  # fmt: skip
-        process = server.Process(target=call_command, args=(arguments,))
-        process.start()
-        return process
 
-    def finish(out):
-        process = start(out)
-        process.join()
-        assert process.exitcode == 0
-
-    finish(tmp_path / "whole")
-    whole = measured(Store.open(tmp_path / "whole"))
-    assert len(whole) == 3 + 3 * 8
+@pytest.mark.parametrize("n_rows", [3, 11])
+def test_killed_at_a_random_moment_and_resumed_is_the_same(undisturbed, tmp_path, n_rows):
+    """The real command on the real model, SIGKILLed a random moment after a number of rows is there, and run again."""
+    words, whole = undisturbed
     seed = time.time_ns()
-    print(f"seed of the moments: {seed}")
-    moments = random.Random(seed)
-    for more in (3, 9):
-        process = start(tmp_path / "killed")
-        wanted = count(tmp_path / "killed" / "sweep.sqlite") + more
-        while process.is_alive() and count(tmp_path / "killed" / "sweep.sqlite") < wanted:
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.5))
-        process.kill()
-        process.join()
-    finish(tmp_path / "killed")
-    assert measured(Store.open(tmp_path / "killed")) == whole
-    saved = sorted(p.name for p in (tmp_path / "killed" / "adapters").iterdir())
-    assert saved == sorted(p.name for p in (tmp_path / "whole" / "adapters").iterdir())
+    print(f"seed of the moment: {seed}")
+    killed = tmp_path / "killed"
+    process = start_sweep(words, killed)
+    while process.is_alive() and count(killed / "sweep.sqlite") < n_rows:
+        time.sleep(0.005)
+    time.sleep(random.Random(seed).uniform(0, 0.5))
+    process.kill()
+    process.join()
+    process = start_sweep(words, killed)
+    process.join()
+    assert process.exitcode == 0
+    assert measured(Store.open(killed)) == measured(Store.open(whole))
+    saved = sorted(p.name for p in (killed / "adapters").iterdir())
+    assert saved == sorted(p.name for p in (whole / "adapters").iterdir())
     for name in saved:
-        load_adapter(tmp_path / "killed" / "adapters" / name)
+        if (killed / "adapters" / name).is_dir():
+            load_adapter(killed / "adapters" / name)
