@@ -23,7 +23,7 @@ import torch
 
 from lorabound.data import load_table
 from lorabound.models import PromptClassifier, default_device, resolve_precision
-from lorabound.sweep import Store
+from lorabound.sweeps import Sweep
 
 HERE = Path(__file__).parent
 WORK = {
@@ -70,7 +70,7 @@ def sweep(name: str, train: Path, test: Path, precision: str, out: Path) -> tupl
     start = time.perf_counter()
     subprocess.run([str(part) for part in command], capture_output=True, check=True)
     seconds = time.perf_counter() - start
-    store = Store.open(out)
+    store = Sweep.open(out)
     rows = [row for row in store.rows() if row.rank]
     return seconds, [vars(row) for row in rows], sum(row.seconds for row in rows), store.about["resources"]
 

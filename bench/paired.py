@@ -18,10 +18,11 @@ from pathlib import Path
 import polars as pl
 from compare import N_TEST, N_TRAIN, WORK, loop
 
-from lorabound.adapters import new_adapter, save_adapter, select_linears
+from lorabound.adapters import new_adapter, save_adapter
 from lorabound.data import load_table
 from lorabound.models import PromptClassifier
-from lorabound.sweep import Store
+from lorabound.stack import select_linears
+from lorabound.sweeps import Sweep
 
 RANKS, SEEDS = [2, 8, 32], 6
 CELLS = [("top two", [4, 5], 0), ("top two", [4, 5], 1), ("all", None, 2)]
@@ -59,7 +60,7 @@ def sweep(train: Path, test: Path, layers: list[int] | None, out: Path) -> list[
     }  # fmt: skip
     flags = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
     subprocess.run([sys.executable, "-m", "lorabound", "sweep", *flags], capture_output=True, check=True)
-    return [vars(row) for row in Store.open(out).rows() if row.rank]
+    return [vars(row) for row in Sweep.open(out).rows() if row.rank]
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lorabound.sweep import Store
+from lorabound.sweeps import Sweep
 
 
 def busy(out: Path, **options: object) -> float:
@@ -31,7 +31,7 @@ def busy(out: Path, **options: object) -> float:
     ]
     command = [sys.executable, "-m", "lorabound", "sweep", "--out", str(out), *flags]
     subprocess.run(command, capture_output=True, check=True)
-    return sum(row.seconds for row in Store.open(out).rows() if row.rank)
+    return sum(row.seconds for row in Sweep.open(out).rows() if row.rank)
 
 
 def main() -> None:

@@ -8,10 +8,11 @@ import argparse
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from lorabound.adapters import new_adapter, select_linears
+from lorabound.adapters import new_adapter
 from lorabound.data import load_table, split
 from lorabound.engine import Examples, Recipe, WithPrefix, keep_freed_memory, train
 from lorabound.models import PromptClassifier, resolve_precision
+from lorabound.stack import select_linears
 
 GROUPS = {
     "frozen products": ("aten::addmm", "aten::mm"),

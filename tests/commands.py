@@ -1,12 +1,31 @@
-"""The command line in a process of its own that has made its imports already: starting one takes no seconds."""
+"""The command line from tests: in this process, in a new Python, or in a process that has made its imports already."""
 
 import multiprocessing
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from lorabound.cli import main
+
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["lorabound.sweep.execute", "lorabound.report", "lorabound.cli"])
+SERVER.set_forkserver_preload(["lorabound.sweeps.execute", "lorabound.reports", "lorabound.cli"])
+
+
+def run(capsys, monkeypatch, *arguments):
+    """Status, standard output and standard error of one command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["lorabound", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    captured = capsys.readouterr()
+    return exit_.value.code or 0, captured.out, captured.err
+
+
+def python(code):
+    """What a new Python prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def start(arguments, threads=1, peak=None):

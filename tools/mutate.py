@@ -4,7 +4,7 @@
     python tools/mutate.py --only tails.py              # every mutant of one file
 
 Mutants come from the syntax tree: arithmetic and comparison operators, numbers, signs, conditions, and/or,
-and calls that have a twin (minimum/maximum, argmin/argmax, log/log1p ...). Docstrings, annotations
+and calls that have a replica (minimum/maximum, argmin/argmax, log/log1p ...). Docstrings, annotations
 and messages are left alone. A mutant runs in a forked child; a failing test or a time-out kills it. The tests
 of speed are left out: a busy machine must not count as a kill.
 """

@@ -36,8 +36,8 @@ from lorabound.bounds import (
 from lorabound.bounds.chaining import SCALES
 from lorabound.bounds.covering import log_covering_constant
 from lorabound.bounds.net import KL_RADII
+from lorabound.bounds.random_matrix import column_norm_radius, smallest_singular_value
 from lorabound.errors import InputError
-from lorabound.random_matrix import column_norm_radius, smallest_singular_value
 
 mp.mp.dps = 50
 BLOCKS = [(30, 2.5), (5, -1.0), (64, 0.3)]

@@ -35,7 +35,7 @@ from lorabound.bounds import (
     rank_lower_bound,
     uniform_gap,
 )
-from lorabound.random_matrix import column_norm_radius, smallest_singular_value
+from lorabound.bounds.random_matrix import column_norm_radius, smallest_singular_value
 
 SAMPLES = 4000
 

@@ -1,25 +1,27 @@
-"""LoRA adapters with a frozen random factor: drawn from a seed, stacked on a model, kept in PEFT folders."""
+"""LoRA adapters as plain arrays, without torch: drawn from a seed, kept in PEFT folders, seen through their spectra."""
 
-from lorabound.adapters.adapter import Adapter, Factors, Head, new_adapter
+from lorabound.adapters.adapter import Adapter, Factors, Head, Shapes, new_adapter
 from lorabound.adapters.folder import load_adapter, save_adapter
 from lorabound.adapters.frozen import factor_sha256, random_factor
-from lorabound.adapters.stack import Stack, StackedHead, StackedLinear, n_stacked, stack_order
-from lorabound.adapters.targets import layer_index, select_linears
+from lorabound.adapters.peft_folder import PeftAdapter, open_adapter
+from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum, inspect_adapter
+from lorabound.adapters.spectrum import Spectrum, product_spectrum
 
 __all__ = [
     "Adapter",
+    "AdapterSpectra",
     "Factors",
     "Head",
-    "Stack",
-    "StackedHead",
-    "StackedLinear",
+    "LayerSpectrum",
+    "PeftAdapter",
+    "Shapes",
+    "Spectrum",
     "factor_sha256",
-    "layer_index",
+    "inspect_adapter",
     "load_adapter",
-    "n_stacked",
     "new_adapter",
+    "open_adapter",
+    "product_spectrum",
     "random_factor",
     "save_adapter",
-    "select_linears",
-    "stack_order",
 ]

@@ -24,9 +24,9 @@ from safetensors.numpy import save_file
 
 from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.adapters.frozen import random_factor
+from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.errors import AdapterError
 from lorabound.notation import Law, Mode
-from lorabound.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 
 OURS = "lorabound.json"
 

@@ -2,22 +2,22 @@
 
 from lorabound.bounds.chaining import chaining_sum
 from lorabound.bounds.combine import best_of
-from lorabound.bounds.concentration import concentration, concentration_width
 from lorabound.bounds.covering import log_covering
 from lorabound.bounds.dudley import dudley_rademacher, entropy_integral
 from lorabound.bounds.holdout import holdout, holdout_bounded
 from lorabound.bounds.information import information_gap
 from lorabound.bounds.lower import admissibility, lower_bound, rank_lower_bound
+from lorabound.bounds.mcdiarmid import concentration, concentration_width
 from lorabound.bounds.net import net_kl
 from lorabound.bounds.network import RELU, SIGMOID, TANH, Activation, LoraNetwork
 from lorabound.bounds.occam import occam, occam_gap
 from lorabound.bounds.pac_bayes import gaussian_kl, log_xi, pac_bayes, snap_prior_variance
 from lorabound.bounds.rademacher import rademacher_lower, rademacher_upper
 from lorabound.bounds.radii import over_radii
+from lorabound.bounds.random_matrix import operator_norm_radius
 from lorabound.bounds.tails import binomial_upper, kl_bernoulli, kl_inverse
 from lorabound.bounds.uniform import uniform_gap
 from lorabound.notation import Bound
-from lorabound.random_matrix import operator_norm_radius
 
 __all__ = [
     "RELU",

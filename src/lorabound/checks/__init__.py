@@ -3,8 +3,7 @@
 ``lorabound.checks.adapters`` runs adapters and is imported by its own name; everything else works without torch.
 """
 
-from lorabound.checks.console import print_check
 from lorabound.checks.fresh import Checked, FreshCheck, check_errors
 from lorabound.checks.predictions import check_predictions
 
-__all__ = ["Checked", "FreshCheck", "check_errors", "check_predictions", "print_check"]
+__all__ = ["Checked", "FreshCheck", "check_errors", "check_predictions"]

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorabound.adapters import Adapter, Stack, load_adapter
+from lorabound.adapters import Adapter, load_adapter
+from lorabound.adapters.peft_folder import open_adapter
 from lorabound.checks.fresh import FreshCheck, check_errors
-from lorabound.data import Empty, Table, load_images, load_table
+from lorabound.data import Empty, Labelled, load_images, load_table
 from lorabound.data.phrases import listed
 from lorabound.engine import evaluate, keep_freed_memory
 from lorabound.errors import AdapterError, DataError, InputError
 from lorabound.models import LoadedClassifier, default_device, load_classifier, reads, resolve_precision
-from lorabound.peft_folder import open_adapter
-from lorabound.sweep.recorded import ADAPTERS, AdapterTask, fingerprint, read_rows, read_task
+from lorabound.stack import Stack
+from lorabound.sweeps.records import ADAPTERS, AdapterTask, fingerprint, read_rows, read_task
 
 # Where an adapter from elsewhere does not say it: the model's own limit, at most this.
 _MAX_LENGTH = 512
@@ -164,7 +165,7 @@ def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
     return classifier
 
 
-def _read(data: str, takes: str, text_column: str | None, label_column: str, empty: Empty) -> Table:
+def _read(data: str, takes: str, text_column: str | None, label_column: str, empty: Empty) -> Labelled:
     if takes == "texts":
         return load_table(data, text_column or "text", label_column, empty)
     return load_images(data, text_column or "image", label_column, empty)

@@ -64,10 +64,11 @@ def report(
     figure: Annotated[Path | None, typer.Option(help="Also draw the gap against rank: .svg or .png.")] = None,
 ) -> None:
     """Print the table of a sweep and write its page."""
-    from lorabound.report import print_summary, summarize, write_figure, write_page
-    from lorabound.sweep import Store
+    from lorabound.reports import print_summary, write_figure, write_page
+    from lorabound.sweeps import Sweep
+    from lorabound.sweeps.summary import summarize
 
-    summary = summarize(Store.open(folder))
+    summary = summarize(Sweep.open(folder))
     if figure:
         write_figure(summary, figure)
     print_summary(summary, out)
@@ -80,10 +81,10 @@ def export(
     file: Annotated[Path, typer.Argument(help="File to write, .csv or .parquet.")],
 ) -> None:
     """Write the runs of a sweep as CSV or Parquet."""
-    from lorabound.report import export_runs
-    from lorabound.sweep import Store
+    from lorabound.reports import export_runs
+    from lorabound.sweeps import Sweep
 
-    count = export_runs(Store.open(folder), file)
+    count = export_runs(Sweep.open(folder), file)
     say(f"{count} runs -> {file}")
 
 
@@ -114,7 +115,8 @@ def check(
     delta: Annotated[float, typer.Option(help="Probability that a limit is wrong.")] = 0.05,
 ) -> None:
     """Say how bad adapters, or any model, can be on new data."""
-    from lorabound.checks import check_predictions, print_check
+    from lorabound.checks import check_predictions
+    from lorabound.reports.check import print_check
 
     named = list(adapters or [])
     if predictions is None and data is None and len(named) == 1 and named[0].is_file():
@@ -148,7 +150,8 @@ def inspect(
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per layer to this CSV file.")] = None,
 ) -> None:
     """Show size and used rank of every update of a LoRA adapter."""
-    from lorabound.spectra import inspect_adapter, print_spectra, write_spectra
+    from lorabound.adapters import inspect_adapter
+    from lorabound.reports.spectra import print_spectra, write_spectra
 
     spectra = inspect_adapter(adapter)
     if csv:
@@ -182,14 +185,15 @@ def plan(
     csv: Annotated[Path | None, typer.Option(help="Also write every number to this .csv file.")] = None,
 ) -> None:
     """Before training: the gap guaranteed, and the gap forecast."""
-    from lorabound.plan import make_plan, model_shapes, parse_shapes, print_plan, read_pilot, write_csv
-    from lorabound.sweep import Store, read_config
+    from lorabound.plans import make_plan, model_shapes, parse_shapes, read_pilot, write_csv
+    from lorabound.reports.plan import print_plan
+    from lorabound.sweeps import Sweep, read_config
 
     if shapes and (model or targets or layers):
         raise InputError("give --shapes, or --model with --targets and --layers, not both")
     if not (shapes or model or pilot):
         raise InputError("say what is adapted: --shapes 384x384,384x384, or --model NAME, or --pilot DIR")
-    store = Store.open(pilot) if pilot else None
+    store = Sweep.open(pilot) if pilot else None
     known = read_pilot(store) if store else None
     given = {
         "model": model, "targets": targets, "encoder": encoder, "layers": layers, "ranks": ranks, "modes": modes,

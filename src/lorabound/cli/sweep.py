@@ -16,8 +16,8 @@ from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
 
 if TYPE_CHECKING:
-    from lorabound.sweep import SweepConfig
-    from lorabound.sweep.execute import Observer
+    from lorabound.sweeps import SweepConfig
+    from lorabound.sweeps.execute import Observer
 
 PAGE = "report.html"
 
@@ -108,9 +108,9 @@ def sweep(
     refuse_no_configuration(config, sys.argv[1:])
     if out_dir is None and not dry_run:
         raise InputError("say where the sweep is kept: --out DIR")
-    from lorabound.sweep import read_configs
-    from lorabound.sweep.begun import as_begun, runs_there
-    from lorabound.sweep.material import read_material
+    from lorabound.sweeps import read_configs
+    from lorabound.sweeps.material import read_material
+    from lorabound.sweeps.resume import as_resumed, runs_there
 
     asked = read_configs(config, flags)
     if dry_run or out_dir is None:
@@ -120,12 +120,13 @@ def sweep(
         folder = _folder_of(out_dir, name)
         if name:
             say(f"{name}: {folder}")
-        material = read_material(as_begun(settings, folder))
+        material = read_material(as_resumed(settings, folder))
         runs_there(material.config, folder)  # refuses the store of another sweep
         for line in material.sentences:
             out.print(line, highlight=False, markup=False)
-        from lorabound.report import print_summary, summarize, write_page
-        from lorabound.sweep.execute import run_sweep
+        from lorabound.reports import print_summary, write_page
+        from lorabound.sweeps.execute import run_sweep
+        from lorabound.sweeps.summary import summarize
 
         try:
             with _progress() as observe:
@@ -158,8 +159,8 @@ def data(
 ) -> None:
     """Check a data set: can it be used, and what is to be mended?"""
     given = {name: value for name, value in locals().items() if name != "file"}
-    from lorabound.sweep import read_config
-    from lorabound.sweep.look import look_at
+    from lorabound.sweeps import read_config
+    from lorabound.sweeps.look import look_at
 
     seen, sizes = look_at(read_config(None, {"data": file, **given}))
     say(seen.report(sizes))
@@ -174,8 +175,8 @@ def _folder_of(out_dir: Path, name: str) -> Path:
 def _say_what_it_takes(asked: dict[str, SweepConfig], out_dir: Path | None) -> None:
     """Runs, memory and time of every sweep, before any of it is done."""
     with err.status("looking at data and machine"):
-        from lorabound.sweep.estimate import estimate
-        from lorabound.sweep.outlook import print_estimates
+        from lorabound.reports.estimates import print_estimates
+        from lorabound.sweeps.estimate import estimate
 
         estimates = {
             name or settings.data: estimate(settings, out_dir and _folder_of(out_dir, name))
@@ -190,9 +191,9 @@ def _progress() -> Iterator[Observer]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from lorabound.data import counted
-    from lorabound.sweep.estimate import LONG
-    from lorabound.sweep.execute import Progress as SweepProgress
-    from lorabound.sweep.outlook import about_time
+    from lorabound.reports.estimates import about_time
+    from lorabound.sweeps.estimate import LONG
+    from lorabound.sweeps.execute import Progress as SweepProgress
 
     announced = False
 

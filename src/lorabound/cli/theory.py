@@ -23,11 +23,11 @@ def lower_bound(
     probability: Annotated[float, typer.Option(help="p of the statement: the gap is that large with p.")] = 0.5,
 ) -> None:
     """Simulate Theorem 2: how small the largest gap cannot be."""
-    from lorabound.worst_case import LowerSettings, simulate_lower_bound
-    from lorabound.worst_case.lower_tables import print_lower_bound
+    from lorabound.reports.lower import print_lower_bound
     from lorabound.worst_case.options import whole_numbers
+    from lorabound.worst_case.simulated import LowerConfig, simulate_lower_bound
 
-    settings = LowerSettings(
+    settings = LowerConfig(
         whole_numbers("--widths", widths), whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train),
         radius, std, scale, trials, seed, probability,
     )  # fmt: skip
@@ -69,10 +69,10 @@ def complexity(
     from lorabound.worst_case.options import whole_numbers
 
     lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
-    from lorabound.worst_case.complexity import ComplexitySettings, measure_complexity
-    from lorabound.worst_case.complexity_tables import print_complexity, print_encoder, write_complexity
+    from lorabound.reports.complexity import print_complexity, print_encoder, write_complexity
+    from lorabound.worst_case.measured.complexity import ComplexityConfig, measure_complexity
 
-    settings = ComplexitySettings(*lists, signs, radius, std, scale, steps, seed)
+    settings = ComplexityConfig(*lists, signs, radius, std, scale, steps, seed)
     given = {
         "data": data, "layers": layers, "prompt": prompt, "max_length": max_length, "text_column": text_column,
         "label_column": label_column, "drop_empty": drop_empty, "rename_label": rename_label,
@@ -85,13 +85,13 @@ def complexity(
             measured = measure_complexity(settings, tell)
         print_complexity(measured, out)
     else:
-        from lorabound.sweep import read_config
-        from lorabound.worst_case.encoder import described, measure_encoder
+        from lorabound.sweeps import read_config
+        from lorabound.worst_case.measured.transformer import described, measure_transformer
 
         given["rename_labels"] = given.pop("rename_label")
         config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
         with telling() as tell:
-            measured = measure_encoder(config, settings, tell)
+            measured = measure_transformer(config, settings, tell)
         print_encoder(measured, described(config), out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
@@ -124,13 +124,14 @@ def concentration(
 ) -> None:
     """Measure what spreads the gap of a single run."""
     flags = {name: value for name, value in locals().items() if name not in ("factors", "samples", "rank", "out_dir")}
-    from lorabound.sweep import read_config
+    from lorabound.sweeps import read_config
 
     base = read_config(None, {**flags, "ranks": [rank], "n_train": [n_train]})
-    from lorabound.concentration import CrossedSettings, measure_spread, print_spread, write_spread
+    from lorabound.reports.spread import print_spread, write_spread
+    from lorabound.sweeps.spread import SpreadConfig, measure_spread
 
     with telling() as tell:
-        crossed = measure_spread(CrossedSettings(base, factors, samples), tell)
+        crossed = measure_spread(SpreadConfig(base, factors, samples), tell)
     print_spread(crossed, out)
     if out_dir:
         for path in write_spread(crossed, out_dir):

@@ -9,12 +9,12 @@ from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_image_table
+from lorabound.data.labelled import Empty, Labelled
 from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import DEFAULT_PROMPT, NAMED
 from lorabound.data.phrases import counted
 from lorabound.data.sizes import fit_sizes
 from lorabound.data.split import Split, identity, split
-from lorabound.data.table import Empty, Table
 from lorabound.data.words import words
 from lorabound.errors import DataError
 
@@ -24,9 +24,9 @@ __all__ = [
     "CorruptImage",
     "DataCheck",
     "Empty",
+    "Labelled",
     "Picture",
     "Split",
-    "Table",
     "check_data",
     "counted",
     "fit_sizes",
@@ -45,7 +45,7 @@ __all__ = [
 
 def load_table(
     data: str | Path, text_column: str = "text", label_column: str = "label", empty: Empty = "refuse"
-) -> Table:
+) -> Labelled:
     """Labelled texts: the embedded task ``words``, a file, an export of the datasets library, or a name on its hub.
 
     Args:
@@ -69,7 +69,7 @@ def load_table(
 
 def load_images(
     data: str | Path, image_column: str = "image", label_column: str = "label", empty: Empty = "refuse"
-) -> Table:
+) -> Labelled:
     """Labelled images: a named task, a folder with one sub-folder per class, a table, an export of the datasets
     library, or a name on its hub. Nothing is decoded. Arguments and errors as in :func:`load_table`.
     """
@@ -88,7 +88,7 @@ def load_images(
     return read_image_table(path, image_column, label_column, empty)
 
 
-def _not_the_folder(task: Table, name: str) -> Table:
+def _not_the_folder(task: Labelled, name: str) -> Labelled:
     """The task, with a note where a file or folder here has its name."""
     if not Path(name).exists():
         return task

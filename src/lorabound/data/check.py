@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from lorabound.data.findings import DataCheck
 from lorabound.data.images import CorruptImage, Picture
+from lorabound.data.labelled import Labelled
 from lorabound.data.phrases import at, counted, listed, quoted, row_places
 from lorabound.data.spelling import spellings
 from lorabound.data.split import identity
-from lorabound.data.table import Table
 
 # A text has about so many characters per token, for an English vocabulary and English text.
 CHARACTERS_PER_TOKEN = 4.5
@@ -24,7 +24,11 @@ _RARE = 2
 
 
 def check_data(
-    table: Table, test: Table | None = None, prompts: bool = True, max_length: int | None = None, decode: bool = False
+    table: Labelled,
+    test: Labelled | None = None,
+    prompts: bool = True,
+    max_length: int | None = None,
+    decode: bool = False,
 ) -> DataCheck:
     """Look at data that were read with ``empty="keep"``, and at the test set where it comes from elsewhere.
 
@@ -71,7 +75,7 @@ def check_data(
     )  # fmt: skip
 
 
-def _empty_fields(table: Table, where: str, faults: list[str], flags: list[str]) -> None:
+def _empty_fields(table: Labelled, where: str, faults: list[str], flags: list[str]) -> None:
     for what, values in (("text", table.examples), ("label", table.labels)):
         if "" in values:
             empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
@@ -114,7 +118,7 @@ def _other_classes(
         )
 
 
-def _repeated(table: Table, test: Table | None, kind: str, remarks: list[str]) -> None:
+def _repeated(table: Labelled, test: Labelled | None, kind: str, remarks: list[str]) -> None:
     labels_of: dict[str, str] = {}  # example -> the label it has first
     torn: dict[str, None] = {}
     n_rows = 0
@@ -145,7 +149,7 @@ def _repeated(table: Table, test: Table | None, kind: str, remarks: list[str]) -
             )
 
 
-def _decoded(table: Table, test: Table | None, faults: list[str], flags: list[str]) -> None:
+def _decoded(table: Labelled, test: Labelled | None, faults: list[str], flags: list[str]) -> None:
     for part in (table, test) if test else (table,):
         bad = [fault for example in part.examples if isinstance(example, Picture) and (fault := _fault(example))]
         if bad:
@@ -162,7 +166,7 @@ def _fault(picture: Picture) -> str | None:
     return None
 
 
-def _long(table: Table, test: Table | None, max_length: int, remarks: list[str]) -> None:
+def _long(table: Labelled, test: Labelled | None, max_length: int, remarks: list[str]) -> None:
     limit = int(CHARACTERS_PER_TOKEN * max_length)
     texts = [str(text) for part in (table, test) if part for text in part.examples]
     long = [len(text) for text in texts if len(text) > limit]

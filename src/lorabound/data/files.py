@@ -15,8 +15,8 @@ import polars as pl
 from lorabound.data.columns import Column, Source, classes_of, texts_of
 from lorabound.data.delimited import read_delimited
 from lorabound.data.json_rows import read_json
+from lorabound.data.labelled import Empty, Labelled, labelled_of
 from lorabound.data.phrases import counted, listed, one_line, quoted, row_places
-from lorabound.data.table import Empty, Table, table_of
 from lorabound.errors import DataError, first_line
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
@@ -35,7 +35,7 @@ _NO_TEXT = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "c
 
 def read_table(
     path: str | Path, text_column: str = "text", label_column: str = "label", empty: Empty = "refuse"
-) -> Table:
+) -> Labelled:
     """Read a file with a column of texts and a column of labels.
 
     Raises:
@@ -46,10 +46,10 @@ def read_table(
     if path.is_dir():
         raise DataError(f"{path} is a folder: name a file in it")
     source = read_file(path, text_column, label_column, "--text-column")
-    return table_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
+    return labelled_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
 
 
-def read_answers(path: str | Path, answer_column: str, label_column: str) -> Table:
+def read_answers(path: str | Path, answer_column: str, label_column: str) -> Labelled:
     """A file with a column of a model's answers and one of labels, both read as class names.
 
     Raises:
@@ -57,7 +57,7 @@ def read_answers(path: str | Path, answer_column: str, label_column: str) -> Tab
     """
     source = read_file(Path(path), answer_column, label_column, "--predicted")
     answers = replace(classes_of(source, answer_column), what="answer")
-    return table_of(source, answers, classes_of(source, label_column), "refuse")
+    return labelled_of(source, answers, classes_of(source, label_column), "refuse")
 
 
 def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from lorabound.data.images import Picture
+from lorabound.data.labelled import Labelled
 from lorabound.data.phrases import counted, listed, one_line
-from lorabound.data.table import Table
 from lorabound.errors import DataError
 
 SUFFIXES = (
@@ -19,7 +19,7 @@ _SPLITS = {
 }  # fmt: skip
 
 
-def read_folder(path: Path) -> Table:
+def read_folder(path: Path) -> Labelled:
     """Every image below a sub-folder has that sub-folder's name for a class. Hidden files are left alone; empty
     sub-folders, files that are no images by their ending, and links to folders below them are counted in a note.
 
@@ -67,7 +67,7 @@ def read_folder(path: Path) -> Table:
         notes.append(f"left out {counted(links, 'link')} within sub-folders, to other folders or to nothing.")
     if beside:
         notes.append(f"left out {counted(len(beside), 'image')} beside the sub-folders, which have no class.")
-    return Table(
+    return Labelled(
         str(path),
         [Picture(str(file), file.read_bytes) for file, _ in files],
         [name for _, name in files],

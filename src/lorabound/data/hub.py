@@ -9,8 +9,8 @@ from typing import Any
 from lorabound.data.columns import Column, Source, classes_of, texts_of
 from lorabound.data.files import FORMATS
 from lorabound.data.images import Picture, images_of
+from lorabound.data.labelled import Empty, Labelled, labelled_of
 from lorabound.data.phrases import listed, one_line, quoted, row_places
-from lorabound.data.table import Empty, Table, table_of
 from lorabound.errors import DataError, first_line
 
 _EXPORTS = ("dataset_dict.json", "dataset_info.json", "state.json")
@@ -49,7 +49,7 @@ def is_export(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in _EXPORTS)
 
 
-def read_texts(name: HubName, text_column: str, label_column: str, empty: Empty) -> Table:
+def read_texts(name: HubName, text_column: str, label_column: str, empty: Empty) -> Labelled:
     """Texts and labels of one split.
 
     Raises:
@@ -59,10 +59,10 @@ def read_texts(name: HubName, text_column: str, label_column: str, empty: Empty)
     rows = _rows(name, text_column, label_column)
     columns = {column: _column(rows, name, column) for column in (text_column, label_column)}
     source = Source(str(name), columns, row_places(len(rows)))
-    return table_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
+    return labelled_of(source, texts_of(source, text_column), classes_of(source, label_column), empty)
 
 
-def read_pictures(name: HubName, image_column: str, label_column: str, empty: Empty) -> Table:
+def read_pictures(name: HubName, image_column: str, label_column: str, empty: Empty) -> Labelled:
     """Images and labels of one split; nothing is decoded. Raises as :func:`read_texts`."""
     rows = _rows(name, image_column, label_column)
     import datasets
@@ -85,7 +85,7 @@ def read_pictures(name: HubName, image_column: str, label_column: str, empty: Em
     found = [Picture(f"{name}, row {i + 1}", lambda i=i: content(i)) for i in range(len(rows))]  # type: ignore[misc]
     source = Source(str(name), {label_column: _column(rows, name, label_column)}, row_places(len(rows)))
     images = [picture if held else "" for picture, held in zip(found, holds, strict=True)]
-    return table_of(source, images_of(images), classes_of(source, label_column), empty, images)
+    return labelled_of(source, images_of(images), classes_of(source, label_column), empty, images)
 
 
 def _column(rows: Any, name: HubName, column: str) -> Column:

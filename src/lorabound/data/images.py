@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from lorabound.data.columns import Meaning, classes_of, paths_of
 from lorabound.data.files import read_file
+from lorabound.data.labelled import Empty, Labelled, labelled_of
 from lorabound.data.phrases import counted, one_line, quoted
-from lorabound.data.table import Empty, Table, table_of
 from lorabound.errors import DataError
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def _upright_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def from_arrays(name: str, pixels: NDArray[np.uint8], labels: list[str]) -> Table:
+def from_arrays(name: str, pixels: NDArray[np.uint8], labels: list[str]) -> Labelled:
     """Images (n, height, width[, 3]), uint8."""
     pictures = [Picture(f"{name}, image {i}", lambda i=i: pixels[i]) for i in range(len(pixels))]  # type: ignore[misc]
-    return Table(name, pictures, labels)
+    return Labelled(name, pictures, labels)
 
 
 def images_of(images: Sequence[Picture | str]) -> Meaning:
@@ -116,7 +116,7 @@ def images_of(images: Sequence[Picture | str]) -> Meaning:
     return Meaning("image", ["image" if image else "" for image in images])
 
 
-def read_image_table(path: Path, image_column: str, label_column: str, empty: Empty) -> Table:
+def read_image_table(path: Path, image_column: str, label_column: str, empty: Empty) -> Labelled:
     """A table with a column of images, which are not decoded: CSV, TSV or JSON hold their paths, relative to the folder
     of the table, which they may not leave; Parquet holds paths, or the images as bytes, as Hugging Face writes them.
 
@@ -129,7 +129,7 @@ def read_image_table(path: Path, image_column: str, label_column: str, empty: Em
     stored = source.columns[image_column].values
     if not isinstance(stored, pl.Series):
         paths = paths_of(source, image_column)
-        return table_of(source, paths, labels, empty, _beside(path, paths, source.places))
+        return labelled_of(source, paths, labels, empty, _beside(path, paths, source.places))
     if isinstance(stored.dtype, pl.Struct):  # as Hugging Face writes images: bytes, or the path of a file, or both
         parts = stored.struct.unnest()
         if set(parts.columns) != {"bytes", "path"}:
@@ -146,7 +146,7 @@ def read_image_table(path: Path, image_column: str, label_column: str, empty: Em
     ]
     found = images_of(images)
     found.faults = outside.faults
-    return table_of(source, found, labels, empty, images)
+    return labelled_of(source, found, labels, empty, images)
 
 
 def _beside(table: Path, paths: Meaning, places: Sequence[str]) -> list[Picture | str]:

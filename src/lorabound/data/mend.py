@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lorabound.data.labelled import Labelled
 from lorabound.data.phrases import counted, listed
-from lorabound.data.table import Table
 
 
-def renamed(table: Table, names: Mapping[str, str]) -> Table:
+def renamed(table: Labelled, names: Mapping[str, str]) -> Labelled:
     """The table with labels renamed; a note says how many rows that changed, or that a name stands nowhere."""
     if not names:
         return table
@@ -24,7 +24,7 @@ def renamed(table: Table, names: Mapping[str, str]) -> Table:
     return replace(table, labels=[names.get(label, label) for label in table.labels], notes=(*table.notes, *notes))
 
 
-def without_rare(table: Table, test: Table | None, least: int) -> tuple[Table, Table | None]:
+def without_rare(table: Labelled, test: Labelled | None, least: int) -> tuple[Labelled, Labelled | None]:
     """Both tables without the classes of fewer than ``least`` rows in ``table``; a note counts what was left out."""
     counts = Counter(table.labels)
     rare = {label for label, count in counts.items() if label and count < least}
@@ -35,7 +35,7 @@ def without_rare(table: Table, test: Table | None, least: int) -> tuple[Table, T
     return _without(table, rare, least), test and _without(test, rare, least)
 
 
-def _without(table: Table, rare: set[str], least: int) -> Table:
+def _without(table: Labelled, rare: set[str], least: int) -> Labelled:
     kept = [i for i, label in enumerate(table.labels) if label not in rare]
     gone = sorted({label for label in table.labels if label in rare})
     if not gone:

@@ -19,7 +19,7 @@ import numpy as np
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, read_pictures
 from lorabound.data.images import from_arrays
-from lorabound.data.table import Table
+from lorabound.data.labelled import Labelled
 from lorabound.errors import DataError
 
 DEFAULT_PROMPT = "a photo of a {}."
@@ -37,8 +37,8 @@ class NamedTask:
 
     prompt: str
     n_classes: int
-    train: Callable[[], Table]
-    test: Callable[[], Table] | None = None
+    train: Callable[[], Labelled]
+    test: Callable[[], Labelled] | None = None
     on_hub: bool = False
 
 
@@ -50,7 +50,7 @@ class _OnHub:
     label: str
     names: dict[str, str]
 
-    def read(self) -> Table:
+    def read(self) -> Labelled:
         name = HubName.parse(self.where)
         assert name is not None
         table = read_pictures(name, "image", self.label, "refuse")
@@ -64,7 +64,7 @@ def _tidied(label: str) -> str:
     return " ".join(spaced.split())
 
 
-def _digits() -> Table:
+def _digits() -> Labelled:
     """scikit-learn's 1,797 handwritten digits, 8 x 8, white on black, made 8 bits deep."""
     try:
         from sklearn.datasets import load_digits
@@ -75,7 +75,7 @@ def _digits() -> Table:
     return from_arrays("digits", pixels, [_DIGITS[label] for label in found.target])
 
 
-def fashion_mnist(part: str, folder: Path = FASHION_MNIST) -> Table:
+def fashion_mnist(part: str, folder: Path = FASHION_MNIST) -> Labelled:
     """Fashion-MNIST (Xiao et al. 2017), 28 x 28, from Debian's package; ``part`` is "train" or "t10k"."""
     try:
         pixels = _idx(folder / f"{part}-images-idx3-ubyte.gz", 3)
@@ -99,7 +99,7 @@ def _idx(path: Path, n_axes: int) -> np.ndarray:
         raise DataError(f"{path} is not an IDX file ({error})") from None
 
 
-def _textiles() -> Table:
+def _textiles() -> Labelled:
     """2,000 pictures of textiles, nominal or with a local or global fault (package conformal-clip-data)."""
     spec = importlib.util.find_spec("conformal_clip_data")
     if spec is None or spec.origin is None:

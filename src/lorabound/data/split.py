@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.data.images import Picture
-from lorabound.data.table import Table
+from lorabound.data.labelled import Labelled
 from lorabound.errors import DataError
 
-Row = tuple[str | Picture, str]
+Example = tuple[str | Picture, str]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Split:
 
 
 def split(
-    pool: Table, n_train: int, n_test: int, seed: int = 0, test: Table | None = None, shots: int | None = None
+    pool: Labelled, n_train: int, n_test: int, seed: int = 0, test: Labelled | None = None, shots: int | None = None
 ) -> Split:
     """Shuffle, divide, and take out of the test set what stands in the pool.
 
@@ -112,9 +112,9 @@ def split(
     )
 
 
-def _in_rounds(rows: list[Row], shots: int, classes: list[str], name: str) -> list[Row]:
+def _in_rounds(rows: list[Example], shots: int, classes: list[str], name: str) -> list[Example]:
     """The first ``shots`` rows of every class: the first of each, the second of each, ..."""
-    by_class: dict[str, list[Row]] = {label: [] for label in classes}
+    by_class: dict[str, list[Example]] = {label: [] for label in classes}
     for row in rows:
         by_class[row[1]].append(row)
     for label, members in by_class.items():
@@ -131,7 +131,7 @@ def identity(example: str | Picture) -> str:
     return example.sha256 if isinstance(example, Picture) else " ".join(example.casefold().split())
 
 
-def _shuffled(table: Table, seed: int) -> list[Row]:
+def _shuffled(table: Labelled, seed: int) -> list[Example]:
     rows = list(zip(table.examples, table.labels, strict=True))
     order = np.argsort(np.random.Philox(key=seed).random_raw(len(rows)), kind="stable")
     return [rows[i] for i in order]

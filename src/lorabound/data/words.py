@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from lorabound.data.table import Table
+from lorabound.data.labelled import Labelled
 from lorabound.errors import DataError
 
 LANGUAGES = {
@@ -20,7 +20,7 @@ _WORDS_PER_LANGUAGE = 30_000
 _SHORTEST = 4
 
 
-def words() -> Table:
+def words() -> Labelled:
     """Every unambiguous word of the ten languages, labelled with the language's English name.
 
     Raises:
@@ -38,4 +38,4 @@ def words() -> Table:
     }
     languages_of = Counter(word for listed in lists.values() for word in set(listed))
     rows = [(w, LANGUAGES[code]) for code, listed in lists.items() for w in listed if languages_of[w] == 1]
-    return Table("words", [text for text, _ in rows], [label for _, label in rows])
+    return Labelled("words", [text for text, _ in rows], [label for _, label in rows])

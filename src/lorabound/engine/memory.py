@@ -17,10 +17,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from lorabound.adapters import Adapter, Stack
+from lorabound.adapters import Adapter
 from lorabound.engine.batches import TOKENS_PER_PASS
 from lorabound.errors import InputError
 from lorabound.models import Classifier, Inputs
+from lorabound.stack import Stack
 
 GIB = 2**30
 # Adapters trained together at most. Wider stacks lose more work when the process is killed, and gain little beyond.

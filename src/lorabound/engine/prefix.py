@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lorabound.adapters import n_stacked
-from lorabound.engine.trace import Rows, Run, Stored, trace_tower
+from lorabound.engine.trace import Batch, Forward, Stored, trace_tower
 from lorabound.models import Classifier, Inputs, Tower
+from lorabound.stack import n_stacked
 
 
 class WithPrefix:
@@ -55,7 +55,7 @@ class WithPrefix:
         self._classifier = classifier
         with torch.no_grad():
             classes = classifier.class_embeddings()
-        sources: list[tuple[Run, list[Inputs]]] = [(partial(_logits, classifier, classes), list(inputs))]
+        sources: list[tuple[Forward, list[Inputs]]] = [(partial(_logits, classifier, classes), list(inputs))]
         if classifier.prompts is not None:
             sources.append((lambda *_: classifier.class_embeddings(), [classifier.prompts]))
         towers = [
@@ -77,11 +77,11 @@ class WithPrefix:
             for rows in these:
                 self._stored[rows] = tower.store(run, rows, folder if self.on_disk else None)
 
-    def twin(self) -> WithPrefix:
+    def replica(self) -> WithPrefix:
         """The same stored prefix on a copy of the model that shares its weights: for another thread."""
-        twin = copy.copy(self)
-        twin._classifier = self._classifier.twin()
-        return twin
+        replica = copy.copy(self)
+        replica._classifier = self._classifier.replica()
+        return replica
 
     @property
     def module(self) -> nn.Module:
@@ -137,7 +137,7 @@ class WithPrefix:
         lengths = inputs.lengths[index]
         width = int(lengths.max())
         token = stored.starts[index][:, None] + np.minimum(np.arange(width), lengths[:, None] - 1)
-        rows = Rows(
+        rows = Batch(
             torch.from_numpy(index),
             torch.from_numpy(token.reshape(-1)),
             (len(index), width),

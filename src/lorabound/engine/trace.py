@@ -22,11 +22,11 @@ from lorabound.errors import InputError
 from lorabound.models import Inputs, Tower
 
 # A pass of one tower; the class prompts always go in whole.
-Run = Callable[[Inputs, Int[np.ndarray, " rows"]], Tensor]
+Forward = Callable[[Inputs, Int[np.ndarray, " rows"]], Tensor]
 
 
 @dataclass(frozen=True)
-class Rows:
+class Batch:
     """Which rows a pass holds: their numbers, the numbers of their tokens, (rows, longest), and what is padding."""
 
     index: Int[Tensor, " rows"]
@@ -49,7 +49,7 @@ class Output:
         entries = len(inputs) if self.of_rows else int(inputs.lengths.sum())
         return entries * self.width * self.dtype.itemsize
 
-    def rebuild(self, stored: Tensor | None, rows: Rows) -> Any:
+    def rebuild(self, stored: Tensor | None, rows: Batch) -> Any:
         """The output for these rows, zero beyond a row's end, and all zero where nothing later needs it."""
         shape = rows.shape[:1] if self.of_rows else rows.shape
         if stored is None:
@@ -90,7 +90,7 @@ class TracedTower:
         self.needed = [name for name in self.needed if name not in names]
 
     @torch.no_grad()
-    def store(self, run: Run, inputs: Inputs, folder: str | Path | None) -> Stored:
+    def store(self, run: Forward, inputs: Inputs, folder: str | Path | None) -> Stored:
         """The outputs of the needed modules for every row."""
         values = {name: _empty(self.outputs[name], inputs, folder) for name in self.needed}
         stored = Stored(np.cumsum(inputs.lengths) - inputs.lengths, values)
@@ -109,7 +109,7 @@ class TracedTower:
                     values[name][token] = value[real.to(value.device)].to(values[name].device)
         return stored
 
-    def _outputs_of(self, run: Run, inputs: Inputs, index: Int[np.ndarray, " rows"]) -> dict[str, Tensor]:
+    def _outputs_of(self, run: Forward, inputs: Inputs, index: Int[np.ndarray, " rows"]) -> dict[str, Tensor]:
         """Outputs of the needed modules for the rows ``index``; the model stops at the last of them."""
         found: dict[str, Tensor] = {}
 
@@ -154,7 +154,7 @@ def _empty(output: Output, inputs: Inputs, folder: str | Path | None) -> Tensor:
 
 
 def trace_tower(
-    module: nn.Module, tower: Tower, adapted: Sequence[str], run: Run, inputs: Inputs, whole: bool
+    module: nn.Module, tower: Tower, adapted: Sequence[str], run: Forward, inputs: Inputs, whole: bool
 ) -> TracedTower:
     """Two passes of a tower: what is done before an adapter matters, and which of it anything later needs."""
     row = int(np.argmax(inputs.lengths))

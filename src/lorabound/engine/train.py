@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lorabound.adapters import Adapter, Stack, stack_order
+from lorabound.adapters import Adapter
 from lorabound.engine.batches import TOKENS_PER_PASS, epoch_batches, passes
 from lorabound.engine.evaluate import Losses, evaluate
 from lorabound.models import Classifier, Inputs
+from lorabound.stack import Stack, stack_order
 
 
 @dataclass(frozen=True)

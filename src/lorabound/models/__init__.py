@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from lorabound.models.classifier import Classifier, Inputs, LoadedClassifier, Tower
     from lorabound.models.clip import ClipClassifier
     from lorabound.models.encoder import PromptClassifier
-    from lorabound.models.images import CorruptImages, PreparedImages
-    from lorabound.models.layers import TEXT, VISION, Encoder, adapted_layers, target_names, weight_outline
+    from lorabound.models.layers import TEXT, VISION, Towers, adapted_layers, target_names, weight_outline
     from lorabound.models.load import load_classifier, model_outline
     from lorabound.models.locate import Reads, locate_model, name_for_others, read_configuration, reads
     from lorabound.models.model_folder import model_sha256
+    from lorabound.models.pixels import CorruptImages, PreparedImages
     from lorabound.models.precision import Precision, default_device, resolve_precision
     from lorabound.models.sequence import SequenceClassifier
     from lorabound.models.text import TokenizedTexts, TokenLimit
@@ -24,8 +24,8 @@ _PARTS = {
     "classifier": ("Classifier", "Inputs", "LoadedClassifier", "Tower"),
     "clip": ("ClipClassifier",),
     "encoder": ("PromptClassifier",),
-    "images": ("CorruptImages", "PreparedImages"),
-    "layers": ("TEXT", "VISION", "Encoder", "adapted_layers", "target_names", "weight_outline"),
+    "pixels": ("CorruptImages", "PreparedImages"),
+    "layers": ("TEXT", "VISION", "Towers", "adapted_layers", "target_names", "weight_outline"),
     "load": ("load_classifier", "model_outline"),
     "locate": ("Reads", "locate_model", "name_for_others", "read_configuration", "reads"),
     "model_folder": ("model_sha256",),
@@ -41,7 +41,6 @@ __all__ = [
     "Classifier",
     "ClipClassifier",
     "CorruptImages",
-    "Encoder",
     "Inputs",
     "LoadedClassifier",
     "Precision",
@@ -52,6 +51,7 @@ __all__ = [
     "TokenLimit",
     "TokenizedTexts",
     "Tower",
+    "Towers",
     "adapted_layers",
     "default_device",
     "load_classifier",

@@ -24,7 +24,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from lorabound.adapters import n_stacked
+from lorabound.stack import n_stacked
 
 NAME = "short_rows"
 # Rows longer than this are the library kernel's business. Its bfloat16 backward pass on a CPU is slow (2-10 times

@@ -71,7 +71,7 @@ class Classifier(Protocol):
         when they are not given."""
         ...
 
-    def twin(self) -> Classifier:
+    def replica(self) -> Classifier:
         """The same classifier on a copy of the module that shares its weights: for another thread."""
         ...
 

@@ -20,17 +20,18 @@ import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lorabound.adapters import Head, n_stacked
+from lorabound.adapters import Head
 from lorabound.data import Picture
 from lorabound.errors import ModelError
 from lorabound.models.classifier import Tower, cosine_logits
-from lorabound.models.images import AugmentedImages, PreparedImages, resized
 from lorabound.models.layers import TEXT, VISION
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
+from lorabound.models.pixels import AugmentedImages, PreparedImages, resized
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
 from lorabound.models.text import TextReader, TokenLimit
+from lorabound.stack import n_stacked
 
 
 class ClipClassifier:
@@ -121,11 +122,11 @@ class ClipClassifier:
         pooled = self.module.vision_model(pixel_values=inputs.batch(index).to(self.device))  # type: ignore[operator]
         return cosine_logits(self.logit_scale, self.module.visual_projection(pooled).float(), classes)  # type: ignore[operator]
 
-    def twin(self) -> ClipClassifier:
+    def replica(self) -> ClipClassifier:
         """The same classifier on a copy of the module that shares its weights: for another thread."""
-        twin = copy.copy(self)
-        twin.module = copy_sharing_weights(self.module)
-        return twin
+        replica = copy.copy(self)
+        replica.module = copy_sharing_weights(self.module)
+        return replica
 
 
 def _pooled(_: nn.Module, __: tuple[Any, ...], output: Any) -> Tensor:

@@ -120,11 +120,11 @@ class PromptClassifier:
             self.logit_scale, self._embed(*inputs.batch(index)), self.class_embeddings() if classes is None else classes
         )
 
-    def twin(self) -> PromptClassifier:
+    def replica(self) -> PromptClassifier:
         """The same classifier on a copy of the module that shares its weights: for another thread."""
-        twin = copy.copy(self)
-        twin.module = copy_sharing_weights(self.module)
-        return twin
+        replica = copy.copy(self)
+        replica.module = copy_sharing_weights(self.module)
+        return replica
 
     def _embed(self, ids: Int[Tensor, "rows t"], mask: Int[Tensor, "rows t"]) -> Float[Tensor, "rows width"]:
         ids, mask = ids.to(self.device), mask.to(self.device)

@@ -12,12 +12,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from lorabound.adapters import select_linears
 from lorabound.errors import ModelError
 from lorabound.models.locate import Reads
 from lorabound.models.model_folder import CONFIG, read_json, weight_files
+from lorabound.stack import select_linears
 
-Encoder = Literal["vision", "text", "both"]
+Towers = Literal["vision", "text", "both"]
 
 # Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
 Tower = tuple[str, ...]
@@ -29,7 +29,7 @@ _CLIP_NAMES = {
     "q": ["q_proj"], "k": ["k_proj"], "v": ["v_proj"], "out": ["out_proj"], "mlp": ["fc1", "fc2"],
     "query": ["q_proj"], "key": ["k_proj"], "value": ["v_proj"],
 }  # fmt: skip
-_PARTS: dict[Encoder, tuple[str, ...]] = {"vision": VISION, "text": TEXT, "both": VISION + TEXT}
+_PARTS: dict[Towers, tuple[str, ...]] = {"vision": VISION, "text": TEXT, "both": VISION + TEXT}
 # Kinds of models whose layers are transformers' Conv1D.
 _WITHOUT_LINEARS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # Parts of a checkpoint that hold a matrix and are no linear layer of the encoder: tables that are looked up; heads.
@@ -55,7 +55,7 @@ def target_names(takes: Reads, targets: Sequence[str]) -> list[str]:
 
 
 def adapted_layers(
-    module: nn.Module, takes: Reads, targets: Sequence[str], layers: Sequence[int] | str | None, encoder: Encoder
+    module: nn.Module, takes: Reads, targets: Sequence[str], layers: Sequence[int] | str | None, encoder: Towers
 ) -> dict[str, tuple[int, int]]:
     """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.adapters.select_linears`.
 

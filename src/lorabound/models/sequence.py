@@ -113,11 +113,11 @@ class SequenceClassifier:
         logits: Tensor = self.module(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
         return logits
 
-    def twin(self) -> SequenceClassifier:
+    def replica(self) -> SequenceClassifier:
         """The same classifier on a copy of the module that shares its weights: for another thread."""
-        twin = copy.copy(self)
-        twin.module = copy_sharing_weights(self.module)
-        return twin
+        replica = copy.copy(self)
+        replica.module = copy_sharing_weights(self.module)
+        return replica
 
 
 class _Float32Linear(nn.Linear):

@@ -8,15 +8,15 @@ import altair as alt
 import polars as pl
 
 from lorabound.paper.make import Evidence
-from lorabound.report.cells import LOSSES
-from lorabound.worst_case.complexity import TRIVIAL, Family
+from lorabound.sweeps.cells import LOSSES
+from lorabound.worst_case.measured.complexity import TRIVIAL, Family
 
 _SERIES = {
     "upper bound": "#b03a2e", "exact": "#222222", "measured": "#1b6ca8",
     "freeze_a": "#1b6ca8", "freeze_b": "#5a9e4b", "train_both": "#d1622b", "slope": "#999999",
 }  # fmt: skip
 _RISK = next(loss for loss in LOSSES if loss.column == "risk")
-Row = tuple[float, str, float, float, float]
+PlotRow = tuple[float, str, float, float, float]
 _SCHEMA = {"x": pl.Float64, "what": pl.String, "y": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 
 
@@ -37,7 +37,7 @@ def _worst(evidence: Evidence, family: Family, axis: str) -> alt.LayerChart:
     rows = [row for row in evidence.complexity.rows if row.family == family]
     other = "n_train" if axis == "rank" else "rank"
     fixed = max(getattr(row, other) for row in rows)
-    points: list[Row] = []
+    points: list[PlotRow] = []
     for row in rows:
         if getattr(row, other) == fixed:
             x = float(getattr(row, axis))
@@ -57,7 +57,7 @@ def _trained(evidence: Evidence, axis: str) -> alt.LayerChart:
     cells = [cell for cell in evidence.trained.cells if cell.rank]
     other = "n_train" if axis == "rank" else "rank"
     fixed = max(getattr(cell, other) for cell in cells)
-    points: list[Row] = []
+    points: list[PlotRow] = []
     for cell in cells:
         gap = cell.gaps[_RISK.column]
         if getattr(cell, other) == fixed and gap.mean > 0:
@@ -67,7 +67,7 @@ def _trained(evidence: Evidence, axis: str) -> alt.LayerChart:
     return _panel(points, names, axis, f"Trained adapters of MiniLM, {at}", f"gap in {_RISK.title}")
 
 
-def _panel(points: list[Row], names: list[str], axis: str, title: str, y_title: str) -> alt.LayerChart:
+def _panel(points: list[PlotRow], names: list[str], axis: str, title: str, y_title: str) -> alt.LayerChart:
     """One panel; panels of one row have the same ``names``, and so one legend."""
     slope = 0.5 if axis == "rank" else -0.5
     table = pl.DataFrame(points, _SCHEMA, orient="row")

@@ -13,23 +13,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabound.concentration import CrossedSettings, measure_spread, write_spread
-from lorabound.concentration.table import CSV as GAPS
-from lorabound.concentration.table import JSON as SPREAD
 from lorabound.errors import StoreError
-from lorabound.report import Summary, summarize
+from lorabound.reports.complexity import JSON as COMPLEXITY
+from lorabound.reports.complexity import write_complexity
+from lorabound.reports.spread import CSV as GAPS
+from lorabound.reports.spread import JSON as SPREAD
+from lorabound.reports.spread import write_spread
 from lorabound.stats import Exponent
-from lorabound.sweep import SweepConfig
-from lorabound.sweep.execute import run_sweep
-from lorabound.worst_case.complexity import (
+from lorabound.sweeps import SweepConfig
+from lorabound.sweeps.execute import run_sweep
+from lorabound.sweeps.spread import SpreadConfig, measure_spread
+from lorabound.sweeps.summary import Summary, summarize
+from lorabound.worst_case.measured.complexity import (
     Complexity,
+    ComplexityConfig,
     ComplexityGrowth,
     ComplexityRow,
-    ComplexitySettings,
     measure_complexity,
 )
-from lorabound.worst_case.complexity_tables import JSON as COMPLEXITY
-from lorabound.worst_case.complexity_tables import write_complexity
 
 SWEEP = "sweep"
 
@@ -79,16 +80,14 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
         {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
     )
     base = SweepConfig(ranks=[8], modes=["freeze_a", "freeze_b", "train_both"], **small)
-    crossed = CrossedSettings(base, *((3, 3) if quick else (8, 8)))
+    crossed = SpreadConfig(base, *((3, 3) if quick else (8, 8)))
     if not _holds(folder / SPREAD, crossed):
         write_spread(measure_spread(crossed, observe), folder)
     return Evidence(complexity, summarize(store), _gaps(folder / GAPS), 1 / (2 * math.sqrt(base.sizes[0])))
 
 
 def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Complexity:
-    settings = (
-        ComplexitySettings(ranks=(1, 4, 16), n_train=(64, 256), signs=8, steps=60) if quick else ComplexitySettings()
-    )
+    settings = ComplexityConfig(ranks=(1, 4, 16), n_train=(64, 256), signs=8, steps=60) if quick else ComplexityConfig()
     path = folder / COMPLEXITY
     if path.is_file():
         try:
@@ -102,7 +101,7 @@ def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Co
     return measured
 
 
-def _read(record: dict[str, Any], settings: ComplexitySettings) -> Complexity:
+def _read(record: dict[str, Any], settings: ComplexityConfig) -> Complexity:
     rows = []
     for row in record["rows"]:
         del row["vacuous"]
@@ -119,7 +118,7 @@ def _nan(record: dict[str, Any]) -> dict[str, Any]:
     return {name: math.nan if value is None else value for name, value in record.items()}
 
 
-def _holds(path: Path, crossed: CrossedSettings) -> bool:
+def _holds(path: Path, crossed: SpreadConfig) -> bool:
     """Whether the record of a crossed design is there, and is that of this one."""
     if not path.is_file():
         return False

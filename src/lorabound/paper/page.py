@@ -13,9 +13,9 @@ from lorabound import __version__
 from lorabound.errors import StoreError
 from lorabound.paper.figures import paper_figure
 from lorabound.paper.make import Evidence
-from lorabound.report.offline import scripts, write_text
-from lorabound.report.sentences import exponent_sentence
-from lorabound.worst_case.complexity_tables import growth_sentence, verdict
+from lorabound.reports.complexity import growth_sentence, verdict
+from lorabound.reports.offline import scripts, write_text
+from lorabound.reports.sentences import exponent_sentence
 
 HTML, SVG, PNG = "paper.html", "paper.svg", "paper.png"
 

@@ -1,7 +1,6 @@
 """Statistics of measured gaps, on plain arrays: use them on your own runs."""
 
 from lorabound.stats.best import BestSet, not_worse_than_best
-from lorabound.stats.crossed import CrossedMean, crossed_mean
 from lorabound.stats.forecast import (
     HeldOut,
     PowerLaw,
@@ -11,6 +10,7 @@ from lorabound.stats.forecast import (
     leave_one_cell_out,
 )
 from lorabound.stats.growth import Exponent, growth_exponent
+from lorabound.stats.mean import CrossedMean, crossed_mean
 from lorabound.stats.variance import (
     Component,
     SharedNoise,

@@ -51,7 +51,7 @@ def check_ball(radius: float, std: float, scale: float, seed: int) -> None:
 
 
 @dataclass(frozen=True)
-class LowerSettings:
+class LowerConfig:
     """The simulation of Theorem 2.
 
     Attributes:

@@ -1,0 +1,99 @@
+"""The spectra of a whole adapter folder, read one layer at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lorabound.adapters.peft_folder import open_adapter
+from lorabound.adapters.spectrum import Spectrum, core_spectrum, matrix_spectrum, triangle
+
+
+@dataclass(frozen=True)
+class LayerSpectrum:
+    """One adapted layer: W x + s B A x.
+
+    Attributes:
+        name: PEFT's name of the module.
+        d_out, d_in, rank, scale: B is (d_out, r), A (r, d_in), s the scale.
+        update: spectrum of s B A.
+        b, a: spectra of B and of A, without the scale. The bounds of ``freeze_a`` ask for ||B||_F and ||A||_2,
+            those of ``freeze_b`` for ||A||_F and ||B||_2.
+    """
+
+    name: str
+    d_out: int
+    d_in: int
+    rank: int
+    scale: float
+    update: Spectrum
+    b: Spectrum
+    a: Spectrum
+
+
+@dataclass(frozen=True)
+class AdapterSpectra:
+    """Every layer of an adapter, in the order of the model (numbers in names as numbers).
+
+    Attributes:
+        path: what was inspected.
+        layers: one entry a linear layer.
+        left_out: names of the tensors that are no factors of a linear layer (biases, trained heads, embeddings,
+            convolutions).
+        left_out_kinds: kind of such tensors, in words -> how many there are.
+    """
+
+    path: Path
+    layers: tuple[LayerSpectrum, ...]
+    left_out: tuple[str, ...]
+    left_out_kinds: dict[str, int]
+
+    @property
+    def n_params_b(self) -> int:
+        """Entries of all B together."""
+        return sum(layer.d_out * layer.rank for layer in self.layers)
+
+    @property
+    def n_params_a(self) -> int:
+        """Entries of all A together."""
+        return sum(layer.rank * layer.d_in for layer in self.layers)
+
+    @property
+    def largest(self) -> LayerSpectrum:
+        """The layer whose update has the largest spectral norm."""
+        return max(self.layers, key=lambda layer: layer.update.spectral_norm)
+
+
+def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
+    """The spectra of every layer of a PEFT LoRA adapter, ours or anybody's, in float16, bfloat16, float32 or float64.
+
+    One pair of factors is in memory at a time. How accurate: see :func:`product_spectrum`.
+
+    Args:
+        path: the folder, or its safetensors file with ``adapter_config.json`` beside it.
+    Raises:
+        AdapterError: what cannot be read, or is no plain LoRA (see :func:`lorabound.adapters.open_adapter`).
+    """
+    source = open_adapter(path)
+    layers = []
+    for name, b, a, scale in source.factors():
+        r_b, r_a = triangle(b.astype(np.float64)), triangle(a.T.astype(np.float64))
+        layers.append(
+            LayerSpectrum(
+                name=name, d_out=b.shape[0], d_in=a.shape[1], rank=a.shape[0], scale=scale,
+                update=core_spectrum(r_b, r_a, scale), b=matrix_spectrum(r_b), a=matrix_spectrum(r_a),
+            )
+        )  # fmt: skip
+    layers.sort(key=lambda layer: _natural(layer.name))
+    left_out, kinds = tuple(tensor.key for tensor in source.others), Counter(tensor.kind for tensor in source.others)
+    return AdapterSpectra(Path(path), tuple(layers), left_out, dict(kinds))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A sort key under which layer 2 comes before layer 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,85 @@
+"""What theory says of a rank, a mode and an amount of data before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lorabound.bounds import Bound, information_gap, lower_bound, occam_gap, rank_lower_bound
+from lorabound.errors import InputError
+from lorabound.notation import Mode, n_params
+from lorabound.plans.shapes import Shapes
+
+# Beyond this many examples "never" is the better word.
+MOST = 10**15
+
+
+@dataclass(frozen=True)
+class GapBounds:
+    """The bounds of one (mode, rank, N).
+
+    Attributes:
+        guarantee: on the gap of every adapter stored in b bits a parameter (Occam).
+        average: on the gap averaged over samples, factors and training runs (information).
+        floor: no guarantee for the worst adapter on every task can be below this (two points, Theorem 2).
+        cells: the same in expectation, growing with the rank (5.4); None where its conditions are not met.
+    """
+
+    mode: Mode
+    rank: int
+    n_params: int
+    n_train: int
+    guarantee: Bound
+    average: Bound
+    floor: Bound
+    cells: Bound | None
+
+
+def trainable(shapes: Shapes, mode: Mode, rank: int) -> int:
+    """q, the trainable parameters of all adapted layers.
+
+    Raises:
+        InputError: a rank that a layer cannot hold.
+    """
+    for name, (d_out, d_in) in shapes.items():
+        if not 1 <= rank <= min(d_out, d_in):
+            raise InputError(
+                f"rank {rank} does not fit {name} ({d_out} x {d_in}): choose ranks from 1 to {min(d_out, d_in)}"
+            )
+    return sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
+
+
+def gap_bounds(shapes: Shapes, mode: Mode, rank: int, n_train: int, bits: int, delta: float) -> GapBounds:
+    """All bounds that apply, at failure probability ``delta``.
+
+    ``cells`` needs one adapted layer and a trained B: m = min(r, d_in) inputs times d_out outputs.
+    """
+    q = trainable(shapes, mode, rank)
+    cells = None
+    if len(shapes) == 1 and mode != "freeze_b":
+        ((d_out, d_in),) = shapes.values()
+        cells = rank_lower_bound(n_train, min(rank, d_in) * d_out)
+    return GapBounds(
+        mode, rank, q, n_train,
+        guarantee=occam_gap(n_train, q * bits, delta),
+        average=information_gap(q, n_train, bits),
+        floor=lower_bound(n_train),
+        cells=cells,
+    )  # fmt: skip
+
+
+def smallest_n(bound: Callable[[int], float], target: float, most: int = MOST) -> int | None:
+    """The smallest N >= 1 with bound(N) <= target, for a bound that does not grow with N; None if above ``most``.
+
+    Exact: doubling, then bisection on integers.
+    """
+    high = 1
+    while bound(high) > target:
+        high *= 2
+        if high > most:
+            return None
+    low = high // 2  # bound(low) > target, or low = 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bound(middle) <= target else (middle, high)
+    return high

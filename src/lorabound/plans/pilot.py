@@ -1,0 +1,159 @@
+"""What a small sweep forecasts for a large one: a power law a mode, and how it did on cells held out.
+
+The law is fitted to the gap beyond that of the model without an adapter, on the same training and test examples. That
+model never saw the sample, so its gap is chance of mean 0, and much of it is the same chance that is in the gaps of
+the adapters: taking it away changes no expectation and steadies small gaps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from lorabound.errors import InputError
+from lorabound.notation import Mode
+from lorabound.plans.gap_bounds import trainable
+from lorabound.plans.shapes import Shapes
+from lorabound.stats import HeldOut, PowerLaw, fit_power_law, leave_largest_out, leave_one_cell_out
+from lorabound.sweeps import ZERO_SHOT, Row, Sweep
+from lorabound.sweeps.summary import Summary, drawn_apart, summarize
+
+FORECAST_LEVEL = 0.8
+
+
+@dataclass(frozen=True)
+class ModeForecast:
+    """The law of one mode's gap in 0-1 error beyond that of the model without an adapter.
+
+    Attributes:
+        law: None where it cannot be fitted; ``reason`` then says why.
+        held_out: every cell forecast from the others; None without a law.
+        largest_rank, largest_n: the cells of the largest rank (N) forecast from the smaller.
+    """
+
+    mode: str
+    law: PowerLaw | None
+    reason: str = ""
+    held_out: HeldOut | None = None
+    largest_rank: HeldOut | None = None
+    largest_n: HeldOut | None = None
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A sweep, read for a plan."""
+
+    summary: Summary
+    forecasts: dict[str, ModeForecast]
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.summary.about["classes"])
+
+    @property
+    def ceiling(self) -> float:
+        """The largest test error of a cell: a gap, test minus training error, is never above the test error."""
+        return max(cell.test["error"] for cell in self.summary.cells)
+
+
+def read_pilot(store: Sweep) -> Pilot:
+    """Fit a law to each mode's cells.
+
+    Raises:
+        InputError: no finished run with an adapter, beside the run without one at the same N.
+    """
+    summary = summarize(store)
+    done = [row for row in summary.rows if row.status == "done"]
+    bare = {row.n_train: row for row in done if row.mode == ZERO_SHOT}
+    runs: dict[str, dict[tuple[int, int], list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in done:
+        if row.mode != ZERO_SHOT and row.n_train in bare:
+            runs[row.mode][row.rank, row.n_train].append(row)
+    if not runs:
+        raise InputError(f"pilot {store.folder} holds no finished run of an adapter: run the sweep again to go on")
+    if store.config.head == "trained":
+        raise InputError(f"pilot {store.folder} trains heads, whose parameters a plan does not know: use head prompts")
+    if drawn_apart(store):
+        raise InputError(
+            f"pilot {store.folder} has few-shot samples or a test set from elsewhere: forecasts are for training and "
+            "test examples drawn alike; run the pilot with n_train and without test_data"
+        )
+    return Pilot(summary, {mode: _forecast(mode, cells, bare) for mode, cells in sorted(runs.items())})
+
+
+def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
+    """A pilot on other layers forecasts nothing here.
+
+    Raises:
+        InputError: its numbers of trainable parameters are not those of ``shapes``.
+    """
+    for cell in pilot.summary.cells:
+        if cell.mode == ZERO_SHOT:
+            continue
+        mode: Mode = cell.mode  # type: ignore[assignment]
+        if (expected := trainable(shapes, mode, cell.rank)) != cell.n_params:
+            raise InputError(
+                f"the pilot trains {cell.n_params:,} parameters in {mode} at rank {cell.rank}, the layers of this plan "
+                f"{expected:,}: plan for the layers of the pilot, or give no --pilot"
+            )
+
+
+def _forecast(mode: str, cells: dict[tuple[int, int], list[Row]], bare: dict[int, Row]) -> ModeForecast:
+    ranks, sizes = [r for r, _ in cells], [n for _, n in cells]
+    gaps = [
+        [_train(bare[n]) - _train(row) + float(_beyond(row, bare[n]).mean()) for row in rows]
+        for (_, n), rows in cells.items()
+    ]
+    shared = _shared(cells, bare, gaps)
+    try:
+        law = fit_power_law(ranks, sizes, gaps, None, 0.95, *shared)
+    except InputError as error:
+        return ModeForecast(mode, None, str(error).split(": ", 1)[1])
+    return ModeForecast(
+        mode,
+        law,
+        held_out=leave_one_cell_out(ranks, sizes, gaps, FORECAST_LEVEL, *shared),
+        largest_rank=leave_largest_out(ranks, sizes, gaps, "rank", FORECAST_LEVEL, *shared),
+        largest_n=leave_largest_out(ranks, sizes, gaps, "n_train", FORECAST_LEVEL, *shared),
+    )
+
+
+def _shared(
+    cells: dict[tuple[int, int], list[Row]], bare: dict[int, Row], gaps: list[list[float]]
+) -> tuple[float, float]:
+    """(shared_test, shared_sample): root mean squares over the cells.
+
+    On the test examples the variance of the loss beyond the bare model's is measured, and the seeds' common part is
+    added where every cell has the same seeds (Student's quantile over the normal one makes up for few seeds). On the
+    training examples only means are stored. A share D of them must have changed their loss to move the mean by D, at
+    least the share that changed in the test set is taken, and changes are +-1: variance d - D^2.
+    """
+    test, sample = [], []
+    for (_, n), rows in cells.items():
+        beyond = np.mean([_beyond(row, bare[n]) for row in rows], axis=0)
+        test.append(beyond.var(ddof=1) / len(beyond))
+        moved = _train(bare[n]) - float(np.mean([_train(row) for row in rows]))
+        changed = max(abs(moved), float(np.mean([np.mean(_beyond(row, bare[n]) ** 2) for row in rows])))
+        sample.append(changed - moved**2)
+    seeds = {tuple(row.seed for row in rows) for rows in cells.values()}
+    variance = float(np.mean(test))
+    if len(seeds) == 1 and (count := len(gaps[0])) > 1:
+        tail = (1 - FORECAST_LEVEL) / 2
+        widen = float(stats.t.isf(tail, count - 1) / stats.norm.isf(tail))
+        variance += widen**2 * float(np.mean(gaps, axis=0).var(ddof=1)) / count
+    return math.sqrt(variance), math.sqrt(max(float(np.mean(sample)), 0.0))
+
+
+def _beyond(row: Row, bare: Row) -> NDArray[np.float64]:
+    """0-1 losses on the test examples minus those of the model without an adapter."""
+    return np.asarray(row.test_errors, dtype=np.float64) - np.asarray(bare.test_errors, dtype=np.float64)
+
+
+def _train(row: Row) -> float:
+    assert row.train_error is not None
+    return row.train_error

@@ -1,0 +1,43 @@
+"""Which weights get an adapter: shapes written down, or read from a model's configuration without its weights."""
+
+from __future__ import annotations
+
+import re
+
+from lorabound.errors import InputError
+from lorabound.sweeps import SweepConfig
+
+Shapes = dict[str, tuple[int, int]]
+"""Layer name -> (d_out, d_in)."""
+
+
+def parse_shapes(text: str) -> Shapes:
+    """ "384x384,1536x384" -> two layers, each d_out x d_in.
+
+    Raises:
+        InputError: anything else.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    shapes: Shapes = {}
+    for index, part in enumerate(parts, start=1):
+        found = re.fullmatch(r"(\d+)\s*[x×]\s*(\d+)", part)
+        if found is None or min(map(int, found.groups())) < 1:
+            raise InputError(f"shapes: {part!r} is no layer, write d_out x d_in of each as in 384x384,1536x384")
+        shapes[f"layer {index}"] = (int(found[1]), int(found[2]))
+    if not shapes:
+        raise InputError("shapes: name one layer at least, as in 384x384,1536x384")
+    return shapes
+
+
+def model_shapes(config: SweepConfig) -> Shapes:
+    """The shapes of the layers that a sweep of this configuration adapts; no weight is loaded.
+
+    Raises:
+        ModelError: no such model, layer or target.
+    """
+    from lorabound.models import adapted_layers, locate_model, model_outline, reads
+
+    takes = reads(config.model)
+    config = config.resolved(takes, "")
+    module = model_outline(locate_model(config.model))
+    return adapted_layers(module, takes, config.targets or [], config.layers, config.encoder)

@@ -1,0 +1,177 @@
+"""What ``complexity`` measured: two tables, their reading, and the files another program can read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lorabound.errors import StoreError
+from lorabound.reports.lower import table
+from lorabound.worst_case.measured.complexity import DELTA, LEVEL, Complexity, ComplexityGrowth, ComplexityRow
+
+CSV, JSON = "complexity.csv", "complexity.json"
+_COLUMNS = (
+    "family", "rank", "n_train", "n_params", "mean", "low", "high", "proved", "upper", "vacuous", "supremum", "exact",
+)  # fmt: skip
+_NOTHING = "Proved: nothing where the limit is 0 or below, which more sign draws (--signs) may mend."
+# What float32 may add to a measured value.
+_ROUNDING = 1e-6
+
+
+def print_complexity(complexity: Complexity, console: Console) -> None:
+    """Print both families and the growth exponents."""
+    settings = complexity.settings
+    console.print(
+        f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n: {settings.signs} sign draws in pairs s and -s, one "
+        f"Gaussian A a pair (std {settings.std:g}), scale {settings.scale:g}, seed {settings.seed}. Every number is on "
+        "this complexity; the mean of the largest gap is at most twice its mean.",
+        highlight=False,
+    )
+    digits = [row for row in complexity.rows if row.family == "digits"]
+    shown = table(
+        "rank", "params", "N", "measured", f"{LEVEL:.0%} interval", f"proved\n{1 - DELTA:.0%} >=", "bound\n<="
+    )
+    for row in digits:
+        shown.add_row(*_measured(row), _proved(row), _upper(row))
+    console.print(shown)
+    console.print(
+        f"Digits: 64-32-10 ReLU network ({complexity.accuracy:.1%} right without an adapter), every layer adapted, "
+        f"||B||_F <= {settings.radius:g}, loss 1 - p(label). {verdict(digits)} * says nothing: 1/2 needs no theorem. "
+        f"{_NOTHING}",
+        highlight=False,
+    )
+    for growth in complexity.growth:
+        if growth.family == "digits":
+            console.print(growth_sentence(growth), highlight=False)
+    cells = [row for row in complexity.rows if row.family == "cells"]
+    shown = table(
+        "rank",
+        "params",
+        "N",
+        "measured",
+        f"{LEVEL:.0%} interval",
+        "largest\nthere is",
+        "exact\nmean",
+        "bound\n<=",
+    )
+    for row in cells:
+        shown.add_row(*_measured(row), f"{row.supremum:.4f}", f"{row.exact:.4f}", _upper(row))
+    console.print(shown)
+    shares = [row.mean / row.supremum for row in cells if row.supremum]
+    console.print(
+        "Cells: a class whose supremum is known (one layer, rank/4 cells, fair-coin labels). The search found "
+        f"{min(shares):.1%} to {max(shares):.1%} of it. {verdict(cells)}",
+        highlight=False,
+    )
+    for growth in complexity.growth:
+        if growth.family == "cells":
+            console.print(growth_sentence(growth), highlight=False)
+
+
+def print_encoder(complexity: Complexity, what: str, console: Console) -> None:
+    """Print the complexity of an encoder's adapters; ``what`` names model, data and layers."""
+    settings = complexity.settings
+    shown = table("rank", "params", "N", "measured", f"{LEVEL:.0%} interval", f"proved\n{1 - DELTA:.0%} >=")
+    for row in complexity.rows:
+        shown.add_row(*_measured(row), _proved(row))
+    console.print(shown)
+    console.print(
+        f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n of {what}: loss 1 - p(label), A frozen and Gaussian "
+        f"(std {settings.std:g}/sqrt(d_in)), scale {settings.scale:g}, ||B||_F <= {settings.radius:g} in every layer; "
+        f"{settings.signs} sign draws in pairs s and -s. Measured is an estimate from below. No upper bound is known "
+        f"for a transformer but 1/2. {_NOTHING}",
+        highlight=False,
+    )
+    for growth in complexity.growth:
+        console.print(growth_sentence(growth), highlight=False)
+    for note in complexity.notes:
+        console.print(note, highlight=False, markup=False)
+
+
+def verdict(rows: Sequence[ComplexityRow]) -> str:
+    """Whether a measured value stands above its bound or its supremum, and how close a telling bound comes."""
+    above = [row for row in rows if row.mean > min(row.upper, row.supremum or math.inf) + _ROUNDING]
+    if above:
+        return f"Measured values ABOVE their limit: {len(above)} of {len(rows)}. That is a fault, please report it."
+    telling = [row for row in rows if not row.vacuous]
+    if not telling:
+        return "Every bound is vacuous."
+    closest = max(telling, key=lambda row: row.mean / row.upper)
+    return (
+        f"All {len(rows)} measured values lie below their bound. Vacuous: {len(rows) - len(telling)}; of the others "
+        f"the closest is {closest.upper / closest.mean:.1f} times the measured value (rank {closest.rank}, "
+        f"N = {closest.n_train})."
+    )
+
+
+def growth_sentence(growth: ComplexityGrowth) -> str:
+    """One line: the exponent along one axis, beside the theory's."""
+    exponent = growth.exponent
+    symbol, fixed, theory = ("r", "N", 0.5) if growth.axis == "rank" else ("N", "rank", -0.5)
+    if math.isnan(exponent.value):
+        measured = f"none ({exponent.note})"
+    elif math.isnan(exponent.low):
+        measured = f"{exponent.value:.2f} ({exponent.note})"
+    else:
+        measured = f"{exponent.value:.2f} [{exponent.low:.2f}, {exponent.high:.2f}]"
+    beside = "" if math.isnan(growth.upper) else f", the bound's {growth.upper:+.2f}"
+    beside += "" if math.isnan(growth.exact) else f", the exact one's {growth.exact:+.2f}"
+    return (
+        f"{growth.family}, {fixed} = {growth.fixed}: the complexity grows like {symbol}^beta, beta = {measured}; "
+        f"theory {theory:+.1f}{beside}"
+    )
+
+
+def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
+    """Write ``complexity.csv`` (one row per cell) and ``complexity.json`` (everything) into ``folder``.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    folder = Path(folder)
+    record = {
+        "settings": asdict(complexity.settings),
+        "accuracy": None if math.isnan(complexity.accuracy) else complexity.accuracy,
+        "rows": [asdict(row) | {"vacuous": row.vacuous} for row in complexity.rows],
+        "growth": [_plain(asdict(growth)) for growth in complexity.growth],
+        "notes": list(complexity.notes),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / CSV).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            writer.writerows([getattr(row, name) for name in _COLUMNS] for row in complexity.rows)
+        (folder / JSON).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from None
+    return [folder / CSV, folder / JSON]
+
+
+def _measured(row: ComplexityRow) -> tuple[str, ...]:
+    return (
+        str(row.rank), str(row.n_params), str(row.n_train), f"{row.mean:.4f}", f"[{row.low:.3f}, {row.high:.3f}]",
+    )  # fmt: skip
+
+
+def _proved(row: ComplexityRow) -> str:
+    """0 is a lower limit of every such complexity without a proof."""
+    return f"{row.proved:.4f}" if row.proved > 0 else "nothing"
+
+
+def _upper(row: ComplexityRow) -> str:
+    return f"{row.upper:.3f}{'*' if row.vacuous else ' '}"
+
+
+def _plain(value: Any) -> Any:
+    """nan, which JSON does not know, becomes null."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,71 @@
+"""How an estimate is said: runs, time and memory, for one sweep in sentences and for several in a table."""
+
+from __future__ import annotations
+
+from math import inf
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lorabound.data import counted
+from lorabound.sweeps.estimate import Estimate
+
+
+def print_estimates(estimates: dict[str, Estimate], console: Console) -> None:
+    """What one sweep takes, in sentences; or one line per sweep, and the sum."""
+    if len(estimates) == 1:
+        ((name, only),) = estimates.items()
+        for line in _sentences(name, only):
+            console.print(line, highlight=False, markup=False)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("data", no_wrap=True)
+    for title in ("runs", "N", "test", "parameters", "stored", "time"):
+        table.add_column(title, justify="right")
+    for name, each in estimates.items():
+        table.add_row(
+            name, f"{each.n_runs - each.n_there}", ",".join(map(str, each.n_train)), str(each.n_test),
+            _parameters(each), f"{each.stored_gib:.2f} GiB", about_time(each.seconds).removeprefix("about "),
+        )  # fmt: skip
+    console.print(table)
+    n_runs = sum(each.n_runs - each.n_there for each in estimates.values())
+    total = sum(each.seconds for each in estimates.values())
+    console.print(f"{n_runs} runs, {about_time(total)} on this machine ({next(iter(estimates.values())).precision}).")
+    unread = [name for name, each in estimates.items() if each.seen is None]
+    if unread:
+        console.print(
+            f"Not looked at, because it would be downloaded: {', '.join(unread)}. Their sizes are taken as given.",
+            highlight=False, markup=False,
+        )  # fmt: skip
+
+
+def about_time(seconds: float) -> str:
+    """ "about 40 seconds", "about 12 minutes", "about 3 hours", "about 5 days": in the unit that fits."""
+    if seconds < 5:
+        return "a few seconds"
+    units = ((90.0, "seconds", 1.0), (5400.0, "minutes", 60.0), (172_800.0, "hours", 3600.0), (inf, "days", 86_400.0))
+    unit, size = next((unit, size) for limit, unit, size in units if seconds < limit)
+    count = seconds / size
+    rounded = 5 * round(count / 5) if unit == "seconds" or count >= 20 else round(count)
+    return f"about {rounded:,} {unit}"
+
+
+def _sentences(name: str, each: Estimate) -> list[str]:
+    there = f" ({each.n_there} more are there already)" if each.n_there else ""
+    sizes = " and ".join(f"{n:,}" for n in each.n_train)
+    bare = counted(len(each.n_train), "run")
+    quicker = ", or ".join(f"{flags} takes {about_time(seconds)}" for flags, seconds in each.quicker.items())
+    return [
+        *([f"{name} is not looked at, because it would be downloaded."] if each.seen is None else each.seen),
+        f"{counted(each.n_runs - each.n_there, 'run')}{there} on {sizes} examples, tested on {each.n_test:,}, beside "
+        f"{bare} of the bare model: {about_time(each.seconds)} on this machine ({each.precision}).",
+        *([f"Quicker: {quicker}."] if quicker else []),
+        f"Each run trains {_parameters(each)} parameters. The model takes {each.weights_gib:.2f} GiB, what is computed "
+        f"once per example {each.stored_gib:.2f} GiB (on disk beyond half of the memory).",
+    ]
+
+
+def _parameters(each: Estimate) -> str:
+    low, high = (f"{count:,}" for count in each.n_params)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,81 @@
+"""One self-contained HTML page: charts, exponents, table, configuration; it works offline."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment
+
+from lorabound import __version__
+from lorabound.reports.charts import gap_against_rank, gap_against_size
+from lorabound.reports.offline import scripts, write_text
+from lorabound.reports.sentences import comparison_sentence, exponent_text, notes, verdict_sentences
+from lorabound.sweeps.cells import BITS, DELTA, LOSSES, WORST_CASE
+from lorabound.sweeps.summary import Summary
+
+_INTERVALS = (
+    "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn "
+    "through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that reaches below a "
+    "tenth of its mean is cut there, and a gap that is not positive is left out."
+)
+
+
+# Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
+_SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut")
+
+
+def write_page(summary: Summary, path: str | Path) -> Path:
+    """Write the report to ``path``, under a temporary name first.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    charts = [
+        {"title": title, "caption": _INTERVALS.format(slope=slope), "spec": spec}
+        for title, slope, spec in (
+            ("Gap against rank", "sqrt(r)", gap_against_rank(summary)),
+            ("Gap against the amount of data", "1/sqrt(N)", gap_against_size(summary)),
+        )
+        if spec is not None
+    ]
+    about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
+    about |= {name: value for name, value in summary.about.items() if name not in _SHOWN_ABOVE}
+    template = Environment(autoescape=True).from_string(
+        (files("lorabound.reports") / "page.html.j2").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        summary=summary,
+        done=sum(row.status == "done" for row in summary.rows),
+        verdict=verdict_sentences(summary),
+        best={id(verdict.best) for verdict in summary.verdicts},
+        alike={id(cell) for verdict in summary.verdicts for cell in verdict.members},
+        identity=id,
+        charts=charts,
+        exponents=_exponent_rows(summary),
+        comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
+        losses=LOSSES,
+        notes=notes(summary),
+        level=f"{1 - DELTA:.0%}",
+        bits=BITS,
+        configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
+        bundle=scripts(),
+    )
+    return write_text(path, page)
+
+
+def _exponent_rows(summary: Summary) -> list[list[str]]:
+    lines: dict[tuple[str, str, int], list[str]] = {}
+    for growth in summary.growth:
+        lines.setdefault((growth.axis, growth.mode, growth.fixed), []).append(exponent_text(growth))
+    return [
+        [
+            mode,
+            "rank" if axis == "rank" else "N",
+            f"N = {fixed}" if axis == "rank" else f"rank {fixed}",
+            *texts,
+            f"{WORST_CASE[axis]:+.1f}",
+        ]
+        for (axis, mode, fixed), texts in lines.items()
+    ]

@@ -1,0 +1,239 @@
+"""The sentences of a report, said once for terminal and page."""
+
+from __future__ import annotations
+
+import math
+
+from lorabound.sweeps import ZERO_SHOT
+from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
+from lorabound.sweeps.notes import cut_note
+from lorabound.sweeps.summary import Comparison, Growth, Summary, drawn_apart
+from lorabound.sweeps.verdict import Verdict
+
+_MODES = {
+    ZERO_SHOT: "zero_shot: the model without one",
+    "freeze_a": "freeze_a: A is drawn at random and frozen, B trained",
+    "freeze_b": "freeze_b: B is drawn at random and frozen, A trained",
+    "train_both": "train_both: both trained",
+}
+
+
+def verdict_sentences(summary: Summary) -> list[str]:
+    """Which adapter to take: in full for the largest training size, a line for each other one."""
+    if not summary.verdicts:
+        return ["No verdict yet: no cell of the grid holds all of its seeds."]
+    main, *others = summary.verdicts
+    return [*_in_full(main), *(_in_short(verdict) for verdict in others)]
+
+
+def cell_name(cell: Cell) -> str:
+    """ "freeze_a, rank 4"."""
+    return "the model without an adapter" if cell.mode == ZERO_SHOT else f"{cell.mode}, rank {cell.rank}"
+
+
+def _in_full(verdict: Verdict) -> list[str]:
+    best, cheapest, level = verdict.best, verdict.cheapest, f"{1 - DELTA:.0%}"
+    seeds = f"{verdict.n_seeds} seeds" if verdict.n_seeds > 1 else "one seed"
+    tested = f"{verdict.n_test:,} test examples and {seeds}"
+    if best is verdict.zero_shot:
+        lines = [
+            f"Take no adapter: at N = {verdict.n_train:,} training examples the model without an adapter has the "
+            f"lowest test error of {verdict.n_candidates} choices, {best.test['error']:.3f}."
+        ]
+    elif not verdict.beats_zero_shot and verdict.zero_shot is not None:
+        lines = [
+            f"No adapter is shown to be better than none: at N = {verdict.n_train:,} training examples the model "
+            f"without an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is "
+            f"{best.test['error']:.3f} ({cell_name(best)}, {best.n_params:,} trained parameters), and "
+            f"{tested} cannot tell the two apart."
+        ]
+    else:
+        lines = [
+            f"Take {cell_name(best)}: at N = {verdict.n_train:,} training examples it has the lowest test error of "
+            f"{verdict.n_candidates} choices, {best.test['error']:.3f}, and trains {best.n_params:,} parameters."
+        ]
+        if cheapest is best:
+            lines.append(f"Every choice with fewer parameters is shown to be worse (by {tested}).")
+        else:
+            lines.append(
+                f"Cheaper: {cell_name(cheapest)} trains {best.n_params / cheapest.n_params:.1f} times fewer "
+                f"({cheapest.n_params:,}); its test error, {cheapest.test['error']:.3f}, cannot be told apart from the "
+                f"lowest by {tested}. It is at most {verdict.extra[1]:.3f} above the best choice ({level})."
+            )
+        if verdict.zero_shot is not None:
+            lines.append(
+                f"Without an adapter the test error is {verdict.zero_shot.test['error']:.3f}: {verdict.gain[1]:.3f} "
+                f"higher (on new data at least {max(verdict.gain[0], 0):.3f} higher, {level})."
+            )
+    averaged = f", averaged over its {verdict.n_seeds} adapters," if best.mode != ZERO_SHOT and best.n_seeds > 1 else ""
+    lines.append(
+        f"On new data the error of {cell_name(best)}{averaged} is at most {float(verdict.limit.value):.3f} ({level}). "
+        f"The lowest of {verdict.n_candidates} test errors looks better than it is; this limit counts that choice."
+    )
+    if best is not verdict.zero_shot:
+        lines.append(_gap_sentence(verdict))
+    if verdict.left_out:
+        names = "; ".join(cell_name(cell) for cell in verdict.left_out)
+        lines.append(f"Not compared, because seeds diverged or are missing: {names}.")
+    return lines
+
+
+def _gap_sentence(verdict: Verdict) -> str:
+    best, smallest = verdict.best, verdict.smallest_gap
+    gap = best.gaps["error"].mean
+    side = "above" if gap > 0 else "below"
+    text = f"Gap: its test error is {abs(gap):.3f} {side} its training error, {best.train['error']:.3f}"
+    if smallest is None or smallest is best:
+        return f"{text}. {'That says how much training flatters it' if gap > 0 else 'Training does not flatter it'}."
+    return (
+        f"{text}. That says how much training flatters it, not which model is better: the smallest gap "
+        f"({smallest.gaps['error'].mean:+.3f}, {cell_name(smallest)}) goes with a training error of "
+        f"{smallest.train['error']:.3f} and a test error of {smallest.test['error']:.3f}."
+    )
+
+
+def _in_short(verdict: Verdict) -> str:
+    best, cheapest = verdict.best, verdict.cheapest
+    start = f"N = {verdict.n_train:,}: "
+    if best is verdict.zero_shot:
+        return f"{start}the model without an adapter has the lowest test error, {best.test['error']:.3f}."
+    lowest = f"{cell_name(best)} has the lowest test error, {best.test['error']:.3f} ({best.n_params:,} parameters)"
+    if cheapest is best:
+        return f"{start}{lowest}."
+    return (
+        f"{start}{lowest}; {cell_name(cheapest)} ({cheapest.n_params:,}), {cheapest.test['error']:.3f}, cannot be told "
+        "apart from it."
+    )
+
+
+def exponent_text(growth: Growth) -> str:
+    """ "0.41 [0.30, 0.52]", or why there is none."""
+    exponent = growth.exponent
+    if math.isnan(exponent.value):
+        return f"none ({exponent.note})"
+    if math.isnan(exponent.low):
+        return f"{exponent.value:.2f} ({exponent.note})"
+    return f"{exponent.value:.2f} [{exponent.low:.2f}, {exponent.high:.2f}]"
+
+
+def exponent_sentence(growth: Growth) -> str:
+    """One line: how the gap grows along one axis, beside the worst case."""
+    symbol, other = ("r", "N") if growth.axis == "rank" else ("N", "rank")
+    if math.isnan(growth.exponent.value):
+        return (
+            f"{growth.mode}, {other} = {growth.fixed}: how the gap in {growth.loss.title} grows with {symbol} cannot "
+            f"be read from these runs ({growth.exponent.note})"
+        )
+    return (
+        f"{growth.mode}, {other} = {growth.fixed}: gap in {growth.loss.title} grows like {symbol}^beta, "
+        f"beta = {exponent_text(growth)}; worst case {WORST_CASE[growth.axis]:+.1f}"
+    )
+
+
+def comparison_sentence(comparison: Comparison) -> str:
+    """One line: freeze A and double the rank, at equal trainable parameters."""
+    frozen, both = comparison.n_params
+    budget = f"{both:,} parameters" if frozen == both else f"{frozen:,} against {both:,} parameters"
+    gap, test = comparison.gap, comparison.test
+    return (
+        f"freeze_a r={2 * comparison.rank} minus train_both r={comparison.rank} ({budget}, N = {comparison.n_train}): "
+        f"gap {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
+        f"test error {test.mean:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
+    )
+
+
+def shows_average_bound(summary: Summary) -> bool:
+    """Whether the bound on the average gap says something about some trained cell."""
+    return any(cell.rank and cell.information and not cell.information.vacuous for cell in summary.cells)
+
+
+def notes(summary: Summary) -> list[str]:
+    """What a reader must know to read the numbers rightly."""
+    n_test = summary.cells[0].gaps["error"].n_test if summary.cells else 0
+    seeds = len({row.seed for row in summary.rows if row.rank})
+    lines = [
+        f"Gap = test minus training error. Intervals: spread over {seeds} draws (frozen factor and order of examples) "
+        f"and sampling of {n_test} test examples, for this training sample.",
+        "> lowest test error at this N; ~ cannot be told apart from it (paired over test examples and seeds, every "
+        f"choice compared with every other one, {1 - DELTA:.0%} for all at once).",
+        f"True error <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its own, "
+        "for one of its adapters picked at random (Hoeffding 1963).",
+    ]
+    if summary.config.shots:
+        lines.append(
+            "Training sets hold equally many examples of every class, the test set has them as they come: the gap also "
+            "holds what that changes, and neither a bound on the expected gap nor the worst case speaks of them."
+        )
+    elif drawn_apart(summary):
+        lines.append(
+            "Training and test set come from different places: the gap also holds what that changes, and no bound on "
+            "the expected gap is given."
+        )
+    elif not shows_average_bound(summary):
+        lines.append(
+            f"No bound on the average gap says anything here (Zhu et al. 2024, Lemma 4.5: 1 or more in every "
+            f"cell, at {BITS} bits per parameter)."
+        )
+    else:
+        lines.append(
+            "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
+            f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
+        )
+    shown = dict.fromkeys(cell.mode for cell in summary.cells)
+    lines.append(f"An adapter adds B A to a weight. {'; '.join(_MODES[mode] for mode in shown)}.")
+    lines += _on_examples(summary, n_test)
+    if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
+        lines.append(
+            "Cells with fewer than 10 test examples wrong, or fewer than 10 right: their gap intervals are too narrow; "
+            "use the hold-out limit."
+        )
+    if summary.unfinished:
+        lines.append(_unfinished(summary))
+    n_diverged = sum(row.status == "diverged" for row in summary.rows)
+    if n_diverged:
+        lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
+    if summary.n_missing:
+        lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
+    return lines
+
+
+def _on_examples(summary: Summary, n_test: int) -> list[str]:
+    """What was unusual about the data and the model, and how examples and classes were read."""
+    about, config = summary.about, summary.config
+    kind = about.get("takes", "texts").removesuffix("s")
+    lines = list(about.get("notes", []))
+    if config.head == "prompts" and config.prompt:
+        lines.append(f"A class is asked for by its prompt, {config.prompt!r} (--prompt).")
+    if config.precision == "bfloat16":
+        lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
+    if about["n_removed"]:
+        lines.append(
+            f"{about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
+            f"test and true error are over {kind}s that do not."
+        )
+    if config.augment:
+        lines.append(
+            "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
+            "images: the gap is not that of a model fitted to the images it is measured on."
+        )
+    if about.get("n_skipped"):
+        lines.append(
+            f"{about['n_skipped']} images cannot be decoded and were left out: every error is over images that can."
+        )
+    lines += about.get("model_notes", [])
+    cut = about.get("cut")
+    if cut and (note := cut_note(cut)):
+        lines.append(note)
+    elif cut is None and about["n_cut"]:  # an older store does not say what cut them
+        lines.append(f"{about['n_cut']} of {n_test} test texts were too long and lost their end.")
+    return lines
+
+
+def _unfinished(summary: Summary) -> str:
+    cells = summary.unfinished
+    shown = "; ".join(f"{cell_name(c)}, N = {c.n_train:,}: {c.train['error']:.3f}" for c in cells[:3])
+    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return (
+        f"Training may not have finished: the training error has come down by less than a fifth ({shown}{more}). Raise "
+        f"--epochs or --lr{' or --head-lr' if summary.config.head == 'trained' else ''} before you compare."
+    )

@@ -1,0 +1,128 @@
+"""The spectra of an adapter for a terminal and for other programs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum
+from lorabound.errors import InputError
+
+_HEADS = (
+    "layer", "size\nof W", "r", "scale", "spectr.\nnorm", "Frob.\nnorm", "stable\nrank", "eff.\nrank", "||B||_F",
+    "||A||_2",
+)  # fmt: skip
+_FOOT_FROM = 40  # rows beyond which the heads no longer stand on the screen when the table ends
+_NO_LIMIT = 1000  # columns
+_LEGEND = (
+    "Of the update s B A: spectral norm = the most it lengthens an input; stable rank = (Frobenius / spectral norm)^2 "
+    "and effective rank = exp(entropy of its singular values) count the directions it uses: far below r, rank is "
+    "not used. s = scale; ||B||_F and ||A||_2 enter the bounds of freeze_a."
+)
+
+
+def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
+    """Print one row per layer, what the columns mean, and the totals."""
+    layers = spectra.layers
+    names, pattern = short_names([layer.name for layer in layers])
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), show_footer=len(layers) > _FOOT_FROM
+    )
+    for head in _HEADS:
+        table.add_column(
+            head, head, justify="left" if head == "layer" else "right", no_wrap=head != "layer", overflow="fold"
+        )
+    for name, layer in zip(names, layers, strict=True):
+        table.add_row(name, *_cells(layer))
+    console.print(
+        f"{spectra.path}: {_count(len(layers), 'linear layer')}" + (f", named {pattern}" if pattern else ""),
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    # A file or a pipe has no width to fit.
+    (console if console.is_terminal else Console(file=console.file, width=_NO_LIMIT)).print(table)
+    console.print(_LEGEND, highlight=False, markup=False, style="dim")
+    if spectra.left_out:
+        first = ", ".join(spectra.left_out[:2]) + (", ..." if len(spectra.left_out) > 2 else "")
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in spectra.left_out_kinds.items())
+        left_out = (
+            f"Left out, not a factor of a linear layer: {_count(len(spectra.left_out), 'tensor')}, {kinds} ({first})"
+        )
+        console.print(left_out, highlight=False, markup=False, style="dim")
+    b, a, largest = spectra.n_params_b, spectra.n_params_a, spectra.largest
+    console.print(
+        f"{_count(len(layers), 'layer')}; {b + a:,} parameters: {b:,} in B, {a:,} in A; "
+        f"largest spectral norm {_digits(largest.update.spectral_norm)} in {largest.name}",
+        highlight=False, markup=False,
+    )  # fmt: skip
+
+
+def write_spectra(spectra: AdapterSpectra, path: str | Path) -> None:
+    """Write one row per layer as CSV, with every digit, and both norms of both factors.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow((
+                "layer", "d_out", "d_in", "rank", "scale",
+                "spectral_norm", "frobenius_norm", "stable_rank", "effective_rank",
+                "b_spectral_norm", "b_frobenius_norm", "a_spectral_norm", "a_frobenius_norm",
+            ))  # fmt: skip
+            for layer in spectra.layers:
+                update, b, a = layer.update, layer.b, layer.a
+                rows.writerow((
+                    layer.name, layer.d_out, layer.d_in, layer.rank, layer.scale,
+                    update.spectral_norm, update.frobenius_norm, update.stable_rank, update.effective_rank,
+                    b.spectral_norm, b.frobenius_norm, a.spectral_norm, a.frobenius_norm,
+                ))  # fmt: skip
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def short_names(names: list[str]) -> tuple[list[str], str]:
+    """Names without the parts that all of them share, and the pattern that tells those parts.
+
+    >>> short_names(["h.0.attn.q", "h.1.attn.q", "h.1.attn.v"])
+    (['0.q', '1.q', '1.v'], 'h.*.attn.*')
+    """
+    parts = [name.split(".") for name in names]
+    shortest, even = min(map(len, parts)), len(set(map(len, parts))) == 1
+    same = [i for i in range(shortest) if len({words[i] for words in parts}) == 1]
+    if not even:  # only the beginnings can be compared
+        same = [i for place, i in enumerate(same) if place == i]
+    shared = set(same) - (set() if even and len(same) < shortest else {shortest - 1})
+    if not shared:
+        return names, ""
+    short = [".".join(word for i, word in enumerate(words) if i not in shared) for words in parts]
+    pattern = [word if i in shared else "*" for i, word in enumerate(parts[0])]
+    return short, ".".join(pattern if even else [*pattern[: len(shared)], "*"])
+
+
+def _cells(layer: LayerSpectrum) -> list[str]:
+    update = layer.update
+    return [
+        f"{layer.d_out}x{layer.d_in}",
+        str(layer.rank),
+        f"{layer.scale:.4g}",
+        _digits(update.spectral_norm),
+        _digits(update.frobenius_norm),
+        _digits(update.stable_rank, 3),
+        _digits(update.effective_rank, 3),
+        _digits(layer.b.frobenius_norm),
+        _digits(layer.a.spectral_norm),
+    ]
+
+
+def _digits(value: float, count: int = 4) -> str:
+    """That many, trailing zeros too, so that columns align."""
+    return f"{value:#.{count}g}".rstrip(".") if value else "0"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

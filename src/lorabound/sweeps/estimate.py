@@ -1,0 +1,251 @@
+"""What a sweep would take, before any of it is done: runs, memory, arithmetic, and time on the machine at hand.
+
+Arithmetic is that of the frozen products from the first adapted layer of each tower up, 2 per weight and token forward
+and 2 backward, with the tokens the texts have. Time divides it by this machine's speed in products of the model's own
+shapes, all workers at once, and by the share of it that sweeps reach (docs/benchmarks.md); augmentation, decoding and
+downloads are not in it. No weight is loaded: shapes are read from the headers of the files of weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from lorabound.adapters import new_adapter
+from lorabound.data import NAMED
+from lorabound.data.check import CHARACTERS_PER_TOKEN
+from lorabound.data.sizes import TEST_MOST, TRAIN_MOST
+from lorabound.models.layers import TEXT, VISION, Tower, adapted_layers, check_tokens, weight_outline
+from lorabound.models.locate import Reads, locate_model, read_configuration, reads
+from lorabound.models.model_folder import check_values
+from lorabound.models.precision import default_device, resolve_precision
+from lorabound.notation import n_params
+from lorabound.stack import layer_index
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.grid import Run, runs_of
+from lorabound.sweeps.material import Material, read_material
+from lorabound.sweeps.resume import as_resumed, runs_there
+from lorabound.sweeps.speed import products_per_second
+
+if TYPE_CHECKING:
+    from lorabound.sweeps.task import Task
+
+# Useful arithmetic over the speed of bare products: what the sweeps of docs/benchmarks.md reach.
+_SHARE = 0.65
+_TOKENS_OF_A_PROMPT = 12
+GIB = 2**30
+# Seconds from which quicker ways are named.
+LONG = 900.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one sweep takes.
+
+    Attributes:
+        n_runs: trained runs, the zero-shot rows left out.
+        n_there: runs that the directory of the sweep holds already.
+        n_train: training sizes.
+        n_test: size of the test set.
+        n_params: trainable parameters of the smallest and of the largest adapter.
+        weights_gib: size of the frozen model.
+        stored_gib: size of what is computed once per example; beyond half of the memory it goes to disk.
+        tflop: useful arithmetic of the runs that are missing, in 10^12 operations.
+        seconds: their time on this machine.
+        precision: number format of the frozen model here.
+        seen: sentences on the data; None where they would have to be downloaded.
+        quicker: options that make it quicker, and the seconds it takes with them; empty unless it takes long.
+    """
+
+    n_runs: int
+    n_there: int
+    n_train: list[int]
+    n_test: int
+    n_params: tuple[int, int]
+    weights_gib: float
+    stored_gib: float
+    tflop: float
+    seconds: float
+    precision: str
+    seen: list[str] | None
+    quicker: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides the arithmetic of a run beside its sizes.
+
+    Attributes:
+        weights: entries of the linear layers that every example passes, from the first adapted one up.
+        prompt_weights: entries of such layers in the tower of class prompts, passed once per step; 0 without one.
+        tokens: tokens of an example on average.
+        n_classes: number of class prompts.
+        products: (d_out, d_in) of these linear layers.
+        below: entries of the linear layers below, which every example passes once per sweep.
+    """
+
+    weights: int
+    prompt_weights: int
+    tokens: float
+    n_classes: int
+    products: Sequence[tuple[int, int]]
+    below: int
+
+
+def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
+    """Estimate a sweep from its data and the shapes of its model; with ``out``, only what is missing there.
+
+    Raises:
+        ModelError, DataError, InputError: no such model or layers, or data that cannot be used.
+        StoreError: ``out`` holds another sweep.
+    """
+    takes = reads(config.model)
+    named = NAMED.get(config.data)
+    if named and named.on_hub:  # the data would have to be downloaded
+        material, n_classes = None, named.n_classes
+        settled = _usual_sizes(config, n_classes)
+    else:
+        material = read_material(as_resumed(config, out))
+        settled, n_classes = material.config, len(material.divided.classes)
+    there = runs_there(settled, out)
+    runs = [run for run in runs_of(settled) if run.rank]
+    missing = [run for run in runs if run not in there]
+    folder = locate_model(config.model)
+    outline = weight_outline(folder)
+    check_values(folder)
+    check_tokens(folder, outline.n_vectors)
+    targets = settled.resolved(takes, "").targets or []
+
+    def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
+        return adapted_layers(outline.module, takes, targets, layers, settled.encoder)
+
+    shapes = adapted(settled.layers)
+    new_adapter(shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r)  # may refuse the rank
+    width, longest = _width_and_tokens(settled, takes)
+    tokens = longest if material is None or takes == "images" else _mean_tokens(material, longest)
+    shape = shape_of(outline.module, takes, list(shapes), tokens, n_classes)
+    device = default_device()
+    precision = resolve_precision(settled.precision, device)
+    dtype: torch.dtype = getattr(torch, precision)
+    speed = _SHARE * products_per_second(shape.products, device, dtype, len(missing))
+
+    def seconds(shape: Shape, runs: Sequence[Run]) -> float:
+        return arithmetic(settled, shape, runs, settled.test_size) / speed
+
+    quicker: dict[str, float] = {}
+    if seconds(shape, missing) > LONG:
+        ends = min(settled.ranks), max(settled.ranks)
+        few, fewest = [run for run in missing if run.rank in ends], shape
+        if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
+            fewest = shape_of(outline.module, takes, list(adapted("top2")), tokens, n_classes)
+            quicker["--layers top2"] = seconds(fewest, missing)
+        if len(few) < len(missing):
+            quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(fewest, few)
+    kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
+    stored = (max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
+    head = n_classes * (width + 1) if settled.head == "trained" else 0
+    return Estimate(
+        len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, _trained(settled, shapes, head),
+        outline.n_weights * dtype.itemsize / GIB, stored / GIB,
+        arithmetic(settled, shape, missing, settled.test_size) / 1e12, seconds(shape, missing), precision,
+        material.sentences if material else None, quicker,
+    )  # fmt: skip
+
+
+def _usual_sizes(config: SweepConfig, n_classes: int) -> SweepConfig:
+    """With the sizes that a large data set gets where they are not given."""
+    sizes = [count * n_classes for count in config.shots] if config.shots else config.n_train or [TRAIN_MOST]
+    return config.model_copy(update={"n_train": sizes, "n_test": config.n_test or TEST_MOST})
+
+
+def _trained(config: SweepConfig, shapes: dict[str, tuple[int, int]], head: int) -> tuple[int, int]:
+    """Trainable parameters of the smallest and of the largest adapter of the grid, the head counted."""
+    counts = [
+        head + sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
+        for mode in config.modes
+        for rank in config.ranks
+    ]
+    return min(counts), max(counts)
+
+
+def seconds_left(task: Task, missing: Sequence[Run]) -> float:
+    """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment."""
+    classifier, config = task.classifier, task.config
+    lengths = np.concatenate([task.pool.inputs.lengths, task.test_set.inputs.lengths])
+    shape = shape_of(classifier.module, task.takes, list(task.shapes), float(lengths.mean()), len(task.data.classes))
+    speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
+    trained = [run for run in missing if run.rank]
+    return arithmetic(config, shape, trained, len(task.test_set.labels)) / (_SHARE * speed)
+
+
+def shape_of(module: nn.Module, takes: Reads, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
+    """The shape of a run from the linear layers of a module, in full or in outline."""
+    examples, prompts = (VISION, TEXT) if takes == "images" else (("",), None)
+    above = _above(module, examples, adapted)
+    of_prompts = _above(module, prompts, adapted) if prompts else []
+    total = sum(math.prod(product) for product in _inside(module, examples).values())
+    weights = sum(math.prod(product) for product in above)
+    return Shape(
+        weights, sum(math.prod(product) for product in of_prompts), tokens, n_classes, above or of_prompts,
+        total - weights,
+    )  # fmt: skip
+
+
+def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: int) -> float:
+    """Operations of trained runs: a step costs two passes of its examples, measuring one of training and test set, and
+    every example passes the layers below the adapted ones once."""
+    passes = sum(2 * config.epochs * run.n_train + run.n_train + n_test for run in runs)
+    steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
+    prompts = steps * shape.n_classes * _TOKENS_OF_A_PROMPT * shape.prompt_weights
+    once = (max((run.n_train for run in runs), default=-n_test) + n_test) * shape.tokens * shape.below
+    return 2.0 * (passes * shape.tokens * shape.weights + prompts + once)
+
+
+def _width_and_tokens(config: SweepConfig, takes: Reads) -> tuple[int, int]:
+    """Width of the tower of examples, and tokens of its longest example."""
+    record = read_configuration(config.model)
+    if takes == "texts":
+        width = record.get("hidden_size") or record.get("dim") or record.get("d_model") or 768
+        return int(width), config.max_length
+    vision = {"image_size": 224, "patch_size": 32, "hidden_size": 768} | (record.get("vision_config") or {})
+    return int(vision["hidden_size"]), (int(vision["image_size"]) // int(vision["patch_size"])) ** 2 + 1
+
+
+def _mean_tokens(material: Material, longest: int) -> float:
+    if material.lengths is not None:
+        return float(material.lengths.mean())
+    texts = material.table.examples
+    return float(np.mean([min(len(str(text)) / CHARACTERS_PER_TOKEN + 2, longest) for text in texts]))
+
+
+def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:
+    """Shapes of the adapted layers of the first adapted block."""
+    first = min((layer_index(name) or 0 for name in shapes), default=0)
+    return [shape for name, shape in shapes.items() if (layer_index(name) or 0) == first]
+
+
+def _inside(module: nn.Module, tower: Tower) -> dict[str, tuple[int, int]]:
+    """(d_out, d_in) of the linear layers of a tower, by name."""
+    prefixes = tuple(f"{name}." if name else "" for name in tower)
+    return {
+        name: (part.out_features, part.in_features)
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes)
+    }
+
+
+def _above(module: nn.Module, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
+    """Of these layers the ones from the first adapted layer up; none where nothing is adapted."""
+    inside = _inside(module, tower)
+    indices = [layer_index(name) or 0 for name in adapted if name in inside]
+    if not indices:
+        return []
+    first = min(indices)
+    return [shape for name, shape in inside.items() if (index := layer_index(name)) is None or index >= first]

@@ -1,0 +1,292 @@
+"""Run what is missing of a sweep, in this process; safe to kill at any point and to start again."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorabound.adapters import save_adapter
+from lorabound.engine import (
+    ENGINE_VERSION,
+    Allotment,
+    Losses,
+    Recipe,
+    Trained,
+    WithPrefix,
+    activations,
+    allot,
+    evaluate,
+    free_bytes,
+    keep_freed_memory,
+    n_entries,
+    n_workers,
+    run_in_threads,
+    train,
+)
+from lorabound.engine.memory import GIB
+from lorabound.errors import AdapterError, ModelError, StoreError
+from lorabound.models import Classifier, name_for_others
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.estimate import seconds_left
+from lorabound.sweeps.grid import Run, run_key, runs_of, stacks_of
+from lorabound.sweeps.material import Material, read_material
+from lorabound.sweeps.records import ADAPTERS, AdapterTask, write_rows, write_task
+from lorabound.sweeps.resume import as_resumed
+from lorabound.sweeps.sweep import Row, Sweep, extend, only_writer
+from lorabound.sweeps.task import Task, load_task
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a sweep tells its observer.
+
+    Attributes:
+        work_done, work_total: work so far and in all, in passes of one example.
+        runs_done, runs_total: runs that are written, and runs of the grid.
+        now: phrase on what goes on.
+        seconds: expected time of all that was missing at the start; None before it is known.
+    """
+
+    work_done: float
+    work_total: float
+    runs_done: int
+    runs_total: int
+    now: str
+    seconds: float | None = None
+
+
+# Called from the threads of the workers too.
+Observer = Callable[[Progress], None]
+
+
+def run_sweep(
+    config: SweepConfig, out: str | Path, observe: Observer = lambda _: None, material: Material | None = None
+) -> Sweep:
+    """Train and measure every run of the grid that ``out`` does not hold yet.
+
+    Runs are written one stack at a time in one transaction, after their adapters are in place. ``material`` is what
+    :func:`read_material` made of :func:`as_resumed`, where that has been done already.
+
+    Raises:
+        DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; no run is written.
+        StoreError: ``out`` was made by another configuration, or cannot be written.
+    """
+    keep_freed_memory()
+
+    def tell(now: str) -> None:
+        observe(Progress(0, 1, 0, 1, now))
+
+    if material is None:
+        tell("reading the data")
+        material = read_material(as_resumed(config, out))
+    task = load_task(config, observe=tell, material=material)
+    config = task.config
+    task.new_adapter(max(config.ranks), "train_both", 0)  # refuses a rank too large
+
+    with only_writer(out):
+        about = _about(task)
+        store = Sweep.open_or_create(out, about)
+        extend(store, config, about)
+        write_rows(Path(out), task.data.train_examples[: len(task.pool.labels)], task.data.test_examples)
+        for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
+            shutil.rmtree(draft, ignore_errors=True)
+        fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
+        _Sweep(task, Path(out), store, fixed).go(observe)
+    return store
+
+
+@dataclass
+class _Sweep:
+    task: Task
+    out: Path
+    store: Sweep
+    fixed: dict[str, Any]
+
+    @property
+    def config(self) -> SweepConfig:
+        return self.task.config
+
+    def go(self, observe: Observer) -> None:
+        runs = runs_of(self.config)
+        have = self.store.keys()
+        missing = {run for run in runs if run_key(run, self.fixed) not in have}
+        zero_shots = [run for run in runs if run in missing and run.rank == 0]
+        total = sum(self._work(run) for run in missing)
+        work, n_done = 0.0, len(runs) - len(missing)
+
+        def report(part: float, now: str) -> None:
+            observe(Progress(work + part, total, n_done, len(runs), now, expected))
+
+        if not missing:
+            return
+        expected = seconds_left(self.task, list(missing))
+        report(0.0, "storing what the frozen layers compute")
+        with ExitStack() as models:
+            workers = self._workers(len(runs))
+            for worker in workers:
+                models.enter_context(worker)
+            fits = self._allot(workers)
+            if zero_shots:
+                report(0.0, "measuring the zero-shot model")
+                self.store.add(self._zero_shot(workers[0], zero_shots))
+                work += sum(map(self._work, zero_shots))
+                n_done += len(zero_shots)
+            whole = stacks_of(runs, fits.width, len(workers))
+            stacks = [kept for stack in whole if (kept := [run for run in stack if run in missing])]
+            begun: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
+
+            def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], float]:
+                label, here = _label(stack), sum(map(self._work, stack))
+
+                def on_step(done: int, of: int) -> None:
+                    begun[stack[0]] = 0.9 * here * done / of
+                    report(sum(begun.values()), label)
+
+                report(sum(begun.values()), label)
+                return self._train(worker, stack, fits.tokens_per_pass, on_step)
+
+            for stack, (trained, seconds) in run_in_threads(workers, stacks, train_stack):
+                self._write(stack, trained, seconds / len(workers))
+                begun.pop(stack[0], None)
+                work += sum(map(self._work, stack))
+                n_done += len(stack)
+                report(sum(begun.values()), _label(stack))
+            self.store.note("resources", self._resources(workers, fits))
+
+    def _workers(self, n_runs: int) -> list[WithPrefix]:
+        """Models for the threads, with what their frozen layers compute stored in at most half of the memory left."""
+        device, sets = self.task.classifier.device, [self.task.pool.inputs, self.task.test_set.inputs]
+        first = WithPrefix(
+            self.task.classifier, list(self.task.shapes), sets, free_bytes(self._budget, device) / 2, self.out
+        )
+        return [first, *(first.replica() for _ in range(n_workers(device, n_runs) - 1))]
+
+    def _allot(self, workers: list[WithPrefix]) -> Allotment:
+        """What fits into a worker's share of the memory left."""
+        config = self.config
+        probe = self.task.new_adapter(max(config.ranks), "train_both", 0)
+        widest = max((self.task.pool.inputs, self.task.test_set.inputs), key=lambda inputs: int(inputs.lengths.max()))
+        on_disk = workers[0].n_bytes if workers[0].on_disk else 0
+        room = free_bytes(self._budget, self.task.classifier.device, on_disk) / len(workers)
+        kept = activations(workers[0], widest, probe)
+        return allot(room, kept, n_entries(self.task.shapes, config.ranks), int(widest.lengths.max()))
+
+    @property
+    def _budget(self) -> float | None:
+        return None if self.config.memory is None else self.config.memory * GIB
+
+    def _resources(self, workers: list[WithPrefix], fits: Allotment) -> dict[str, Any]:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {
+            "peak_gib": peak / GIB, "budget_gib": self.config.memory, "workers": len(workers),
+            "width": fits.width, "tokens_per_pass": fits.tokens_per_pass,
+            "stored_gib": workers[0].n_bytes / GIB, "stored_on_disk": workers[0].on_disk,
+        }  # fmt: skip
+
+    def _work(self, run: Run) -> float:
+        """Cost of a run in forward passes of one example; a training step costs about two."""
+        training = 2 * self.config.epochs * run.n_train if run.rank else 0
+        return training + run.n_train + len(self.task.test_set.labels)
+
+    def _zero_shot(self, classifier: Classifier, runs: list[Run]) -> list[Row]:
+        """The model without adapters; the test set is measured once for all training sizes."""
+        test = evaluate(classifier, self.task.test_set.inputs, self.task.test_set.labels)[0]
+        if not test.finite:
+            raise ModelError(f"the zero-shot losses of {self.config.model} are not finite: lower logit_scale")
+        rows = []
+        for run in runs:
+            start = time.perf_counter()
+            fitted = evaluate(classifier, self.task.pool.inputs, self.task.pool.labels[: run.n_train])[0]
+            rows.append(self._row(run, 0, time.perf_counter() - start, (fitted, test)))
+        return rows
+
+    def _train(
+        self, classifier: Classifier, stack: list[Run], tokens: int, on_step: Callable[[int, int], None]
+    ) -> tuple[list[Trained], float]:
+        """The trained runs of a stack, and the seconds it took."""
+        config = self.config
+        start = time.perf_counter()
+        recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
+        adapters = [self.task.new_adapter(run.rank, run.mode, run.seed) for run in stack]  # type: ignore[arg-type]
+        seeds = [run.seed for run in stack]
+        train_set = self.task.pool.head(stack[0].n_train)
+        trained = train(classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens)
+        return trained, time.perf_counter() - start
+
+    def _write(self, stack: list[Run], trained: list[Trained], seconds: float) -> None:
+        """Adapters first, then the rows of the whole stack in one transaction."""
+        rows = []
+        base, kind = name_for_others(self.config.model), type(self.task.classifier.module)
+        for run, result in zip(stack, trained, strict=True):
+            if result.diverged:
+                rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), None))
+                continue
+            try:
+                folder = save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
+                write_task(folder, self._task_of(run))
+            except AdapterError as error:
+                raise StoreError(
+                    f"{error}; the runs already stored are safe, make room and run the same command again to go on"
+                ) from None
+            losses = result.train, result.test
+            rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), losses))
+        self.store.add(rows)
+
+    def _task_of(self, run: Run) -> AdapterTask:
+        config, classifier = self.config, self.task.classifier
+        return AdapterTask(
+            model=config.model, model_sha256=classifier.sha256, takes=self.task.takes, head=config.head,
+            prompt=config.prompt or "", classes=self.task.data.classes, logit_scale=config.logit_scale,
+            max_length=config.max_length, precision=classifier.precision, n_train=run.n_train,
+        )  # fmt: skip
+
+    def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
+        """The row of a run: with the losses on training and test set, or without any when it diverged."""
+        row = Row(
+            key=run_key(run, self.fixed), **asdict(run), n_params=n_params, seconds=seconds,
+            status="done" if losses else "diverged",
+        )  # fmt: skip
+        if losses is None:
+            return row
+        train, test = losses
+        return replace(
+            row, train_error=train.error, test_error=test.error, train_risk=train.risk, test_risk=test.risk,
+            train_ce=train.cross_entropy, test_ce=test.cross_entropy,
+            test_errors=test.errors, test_log_losses=test.log_losses,
+        )  # fmt: skip
+
+
+def _label(stack: list[Run]) -> str:
+    ranks = sorted({run.rank for run in stack})
+    return f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
+
+
+def _about(task: Task) -> dict[str, Any]:
+    return {
+        "config": task.config.model_dump(mode="json"),
+        "takes": task.takes,
+        "data_sha256": task.data.sha256,
+        "model_sha256": task.classifier.sha256,
+        "engine": ENGINE_VERSION,
+        "classes": task.data.classes,
+        "n_pool": len(task.data.train_examples),
+        "n_test": len(task.data.test_examples),
+        "n_removed": task.data.n_removed,
+        "n_skipped": task.n_skipped,
+        "own_test_set": task.own_test_set,
+        "majority_error": 1 - float(np.bincount(task.data.train_labels).max() / len(task.data.train_labels)),
+        "n_cut": task.test_set.inputs.n_cut,
+        "class_counts": dict(task.check.counts),
+        "notes": list(task.check.remarks),
+        "cut": task.cut,
+        "model_notes": list(task.classifier.notes),
+    }

@@ -1,0 +1,46 @@
+"""A look at a data set without a model: texts or images, whatever it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorabound.data import NAMED, DataCheck, check_data, fit_sizes, is_export
+from lorabound.errors import DataError
+from lorabound.models.locate import Reads
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.material import read_tables
+
+
+def look_at(config: SweepConfig) -> tuple[DataCheck, str]:
+    """The check of ``config.data`` and ``config.test_data``, images decoded; and one sentence on the sizes of a sweep.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    takes = kind_of(config.data)
+    try:
+        table, test = read_tables(config, takes or "texts")
+    except DataError as error:
+        if takes is not None:
+            raise
+        try:  # a table with a column of images
+            table, test = read_tables(config, "images")
+        except DataError:
+            raise error from None
+    check = check_data(table, test, max_length=config.max_length, decode=True)
+    try:
+        sizes, n_test = fit_sizes(
+            table.name, len(table), check.n_classes, config.n_train, config.n_test, None if test is None else len(test)
+        )
+    except DataError as error:
+        return check.with_faults(str(error)), ""
+    train = " and ".join(f"{n:,}" for n in sizes)
+    return check, f"A sweep trains on {train} rows and tests on {n_test:,} (--n-train, --n-test)."
+
+
+def kind_of(data: str) -> Reads | None:
+    """What data hold, as far as their name tells; None for tables, which may hold either."""
+    path = Path(data)
+    if data in NAMED or (path.is_dir() and not is_export(path)):
+        return "images"
+    return "texts" if data == "words" else None

@@ -1,0 +1,193 @@
+"""What a sweep works on, looked at before any model is loaded: its data checked, its sizes settled, its split made.
+
+Nothing here imports torch or transformers, so that a mistake in the data or the options is told within a second or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabound.data import (
+    NAMED,
+    DataCheck,
+    Empty,
+    Labelled,
+    Picture,
+    Split,
+    check_data,
+    fit_sizes,
+    load_images,
+    load_table,
+    renamed,
+    split,
+    without_rare,
+)
+from lorabound.errors import DataError, InputError
+from lorabound.models.locate import Reads, reads
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.tokens import count_tokens
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything a sweep needs beside the model.
+
+    Attributes:
+        asked: configuration as it was given.
+        config: configuration with ``n_train`` and ``n_test`` settled.
+        takes: "texts" or "images".
+        table, test_table: the data, and the test set where it has one of its own.
+        own_test_set: whether a named task brought its test set along.
+        check: findings on the data.
+        divided: training pool and test set.
+        lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
+            tokenizer is here.
+        worked_out: sentences on sizes that nobody gave, and on texts that lose their end; or "".
+    """
+
+    asked: SweepConfig
+    config: SweepConfig
+    takes: Reads
+    table: Labelled
+    test_table: Labelled | None
+    own_test_set: bool
+    check: DataCheck
+    divided: Split
+    lengths: NDArray[np.int64] | None
+    worked_out: tuple[str, str]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a user should read before anything is trained."""
+        lines = (f"{self.check.name}: {self.check.classes_line}.", *self.worked_out, *self.check.remarks)
+        return [line for line in lines if line]
+
+
+def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
+    """Read and check the data of a sweep, settle its sizes and divide it.
+
+    Args:
+        n_pool: examples needed for training; None takes the largest training set.
+    Raises:
+        DataError, InputError: the data cannot be used, with everything that is wrong with them; options do not fit.
+        ModelError: no such model, or a configuration that cannot be read.
+    """
+    takes = reads(config.model)
+    _refuse_options(config, takes)
+    table, test = read_tables(config, takes)
+    check = check_data(table, test, config.head == "prompts")
+    own = test is not None and not config.test_data
+    sized, divided, faults = _divide(config, table, test, own, n_pool, check.faults == ())
+    check = check.with_faults(*faults)
+    if divided is None:
+        raise DataError(check.refusal)
+    counted = count_tokens(config, table, test) if takes == "texts" else None
+    lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
+    settled = _settled(config, sized, len(table), own)
+    return Material(config, sized, takes, table, test, own, check, divided, lengths, (settled, cut))
+
+
+def divide_again(material: Material, without: frozenset[str], n_pool: int | None = None) -> Material:
+    """The same without the images of these names; sizes that were not given are settled anew.
+
+    Raises:
+        DataError: too little is left.
+    """
+    table = _without(material.table, without)
+    test = material.test_table and _without(material.test_table, without)
+    sized, divided, faults = _divide(material.asked, table, test, material.own_test_set, n_pool, True)
+    if divided is None:
+        raise DataError("; ".join(faults))
+    return replace(material, config=sized, table=table, test_table=test, divided=divided)
+
+
+def read_tables(config: SweepConfig, takes: Reads) -> tuple[Labelled, Labelled | None]:
+    """The data, and the test set where it has one of its own, with what was asked to be dropped and renamed.
+
+    Empty texts and labels stay where they are not to be dropped.
+
+    Raises:
+        DataError: one or both cannot be read.
+    """
+    empty: Empty = "drop" if config.drop_empty else "keep"
+    column = config.text_column if takes == "texts" else config.image_column
+    load = load_table if takes == "texts" else load_images
+    named = NAMED.get(config.data) if takes == "images" else None
+    found: list[Labelled] = []
+    faults: list[str] = []
+    for source in (config.data, config.test_data):
+        if source is None:
+            continue
+        try:
+            found.append(renamed(load(source, column, config.label_column, empty), config.rename_labels))
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        raise DataError("; ".join(dict.fromkeys(faults)))
+    table, *rest = found
+    test = rest[0] if rest else named.test() if named and named.test else None
+    return without_rare(table, test, config.min_class_rows)
+
+
+def _refuse_options(config: SweepConfig, takes: Reads) -> None:
+    if takes == "images" and config.head == "trained":
+        raise InputError(
+            f"{config.model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers"
+        )
+    if config.head_lr is not None and config.head != "trained":
+        raise InputError("head_lr is the step size of a trained head: add --head trained, or leave it out")
+    if config.augment and takes == "texts":
+        raise InputError("augment crops and flips images, and this model reads texts: leave it out")
+    if takes == "texts" and (config.encoder != "both" or config.skip_corrupt):
+        raise InputError("encoder and skip_corrupt are for images, and this model reads texts: leave them out")
+
+
+def _divide(
+    config: SweepConfig, table: Labelled, test: Labelled | None, own: bool, n_pool: int | None, sound: bool
+) -> tuple[SweepConfig, Split | None, list[str]]:
+    """Sizes and split; without a split, what keeps the data from being divided. ``sound``: without other faults."""
+    labels = {label for part in (table, test) if part for label in part.labels}
+    asked = [n_pool] if n_pool else None if config.shots else config.n_train
+    n_test = min(config.n_test, len(test)) if test and own and config.n_test else config.n_test
+    try:
+        sizes, n_test = fit_sizes(
+            table.name, len(table), len(labels), asked, n_test, None if test is None else len(test)
+        )
+        shots = max(config.shots) if config.shots else None
+        sized = config.model_copy(update={"n_train": config.n_train if n_pool else sizes, "n_test": n_test})
+        if not sound:
+            return sized, None, []
+        divided = split(table, max(sizes), n_test, config.data_seed, test, shots)
+    except DataError as error:
+        return config, None, [str(error)]
+    if config.shots and shots:
+        per_shot = len(divided.train_examples) // shots
+        sized = sized.model_copy(update={"n_train": [per_shot * count for count in sorted(config.shots)]})
+    return sized, divided, []
+
+
+def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> str:
+    """What sizes were worked out, in one sentence."""
+    if asked.n_test is not None and (asked.n_train is not None or asked.shots):
+        return ""
+    train = " and ".join(f"{n:,}" for n in sized.sizes)
+    options = [
+        name for name, value in (("--n-train", asked.n_train or asked.shots), ("--n-test", asked.n_test)) if not value
+    ]
+    whose = "the test set" if own or asked.test_data else f"{n_rows:,}"
+    return (
+        f"Trains on {train} rows and tests on {sized.test_size:,} rows of {whose}; {' and '.join(options)} "
+        f"{'change' if len(options) > 1 else 'changes'} that."
+    )
+
+
+def _without(table: Labelled, names: frozenset[str]) -> Labelled:
+    examples: Sequence[str | Picture] = table.examples
+    kept = [i for i, example in enumerate(examples) if isinstance(example, str) or example.name not in names]
+    if not kept:
+        raise DataError(f"{table.name} holds no image that can be decoded")
+    return table.rows(kept)

@@ -1,0 +1,135 @@
+"""From stored runs to what the table, the charts and the page show: cells, comparisons, exponents."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
+from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
+from lorabound.sweeps.cells import LEVEL, LOSSES, Cell, Loss, cell_of
+from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """freeze_a at rank 2r against train_both at rank r, seed by seed: test and gap of the first minus the second."""
+
+    rank: int
+    n_train: int
+    n_params: tuple[int, int]
+    gap: CrossedMean
+    test: CrossedMean
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How the gap in one loss grows along one axis ("rank" or "n_train") with everything else fixed."""
+
+    axis: str
+    mode: str
+    fixed: int
+    loss: Loss
+    exponent: Exponent
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything a report says about a sweep.
+
+    Attributes:
+        verdicts: which adapter to take, one answer per training size, the largest first.
+        unfinished: cells whose training error has hardly come down.
+    """
+
+    config: SweepConfig
+    about: dict[str, Any]
+    rows: list[Row]
+    cells: list[Cell]
+    verdicts: list[Verdict]
+    unfinished: list[Cell]
+    comparisons: list[Comparison]
+    growth: list[Growth]
+    n_missing: int
+
+
+def summarize(store: Sweep) -> Summary:
+    """Read a store and work out what its runs show; nothing is trained or measured here."""
+    rows = store.rows()
+    n_missing = len(runs_of(store.config)) - len(rows)
+    by_cell: dict[tuple[str, int, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_cell[row.mode, row.rank, row.n_train].append(row)
+    done = {key: [row for row in group if row.status == "done"] for key, group in by_cell.items()}
+    done = {key: group for key, group in done.items() if group}
+    cells = [cell_of(group, len(by_cell[key]) - len(group), drawn_apart(store)) for key, group in done.items()]
+    cells.sort(key=lambda cell: (cell.n_train, cell.mode != ZERO_SHOT, cell.mode, cell.rank))
+    config, about = store.config, store.about
+    return Summary(
+        config=config,
+        about=about,
+        rows=rows,
+        cells=cells,
+        verdicts=verdicts(cells, done, config.seeds),
+        unfinished=unfinished(cells, about.get("majority_error")),
+        comparisons=_comparisons(done),
+        growth=[*_growth(done, "rank"), *_growth(done, "n_train")],
+        n_missing=n_missing,
+    )
+
+
+def drawn_apart(sweep: Sweep | Summary) -> bool:
+    """Whether training and test examples come from different draws, so that no bound on the expected gap applies."""
+    config, about = sweep.config, sweep.about
+    return bool(config.shots or config.test_data or about.get("own_test_set"))
+
+
+def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison]:
+    """The paper's guideline (section 4.3): at one budget of parameters, freeze A and double the rank."""
+    found = []
+    for (mode, rank, n_train), both in sorted(done.items(), key=lambda item: (item[0][2], item[0][1])):
+        frozen = done.get(("freeze_a", 2 * rank, n_train))
+        if mode != "train_both" or not frozen:
+            continue
+        partners = {row.seed: row for row in frozen}
+        pairs = [(partners[row.seed], row) for row in both if row.seed in partners]
+        if not pairs:
+            continue
+        loss = LOSSES[0]
+        differences = np.stack([loss.test(a) - loss.test(b) for a, b in pairs])
+        trained = [loss.train(a) - loss.train(b) for a, b in pairs]
+        found.append(
+            Comparison(
+                rank, n_train, (pairs[0][0].n_params, pairs[0][1].n_params),
+                crossed_mean(differences, trained, LEVEL), crossed_mean(differences, 0.0, LEVEL),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _growth(done: dict[tuple[str, int, int], list[Row]], axis: str) -> list[Growth]:
+    """Exponents along an axis, over the seeds that every cell on it holds."""
+    lines: dict[tuple[str, int], dict[int, list[Row]]] = defaultdict(dict)
+    for (mode, rank, n_train), group in done.items():
+        if mode != ZERO_SHOT:
+            x, fixed = (rank, n_train) if axis == "rank" else (n_train, rank)
+            lines[mode, fixed][x] = group
+    found = []
+    for (mode, fixed), line in sorted(lines.items()):
+        seeds = set.intersection(*({row.seed for row in group} for group in line.values()))
+        if len(line) < 2 or not seeds:
+            continue
+        xs = sorted(line)
+        paired = [sorted((r for r in line[x] if r.seed in seeds), key=lambda r: r.seed) for x in xs]
+        for loss in LOSSES:
+            exponent = growth_exponent(
+                xs,
+                [np.stack([loss.test(row) for row in group]) for group in paired],
+                [[loss.train(row) for row in group] for group in paired],
+                LEVEL,
+            )
+            found.append(Growth(axis, mode, fixed, loss, exponent))
+    return found

@@ -1,0 +1,254 @@
+"""The sweep's memory: one SQLite file, one row per run, written whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabound.errors import StoreError
+from lorabound.sweeps.config import AXES, SweepConfig, parse_config
+
+FILE = "sweep.sqlite"
+FORMAT = 1
+
+_SCHEMA = """
+create table about (name text primary key, value text not null);
+create table runs (
+    key text primary key,
+    rank integer not null, mode text not null, n_train integer not null, seed integer not null,
+    n_params integer not null, seconds real not null, status text not null,
+    train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
+    test_errors blob, test_log_losses blob
+);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run as it is stored.
+
+    ``status`` is "done" or "diverged"; a diverged run has no measurements. ``test_errors`` (n_test,) bool and
+    ``test_log_losses`` (n_test,) float32 are the losses of the test examples, in the split's order.
+    """
+
+    key: str
+    rank: int
+    mode: str
+    n_train: int
+    seed: int
+    n_params: int
+    train_error: float | None = None
+    test_error: float | None = None
+    train_risk: float | None = None
+    test_risk: float | None = None
+    train_ce: float | None = None
+    test_ce: float | None = None
+    seconds: float
+    status: str
+    test_errors: NDArray[np.bool_] | None = None
+    test_log_losses: NDArray[np.float32] | None = None
+
+
+_FIELDS = tuple(field.name for field in fields(Row))
+# The public columns of a run, in the order of `lorabound export`: all but the key and the two arrays.
+COLUMNS = _FIELDS[1:-2]
+
+
+class Sweep:
+    """The runs of one sweep directory.
+
+    ``about`` holds what is fixed for the whole sweep: configuration, fingerprints of data and model, classes,
+    what the split removed.
+    """
+
+    def __init__(self, folder: str | Path, connection: sqlite3.Connection) -> None:
+        self.folder = Path(folder)
+        self._connection = connection
+        self._connection.row_factory = sqlite3.Row
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Sweep:
+        """Open an existing store.
+
+        Raises:
+            StoreError: nothing there, or not a readable store.
+        """
+        path = Path(folder) / FILE
+        if Path(folder).is_file():
+            raise StoreError(f"{folder} is a file: give the folder that  lorabound sweep --out FOLDER  wrote")
+        if not path.is_file():
+            raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
+        try:
+            connection = sqlite3.connect(path)
+            intact = connection.execute("pragma quick_check").fetchone()[0] == "ok"
+            version = connection.execute("select value from about where name = 'format'").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} is not a readable sweep store ({error}): move it away and run again") from None
+        if not intact:
+            raise StoreError(f"{path} is damaged: move it away and run again; adapters beside it are untouched")
+        if version is None or int(version[0]) != FORMAT:
+            raise StoreError(f"{path} was written in another format: read it with the version that wrote it")
+        return cls(folder, connection)
+
+    @classmethod
+    def open_or_create(cls, folder: str | Path, about: dict[str, Any]) -> Sweep:
+        """Open a store, or make one for a sweep described by ``about`` (JSON values).
+
+        Raises:
+            StoreError: the directory cannot be written, or its store is not readable.
+        """
+        path = Path(folder) / FILE
+        if path.exists() and path.stat().st_size:  # an empty file is what a kill while creating it leaves
+            return cls.open(folder)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path)
+            with connection:
+                connection.execute("begin")
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.executemany(
+                    "insert into about values (?, ?)",
+                    [(name, json.dumps(value)) for name, value in {"format": FORMAT, **about}.items()],
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot write {path}: {error}") from None
+        return cls(folder, connection)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        rows = self._connection.execute("select name, value from about").fetchall()
+        return {name: json.loads(value) for name, value in rows}
+
+    @property
+    def config(self) -> SweepConfig:
+        """The configuration, with the axes of the grid as last extended."""
+        return parse_config(self.about["config"], str(self.folder / FILE))
+
+    def note(self, name: str, value: Any) -> None:
+        """Record a JSON value in ``about``, in place of one of the same name."""
+        with self._writing():
+            self._connection.execute("insert or replace into about values (?, ?)", (name, json.dumps(value)))
+
+    def set_config(self, config: SweepConfig) -> None:
+        """Record an extended grid."""
+        self.note("config", config.model_dump(mode="json"))
+
+    def keys(self) -> set[str]:
+        """Keys of the runs that are there."""
+        return {key for (key,) in self._connection.execute("select key from runs")}
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Write runs in one transaction: all of them or none.
+
+        Raises:
+            StoreError: the disk is full or the file cannot be written; what was there stays readable.
+        """
+        with self._writing():
+            into, values = ", ".join(_FIELDS), ", ".join(f":{name}" for name in _FIELDS)
+            statement = f"insert or replace into runs ({into}) values ({values})"
+            self._connection.executemany(statement, [_pack(row) for row in rows])
+
+    def rows(self) -> list[Row]:
+        """All runs, ordered by training size, mode, rank and seed."""
+        found = self._connection.execute("select * from runs order by n_train, mode, rank, seed").fetchall()
+        return [_unpack(record) for record in found]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"cannot write {self.folder / FILE}: {error}; the runs already there are safe, "
+                "make room and run the same command again to go on"
+            ) from None
+
+
+def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection[str] = ()) -> None:
+    """Check that a store and a configuration agree in all that decides results but the ``unknown`` settings.
+
+    Raises:
+        StoreError: another configuration made the store.
+    """
+    now = config.settings
+    for name, value in store.config.settings.items():
+        if name not in unknown and now[name] != value:
+            raise StoreError(
+                f"{store.folder} was made with {name} = {value!r}, now it is {now[name]!r}: "
+                "choose another --out, or the old value to go on"
+            )
+
+
+def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
+    """Check that a store belongs to this sweep, and record the union of both grids.
+
+    Raises:
+        StoreError: another configuration, other data, another model or engine made it.
+    """
+    stored = store.about
+    before = store.config
+    refuse_other_settings(store, config)
+    for name, what in {
+        "data_sha256": f"other data than {config.data} now holds",
+        "model_sha256": f"other weights than {config.model} now has",
+        "engine": "another version of the engine",
+    }.items():
+        if stored[name] != about[name]:
+            raise StoreError(f"{store.folder} was made with {what}: choose another --out")
+    union = {axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES}
+    if any(union[axis] != getattr(before, axis) for axis in AXES):
+        store.set_config(config.model_copy(update=union))
+    if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
+        store.note("cut", about["cut"])  # of the largest training set
+
+
+@contextmanager
+def only_writer(folder: str | Path) -> Iterator[None]:
+    """Hold the directory's lock, so that two sweeps never write to it at once.
+
+    Raises:
+        StoreError: another process holds it, or the directory cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("w")
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(f"another sweep is writing to {folder}: wait for it or choose another --out") from None
+        yield
+
+
+def _pack(row: Row) -> dict[str, Any]:
+    record = {name: getattr(row, name) for name in _FIELDS}
+    if row.test_errors is not None and row.test_log_losses is not None:
+        record["test_errors"] = np.packbits(row.test_errors).tobytes()
+        record["test_log_losses"] = row.test_log_losses.astype("<f4").tobytes()
+    return record
+
+
+def _unpack(record: sqlite3.Row) -> Row:
+    values = dict(record)
+    if values["test_log_losses"] is not None:
+        log_losses = np.frombuffer(values["test_log_losses"], dtype="<f4")
+        bits = np.unpackbits(np.frombuffer(values["test_errors"], dtype=np.uint8), count=len(log_losses))
+        values |= {"test_log_losses": log_losses, "test_errors": bits.astype(np.bool_)}
+    return Row(**values)

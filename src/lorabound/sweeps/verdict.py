@@ -1,0 +1,122 @@
+"""Which adapter to take, one answer per training size: the lowest test error, and what is cheaper and as good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lorabound.bounds import Bound, holdout_bounded
+from lorabound.stats import not_worse_than_best
+from lorabound.sweeps import ZERO_SHOT, Row
+from lorabound.sweeps.cells import DELTA, LEVEL, Cell
+
+# Of the way from the error at the start to 0: training that has come less far may not have finished.
+_FINISHED = 0.2
+# A model that starts below this error has little to learn, and is not asked to.
+_LEARNT = 0.1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one training size.
+
+    Attributes:
+        best: the cell with the lowest test error.
+        cheapest: the cell with the fewest trainable parameters that cannot be told apart from the best.
+        members: all cells that cannot be told apart from the best.
+        extra: test error of ``cheapest`` minus that of ``best``; and how far its error on new data lies above the best
+            there is at most, with probability ``LEVEL``.
+        zero_shot: the model without an adapter, None where it was not measured.
+        gain: the least and the measured number of test errors per example that ``best`` saves against ``zero_shot``.
+        limit: hold-out limit on the risk of ``best``, the choice among the cells counted: at delta/K.
+        smallest_gap: the trained cell with the smallest gap.
+        left_out: cells without all seeds (diverged, or not run yet): no candidates.
+        n_candidates, n_seeds, n_test: numbers of cells compared, of seeds and of test examples.
+    """
+
+    n_train: int
+    best: Cell
+    cheapest: Cell
+    members: tuple[Cell, ...]
+    extra: tuple[float, float]
+    zero_shot: Cell | None
+    gain: tuple[float, float]
+    limit: Bound
+    smallest_gap: Cell | None
+    left_out: tuple[Cell, ...]
+    n_candidates: int
+    n_seeds: int
+    n_test: int
+
+    @property
+    def beats_zero_shot(self) -> bool:
+        """Whether some adapter is shown to be better than the model without any."""
+        return self.zero_shot is None or self.zero_shot not in self.members
+
+
+def verdicts(
+    cells: Sequence[Cell], done: Mapping[tuple[str, int, int], Sequence[Row]], seeds: Sequence[int]
+) -> list[Verdict]:
+    """One verdict per training size, the largest first; sizes with no trained cell that holds all seeds have none.
+
+    Args:
+        cells: cells of the summary.
+        done: the runs of every cell, by (mode, rank, N).
+        seeds: seeds of the grid; a cell that lacks one is no candidate, because its mean is over other draws.
+    """
+    found = []
+    for n_train in sorted({cell.n_train for cell in cells}, reverse=True):
+        here = [cell for cell in cells if cell.n_train == n_train]
+        by_seed = {id(c): {row.seed: row for row in done[c.mode, c.rank, n_train]} for c in here}
+        complete = [c for c in here if c.mode == ZERO_SHOT or set(seeds) <= set(by_seed[id(c)])]
+        if any(c.mode != ZERO_SHOT for c in complete):
+            found.append(_verdict(complete, by_seed, seeds, tuple(c for c in here if c not in complete)))
+    return found
+
+
+def _verdict(
+    cells: list[Cell], by_seed: dict[int, dict[int, Row]], seeds: Sequence[int], left_out: tuple[Cell, ...]
+) -> Verdict:
+    cells = sorted(cells, key=lambda cell: (cell.n_params, cell.test["error"]))  # of equal means the cheapest is first
+    losses = []
+    for cell in cells:
+        rows = by_seed[id(cell)]
+        runs = [next(iter(rows.values()))] * len(seeds) if cell.mode == ZERO_SHOT else [rows[seed] for seed in seeds]
+        losses.append(np.stack([np.asarray(row.test_errors, dtype=np.float64) for row in runs]))
+    seedless = [cell.mode == ZERO_SHOT for cell in cells]
+    compared = not_worse_than_best(np.stack(losses), seedless, LEVEL)
+    best, cheapest = cells[compared.lowest], cells[compared.members[0]]
+    n_test = losses[0].shape[1]
+    step = float(compared.means[compared.members[0]] - compared.means[compared.lowest])
+    zero_shot = cells[seedless.index(True)] if any(seedless) else None
+    gain = 0.0, 0.0
+    if zero_shot is not None:
+        at = cells.index(zero_shot)
+        saved = float(compared.means[at] - compared.means[compared.lowest])
+        gain = saved - float(compared.margins[at]), saved
+    trained = [cell for cell in cells if cell.mode != ZERO_SHOT]
+    return Verdict(
+        best.n_train, best, cheapest, tuple(cells[c] for c in compared.members),
+        (step, float(compared.losses_at_most[compared.members[0]])), zero_shot, gain,
+        holdout_bounded(best.test["error"], n_test, DELTA / len(cells)),
+        min(trained, key=lambda cell: cell.gaps["error"].mean), left_out, len(cells), len(seeds), n_test,
+    )  # fmt: skip
+
+
+def unfinished(cells: Sequence[Cell], majority_error: float | None = None) -> list[Cell]:
+    """Trained cells whose training error has come down by less than a fifth.
+
+    It started at the error of the model without an adapter, or, where that is lower, at ``majority_error``, that of
+    always answering the most frequent class.
+    """
+    zero_shot = {cell.n_train: cell.train["error"] for cell in cells if cell.mode == ZERO_SHOT}
+    found = []
+    for cell in cells:
+        if cell.mode == ZERO_SHOT or cell.n_train not in zero_shot:
+            continue
+        start = min(zero_shot[cell.n_train], 1.0 if majority_error is None else majority_error)
+        if start > _LEARNT and cell.train["error"] > (1 - _FINISHED) * start:
+            found.append(cell)
+    return found

@@ -1,0 +1,142 @@
+"""The complexity of LoRA on a sentence encoder: the search of ``ascent`` on a real model, stacked.
+
+The class: ``x -> 1 - p(label)`` of the frozen encoder with prompt classes, adapters on the named layers, A Gaussian and
+frozen (N(0, std^2/d_in), so that ||A||_op is about std), ||B_t||_F <= M in every layer. No upper bound of ``bounds``
+covers a transformer, so 1/2, true for every loss in [0, 1], stands in its place. The network is the one that runs: in
+bfloat16 where that is what the sweep would use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorabound.adapters import Adapter, Factors
+from lorabound.engine import Examples, WithPrefix, keep_freed_memory, n_workers, run_in_threads
+from lorabound.engine.batches import passes
+from lorabound.models import Classifier, reads
+from lorabound.stack import Stack
+from lorabound.sweeps import SweepConfig
+from lorabound.sweeps.task import load_task, resolved
+from lorabound.worst_case.measured.ascent import largest_signed_means
+from lorabound.worst_case.measured.complexity import (
+    TRIVIAL,
+    Complexity,
+    ComplexityConfig,
+    growth,
+    row,
+    signs_of,
+)
+
+
+class TransformerClass:
+    """K searches through the adapters attached to an encoder: see ``ascent.StackedClass``."""
+
+    def __init__(self, classifier: Classifier, stack: Stack, examples: Examples, radius: float) -> None:
+        self._classifier, self._layers, self._examples = classifier, list(stack.layers.values()), examples
+        self.shapes = [tuple(layer.trained_b.shape[1:]) for layer in self._layers]
+        self.radii = [torch.full((len(stack),), radius) for _ in self._layers]
+        self._order = np.argsort(examples.inputs.lengths[: len(examples.labels)], kind="stable")
+
+    def signed_means(self, factors: Sequence[Tensor], signs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """(1/N) sum_n s_n (ell_n - 1/2) and its gradient in every B."""
+        k, n = signs.shape
+        for layer, factor in zip(self._layers, factors, strict=True):
+            layer.trained_b.data.copy_(factor)
+            layer.trained_b.grad = None
+        values = torch.zeros(k)
+        for cut in passes(self._examples.inputs.lengths[self._order], k):
+            index = self._order[cut]
+            logits = self._classifier.logits(self._examples.inputs, np.tile(index, k)).view(k, len(index), -1)
+            labels = torch.from_numpy(self._examples.labels[index]).expand(k, -1).unsqueeze(-1)
+            losses = 1 - logits.softmax(-1).gather(-1, labels).squeeze(-1)
+            parts = (signs[:, torch.from_numpy(index)] * (losses - 0.5)).sum(1) / n
+            parts.sum().backward()  # type: ignore[no-untyped-call]
+            values += parts.detach()
+        return values, [layer.trained_b.grad for layer in self._layers]  # type: ignore[misc]
+
+
+def described(config: SweepConfig) -> str:
+    """What is measured, for a reader: the model, the data, how a class is asked for, the layers."""
+    settings = resolved(config, reads(config.model))
+    layers = "all layers" if settings.layers is None else f"layers {settings.layers}"
+    return f"{config.model} on {config.data} (class prompt {settings.prompt!r}), {layers}"
+
+
+def measure_transformer(
+    config: SweepConfig, settings: ComplexityConfig, observe: Callable[[str], None] = lambda _: None
+) -> Complexity:
+    """Measure every rank and N on the model, data, layers and targets of ``config``.
+
+    Samples are prefixes of one pool. Pairs of sign draws are shared out among the cores.
+
+    Raises:
+        DataError, ModelError, InputError: the configuration cannot be carried out.
+    """
+    keep_freed_memory()
+    asked = config.model_copy(update={"n_train": settings.n_train, "n_test": 2})
+    task = load_task(asked, observe=observe)
+    classifier, shapes, pool = task.classifier, task.shapes, task.pool
+    pairs = settings.signs // 2
+    with ExitStack() as models:
+        first = WithPrefix(classifier, list(shapes), [pool.inputs])
+        workers = [first, *(first.replica() for _ in range(n_workers(classifier.device, pairs) - 1))]
+        for worker in workers:
+            models.enter_context(worker)
+        shares = np.array_split(np.arange(pairs), len(workers))
+        jobs = [(n, [int(pair) for pair in share]) for n in sorted(settings.n_train, reverse=True) for share in shares]
+        found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
+
+        def search(worker: WithPrefix, job: tuple[int, list[int]]) -> list[tuple[int, Tensor]]:
+            return _search(worker, pool.head(job[0]), shapes, settings, job[1])
+
+        for (n, share), values in run_in_threads(workers, jobs, search):
+            observe(f"N = {n}: {len(share)} of {pairs} pairs of sign draws")
+            for rank, value in values:
+                found.setdefault((rank, n), []).append((share[0], value))
+    rows = []
+    for (rank, n), parts in sorted(found.items()):
+        drawn = torch.cat([value for _, value in sorted(parts, key=lambda part: part[0])], dim=1)
+        q = rank * sum(d_out for d_out, _ in shapes.values())
+        rows.append(row("encoder", rank, n, q, drawn.reshape(-1), TRIVIAL))
+    return Complexity(settings, math.nan, rows, growth(rows), tuple(task.notes))
+
+
+def _search(
+    classifier: Classifier, examples: Examples, shapes: dict[str, tuple[int, int]], settings: ComplexityConfig,
+    share: list[int],
+) -> list[tuple[int, Tensor]]:  # fmt: skip
+    """Largest signed means (2, pairs) of every rank for a share of the pairs, smallest rank first."""
+    n, pairs = len(examples.labels), settings.signs // 2
+    signs = signs_of(settings, n).view(2, pairs, n)[:, share].reshape(-1, n)
+    generator = torch.Generator().manual_seed(settings.seed)
+    known: list[Tensor] | None = None
+    results: list[tuple[int, Tensor]] = []
+    for rank in sorted(settings.ranks):
+        with Stack(classifier.module, _adapters(shapes, rank, settings, share), classifier.towers) as stack:
+            members = TransformerClass(classifier, stack, examples, settings.radius)
+            padded = known and [torch.nn.functional.pad(b, (0, rank - b.shape[-1])) for b in known]
+            values, known = largest_signed_means(members, signs, settings.steps, generator, padded)
+        results.append((rank, values.view(2, len(share))))
+    return results
+
+
+def _adapters(
+    shapes: dict[str, tuple[int, int]], rank: int, settings: ComplexityConfig, share: list[int]
+) -> list[Adapter]:
+    """One for s and one for -s of every pair, with the same A; rank r has the first r rows of any larger rank."""
+    adapters = []
+    for pair in share:
+        layers = {}
+        for index, (name, (d_out, d_in)) in enumerate(shapes.items()):
+            random = np.random.default_rng([settings.seed, 2, index, pair])
+            a = settings.std / math.sqrt(d_in) * random.standard_normal((rank, d_in))
+            b = np.zeros((d_out, rank), dtype=np.float32)
+            layers[name] = Factors(a.astype(np.float32), b, settings.scale)
+        adapters.append(Adapter(layers, "freeze_a"))
+    return adapters * 2

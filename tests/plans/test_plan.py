@@ -1,0 +1,308 @@
+"""Plans: shapes, the exact N, labels that say what a number is, and forecasts from stores whose law is known."""
+
+import csv
+import math
+import os
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lorabound.bounds import information_gap, lower_bound, occam_gap, rank_lower_bound
+from lorabound.errors import InputError, ModelError
+from lorabound.plans import make_plan, model_shapes, parse_shapes, read_pilot, smallest_n, write_csv
+from lorabound.reports.plan import print_plan
+from lorabound.sweeps import Row, Sweep, SweepConfig
+from tests.commands import python, run
+
+SQUARE = {"layer 1": (384, 384), "layer 2": (384, 384)}
+
+
+def pilot(
+    folder,
+    ranks=(1, 2, 4),
+    sizes=(64, 128, 256),
+    modes=("freeze_a", "train_both"),
+    gap=None,
+    spread=0.05,
+    random=None,
+    bare=0.0,
+):
+    """A sweep over one 16 x 16 layer; 0-1 gap 2 r^0.5 N^-0.5 (twice that in train_both) times a chance of its cell."""
+    random = random or np.random.default_rng(0)
+    gap = gap or (lambda mode, r, n: (2 if mode == "train_both" else 1) * r**0.5 * n**-0.5)
+    config = SweepConfig(
+        ranks=list(ranks), n_train=list(sizes), seeds=[0, 1], modes=list(modes), n_test=400, model="gone"
+    )
+    store = Sweep.open_or_create(folder, {
+        "config": config.model_dump(mode="json"), "n_removed": 0, "n_cut": 0, "n_test": 400, "classes": ["a", "b", "c"],
+        "data_sha256": "d", "model_sha256": "m", "engine": 1, "n_pool": 1000,
+    })  # fmt: skip
+    rows = [_row("zero_shot", 0, n, 0, 0.0, bare) for n in sizes]
+    for mode in modes:
+        for rank in ranks:
+            for n in sizes:
+                value = gap(mode, rank, n) * math.exp(spread * random.normal())
+                rows += [_row(mode, rank, n, seed, value, bare) for seed in (0, 1)]
+    store.add(rows)
+    return store
+
+
+def _row(mode, rank, n, seed, gap, bare):
+    """One run; ``bare`` is the gap that chance gives every run, the model without an adapter included."""
+    return Row(
+        key=f"{mode}{rank}-{n}-{seed}", rank=rank, mode=mode, n_train=n, seed=seed,
+        n_params=16 * rank * (2 if mode == "train_both" else 1), train_error=0.5 - gap - bare, test_error=0.5,
+        train_risk=0.4, test_risk=0.5, train_ce=0.4, test_ce=0.5, seconds=1.0, status="done",
+        test_errors=np.arange(400) < 200, test_log_losses=np.full(400, 0.1, dtype=np.float32),
+    )  # fmt: skip
+
+
+def text_of(plan):
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))
+    print_plan(plan, console)
+    return console.export_text()
+
+
+def test_shapes():
+    assert parse_shapes("384x384, 64 x 128") == {"layer 1": (384, 384), "layer 2": (64, 128)}
+    for bad in ("384", "384x", "0x4", "4x4x4", "axb"):
+        with pytest.raises(InputError, match="is no layer, write d_out x d_in"):
+            parse_shapes(f"4x4,{bad}")
+    with pytest.raises(InputError, match="one layer at least"):
+        parse_shapes(" , ")
+
+
+def test_shapes_of_a_model_are_those_an_adapter_gets(minilm):
+    from lorabound.stack import select_linears
+
+    for targets, layers in ((["query", "value"], None), (["dense"], [4, 5])):
+        expected = select_linears(minilm.module, targets, layers)
+        assert model_shapes(SweepConfig(targets=targets, layers=layers)) == expected
+    with pytest.raises(ModelError, match="no linear layer of the model is called 'qurey'"):
+        model_shapes(SweepConfig(targets=["qurey"]))
+    with pytest.raises(ModelError, match="no model 'none'"):
+        model_shapes(SweepConfig(model="none"))
+
+
+def test_smallest_n_is_exact():
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        q, target = int(random.integers(1, 10**6)), float(random.uniform(0.001, 0.99))
+        bound = lambda n, q=q: float(occam_gap(n, q, 0.05).value)  # noqa: E731
+        n = smallest_n(bound, target)
+        assert bound(n) <= target
+        assert n == 1 or bound(n - 1) > target
+    assert [smallest_n(lambda n, k=k: 1.0 if n < k else 0.0, 0.5) for k in (1, 2, 3, 4, 5, 1023, 1024, 1025)] == [
+        1, 2, 3, 4, 5, 1023, 1024, 1025,
+    ]  # fmt: skip
+    assert smallest_n(lambda n: 1.0, 0.5) is None
+
+
+def test_rows_hold_the_bounds_of_the_library():
+    plan = make_plan(SQUARE, ["freeze_a", "train_both"], [8, 2], [1000, 100], 0.05, 4, 0.2)
+    assert [(row.bounds.n_train, row.bounds.mode, row.bounds.rank) for row in plan.rows][:3] == [
+        (100, "freeze_a", 2), (100, "freeze_a", 8), (100, "train_both", 2),
+    ]  # fmt: skip
+    # freeze_a 2, 8, 4, 16 and train_both 2, 8 are spoken of: six guarantees share delta
+    assert plan.share == pytest.approx(0.05 / 6)
+    at = plan.rows[1].bounds
+    assert at.n_params == 8 * 768
+    assert at.guarantee.value == occam_gap(100, 4 * at.n_params, plan.share).value
+    assert at.average.value == information_gap(at.n_params, 100, 4).value
+    assert at.average.value < at.guarantee.value
+    assert at.floor.value == lower_bound(100).value
+    assert at.cells is None
+    need = plan.needs[1]
+    assert (need.mode, need.rank) == ("freeze_a", 8)
+    assert occam_gap(need.guarantee, 4 * at.n_params, plan.share).value <= 0.2
+    assert occam_gap(need.guarantee - 1, 4 * at.n_params, plan.share).value > 0.2
+    assert need.average < need.guarantee
+    assert need.forecast is None
+    assert [(pair.frozen.n_params, pair.both.n_params) for pair in plan.pairs] == [(3072, 3072), (12288, 12288)]
+
+
+def test_cells_need_one_layer_and_a_trained_b():
+    plan = make_plan({"head": (10, 64)}, ["freeze_a", "freeze_b"], [4], [50])
+    assert plan.rows[0].bounds.cells.value == rank_lower_bound(50, 40).value
+    assert plan.rows[1].bounds.cells is None
+    assert plan.rows[0].bounds.cells.value < plan.rows[0].bounds.guarantee.value
+    assert f"at least {rank_lower_bound(50, 40).value:.3g} at rank 4" in " ".join(text_of(plan).split())
+
+
+def test_words_of_a_plan_without_pilot():
+    text = text_of(make_plan(SQUARE, ["freeze_a"], [1, 4], [1000, 10**6], bits=2, target=0.05))
+    assert "…" not in text
+    words = " ".join(text.split())
+    assert words.startswith("Guaranteed: a gap of at most 0.0")
+    assert "for freeze_a, rank 1, at N = 1,000,000; 1 of 4 rows have a limit of 1 or more" in words
+    assert re.search(r"A gap of 0.05 is guaranteed from N = [\d,]+ on for freeze_a, rank 1\.", words)
+    assert "freeze_a 4 3,072 1,000 1.46* 1.46*" in words
+    assert "* vacuous: 1 or more" in words
+    assert "No uniform bound is given: it needs Lipschitz constants" in words
+    assert "not on one run" in words
+    assert "forecast" not in words.lower()
+    far = text_of(make_plan({"l": (4096, 4096)}, ["freeze_a"], [512], [100], target=1e-6))
+    assert "over 1e15" in far
+    assert far.startswith("Guaranteed: nothing at these ranks and N")
+    assert "is guaranteed from" not in far
+
+
+def test_a_pilot_is_extrapolated(tmp_path):
+    plan = make_plan({"l": (16, 16)}, ["freeze_a", "train_both", "freeze_b"], [1, 8], [128, 4096], bits=2, target=0.02,
+                     pilot=read_pilot(pilot(tmp_path)))  # fmt: skip
+    for row in plan.rows:
+        at = row.bounds
+        if at.mode == "freeze_b":
+            assert row.forecast is None
+            continue
+        assert row.forecast.high / row.forecast.low < 20
+        truth = (2 if at.mode == "train_both" else 1) * at.rank**0.5 * at.n_train**-0.5
+        assert row.forecast.low < truth < row.forecast.high
+    words = " ".join(text_of(plan).split())
+    assert "of 9 inside the interval, median error" in words
+    assert "largest rank from the smaller" in words
+    assert "Forecast, freeze_b: none, the pilot has no run of this mode." in words
+    assert "measured in the pilot: freeze_a r=4 minus train_both r=2" in words
+    assert "Forecast: no guarantee." in words
+    assert "!" not in words.split("Forecast, ")[0]
+    # 2 (16/64)^0.5 = 1 is above the test error of 0.5, which no gap exceeds
+    high = " ".join(text_of(make_plan({"l": (16, 16)}, ["train_both"], [16], [64], pilot=plan.pilot)).split())
+    assert re.search(r"train_both 16 512 64 \S+ \S+ \d\.\d+! \[", high)
+    assert "! above 0.500, the pilot's largest test error" in high
+
+
+def test_needed_n_where_the_gap_clearly_falls(tmp_path):
+    read = read_pilot(pilot(tmp_path, sizes=(64, 1024, 16384), modes=("freeze_a",)))
+    need = make_plan({"l": (16, 16)}, ["freeze_a"], [1], [500], target=0.02, pilot=read).needs[0]
+    assert need.forecast == pytest.approx(2500, rel=0.3)
+    flat = read_pilot(pilot(tmp_path / "flat", modes=("freeze_a",), gap=lambda mode, r, n: 0.1 * r**0.5))
+    plan = make_plan({"l": (16, 16)}, ["freeze_a"], [1], [500], target=0.02, pilot=flat)
+    assert math.isnan(plan.needs[0].forecast)
+    assert "unclear" in text_of(plan)
+    law = read.forecasts["freeze_a"].law
+    assert law.predict(1, need.forecast).value <= 0.02 < law.predict(1, need.forecast - 1).value
+
+
+@pytest.mark.slow
+def test_forecasts_of_stores_cover(tmp_path):
+    """80 pilots: misses of the 80% interval at twice the rank and N, against 20% by a binomial tail (1e-3)."""
+    from scipy.stats import binom
+
+    random = np.random.default_rng(5)
+    misses = 0
+    for i in range(80):
+        read = read_pilot(pilot(tmp_path / str(i), modes=("freeze_a",), spread=0.2, random=random))
+        row = make_plan({"l": (16, 16)}, ["freeze_a"], [8], [512], pilot=read).rows[0]
+        assert row.forecast.high < 30 * row.forecast.low
+        misses += not row.forecast.low <= (8 / 512) ** 0.5 * math.exp(0.2 * random.normal()) <= row.forecast.high
+    assert binom.sf(misses - 1, 80, 0.2) > 1e-3, misses
+
+
+def test_the_gap_of_the_model_without_an_adapter_is_chance_and_taken_away(tmp_path):
+    """All gaps 0.07 too large by chance: the forecast does not notice."""
+    plain, lucky = (
+        read_pilot(pilot(tmp_path / str(bare), modes=("freeze_a",), bare=bare)).forecasts["freeze_a"]
+        for bare in (0.0, 0.07)
+    )
+    assert lucky.law.predict(8, 512).value == pytest.approx(plain.law.predict(8, 512).value, rel=1e-9)
+    # shared chance by hand: no test loss changed; on N training examples a share gap of the losses did
+    gaps = np.exp([math.log(r**0.5 * n**-0.5) for r in (1, 2, 4) for n in (64, 128, 256)])
+    assert plain.law.shared_test == pytest.approx(0, abs=1e-12)
+    assert plain.law.shared_sample == pytest.approx(math.sqrt(np.mean(gaps - gaps**2)), rel=0.05)
+
+
+@pytest.mark.parametrize(("axes", "known", "unknown", "axis"), [
+    ({"ranks": (2,)}, (2, 999), (4, 64), "rank"), ({"sizes": (64,)}, (8, 64), (2, 128), "N"),
+])  # fmt: skip
+def test_one_value_on_an_axis(tmp_path, axes, known, unknown, axis):
+    read = read_pilot(pilot(tmp_path, modes=("freeze_a",), **axes))
+    plan = make_plan(
+        {"l": (16, 16)},
+        ["freeze_a"],
+        sorted({known[0], unknown[0]}),
+        sorted({known[1], unknown[1]}),
+        pilot=read,
+        target=0.1,
+    )
+    found = {(row.bounds.rank, row.bounds.n_train): row.forecast for row in plan.rows}
+    assert found[known] is not None
+    assert found[unknown] is None
+    assert all(row.bounds.guarantee.value > 0 for row in plan.rows)
+    words = " ".join(text_of(plan).split())
+    assert f"one {axis} in the pilot" in words
+    assert f"nothing is forecast at another {axis}" in words
+
+
+def test_a_pilot_without_a_gap_says_where(tmp_path):
+    read = read_pilot(
+        pilot(tmp_path, modes=("freeze_a",), gap=lambda mode, r, n: 0.1 if n > 64 else -0.01 * r, spread=0.0)
+    )
+    words = " ".join(text_of(make_plan({"l": (16, 16)}, ["freeze_a"], [1], [500], pilot=read, target=0.1)).split())
+    assert "Forecast, freeze_a: none: the mean gap is not positive at rank 1 N 64 (-0.01), rank 2 N 64 (-0.02)" in words
+    assert "freeze_a 1 16 500" in words
+
+
+def test_csv(tmp_path):
+    plan = make_plan({"l": (16, 16)}, ["freeze_a"], [1, 2], [500], target=0.1, pilot=read_pilot(pilot(tmp_path / "p")))
+    with write_csv(plan, tmp_path / "plan.csv").open() as file:
+        records = list(csv.DictReader(file))
+    assert [record["n_params"] for record in records] == ["16", "32"]
+    assert float(records[1]["guarantee"]) == pytest.approx(plan.rows[1].bounds.guarantee.value)
+    assert records[1]["average_vacuous"] in ("true", "false")
+    assert float(records[0]["forecast_low"]) < float(records[0]["forecast"]) < float(records[0]["forecast_high"])
+    assert int(records[0]["n_guarantee"]) == plan.needs[0].guarantee
+    with pytest.raises(InputError, match=r"must end in \.csv"):
+        write_csv(plan, tmp_path / "plan.html")
+
+
+SHAPES = ["--shapes", "16x16"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ([], "say what is adapted: --shapes 384x384,384x384, or --model NAME, or --pilot DIR"),
+    ([*SHAPES, "--model", "x"], "not both"),
+    (["--shapes", "16"], "'16' is no layer"),
+    ([*SHAPES, "--target-gap", "0"], "target_gap must lie in (0, 1), got 0"),
+    ([*SHAPES, "--target-gap", "1"], "target_gap must lie in (0, 1), got 1"),
+    ([*SHAPES, "--target-gap", "nan"], "target_gap must lie in (0, 1), got nan"),
+    ([*SHAPES, "--classes", "10", "--n-train", "5"], "n_train 5 is below the 10 classes"),
+    ([*SHAPES, "--ranks", "17"], "rank 17 does not fit layer 1 (16 x 16): choose ranks from 1 to 16"),
+    ([*SHAPES, "--ranks", "0"], "ranks = 0: it must be at least 1"),
+    ([*SHAPES, "--modes", "freeze_all"], "modes = 'freeze_all'"),
+    ([*SHAPES, "--delta", "1"], "delta must lie in (0, 1)"),
+    ([*SHAPES, "--bits", "0"], "bits must be an integer in [1, 64]"),
+    ([*SHAPES, "--csv", "x.html"], "must end in .csv"),
+    (["--model", "none"], "no model 'none'"),
+    (["--model", "owner/not-there"], "no model 'owner/not-there': there is no folder of this name, and on the hub"),
+    (["--pilot", "nowhere"], "nowhere holds no sweep"),
+    ([*SHAPES, "--pilot", "PILOT", "--n-train", "2"], "n_train 2 is below the 3 classes"),
+    (["--shapes", "16x8", "--pilot", "PILOT"], "the pilot trains 32 parameters in train_both at rank 1, the layers of this plan 24"),
+])  # fmt: skip
+def test_bad_input_is_one_sentence(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if "PILOT" in arguments:
+        pilot(tmp_path / "PILOT").close()
+    status, output, errors = run(capsys, monkeypatch, "plan", *arguments)
+    assert status == 2
+    assert message in errors
+    assert errors.startswith("lorabound: ")
+    assert errors.count("\n") == 1
+    assert not output
+
+
+def test_the_command_with_a_pilot(capsys, monkeypatch, tmp_path):
+    """Ranks, modes and sizes come from the pilot; the layers from --shapes, as its model is gone."""
+    pilot(tmp_path / "p").close()
+    status, output, errors = run(
+        capsys, monkeypatch, "plan", *SHAPES, "--pilot", tmp_path / "p", "--csv", tmp_path / "plan.csv"
+    )
+    assert (status, errors) == (0, "")
+    assert output.count("train_both") > 9
+    assert (tmp_path / "plan.csv").read_text().count("\n") == 1 + 2 * 3 * 3
+
+
+def test_shapes_need_no_torch():
+    code = "import sys; sys.argv = ['lorabound', 'plan', '--shapes', '16x16']\ntry:\n    from lorabound.cli import main; main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    assert python(code).endswith("False")

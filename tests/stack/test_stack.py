@@ -1,0 +1,137 @@
+"""Stacked adapters: the formula, the frozen factor, the model put back."""
+
+import numpy as np
+import pytest
+import torch
+
+from lorabound.adapters import Adapter, Factors, new_adapter
+from lorabound.errors import AdapterError, InputError
+from lorabound.notation import MODES
+from lorabound.stack import Stack, select_linears, stack_order
+
+
+def adapters(tiny, specs, filled=True):
+    """Adapters with random entries in both factors, so that every term of the formula counts."""
+    shapes = select_linears(tiny.module, ["query", "value"])
+    random = np.random.default_rng(0)
+    made = []
+    for k in stack_order([mode for mode, _ in specs]):
+        mode, rank = specs[k]
+        adapter = new_adapter(shapes, rank, mode, k, "kaiming_uniform", 2.0)
+        if filled:
+            layers = {
+                name: Factors(
+                    random.normal(size=f.a.shape).astype(np.float32) / 4,
+                    random.normal(size=f.b.shape).astype(np.float32) / 4,
+                    1.0 + k,
+                )
+                for name, f in adapter.layers.items()
+            }
+            adapter = Adapter(layers, mode, k)
+        made.append(adapter)
+    return made
+
+
+SPECS = [("train_both", 2), ("freeze_b", 3), ("freeze_a", 1), ("freeze_a", 5)]
+
+
+def test_each_group_sees_its_own_w_plus_s_b_a(tiny):
+    stack_adapters = adapters(tiny, SPECS)
+    inputs = tiny.prepare(["abc", "de", "fghij"])
+    index = np.arange(3)
+    with Stack(tiny.module, stack_adapters):
+        together = tiny.logits(inputs, np.tile(index, 4)).view(4, 3, -1)
+    for k, adapter in enumerate(stack_adapters):
+        merged = type(tiny)()
+        for name, f in adapter.layers.items():
+            merged.module.get_submodule(name).weight += torch.from_numpy(f.scale * f.b @ f.a)
+        torch.testing.assert_close(together[k], merged.logits(inputs, index), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_adapter_leaves_the_model_as_it_is(tiny, mode):
+    inputs = tiny.prepare(["abc", "de"])
+    before = tiny.logits(inputs, np.arange(2))
+    with Stack(tiny.module, adapters(tiny, [(mode, 3)], filled=False)):
+        torch.testing.assert_close(tiny.logits(inputs, np.arange(2)), before)
+    torch.testing.assert_close(tiny.logits(inputs, np.arange(2)), before)
+    assert not [name for name, _ in tiny.module.named_modules() if "base" in name]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_number_of_trained_values_is_q(tiny, mode):
+    """q counted from what actually changes in a step of noise, against the formula."""
+    (adapter,) = adapters(tiny, [(mode, 3)], filled=False)
+    with Stack(tiny.module, [adapter]) as stack:
+        assert sum(p.numel() for p in stack.parameters()) == adapter.n_params
+        with torch.no_grad():
+            for parameter in stack.parameters():
+                parameter += 1.0
+        after = stack.extract(0)
+    changed = sum(
+        int((after.layers[n].a != f.a).sum() + (after.layers[n].b != f.b).sum()) for n, f in adapter.layers.items()
+    )
+    # query is 16 x 16, value 20 x 16, in two layers
+    expected = {"freeze_a": 3 * 2 * (16 + 20), "freeze_b": 3 * 2 * 32, "train_both": 3 * 2 * (32 + 36)}[mode]
+    assert changed == adapter.n_params == expected
+
+
+def test_padding_of_short_ranks_stays_zero(tiny):
+    stack_adapters = adapters(tiny, SPECS)
+    inputs = tiny.prepare(["abc", "de", "fghij"])
+    with Stack(tiny.module, stack_adapters) as stack:
+        optimizer = torch.optim.AdamW(stack.parameters(), lr=0.1, weight_decay=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            tiny.logits(inputs, np.tile(np.arange(3), 4)).square().sum().backward()
+            optimizer.step()
+        for layer in stack.layers.values():
+            a, b = layer.factors()
+            for k, adapter in enumerate(stack_adapters):
+                rank = next(iter(adapter.layers.values())).rank
+                assert not a[k, rank:].any()
+                assert not b[k, :, rank:].any()
+
+
+def test_only_the_factors_are_offered_to_an_optimizer(tiny):
+    tiny.module.requires_grad_(True)  # a user's model, not frozen
+    with Stack(tiny.module, adapters(tiny, [("freeze_a", 2), ("freeze_a", 1)])) as stack:
+        assert {tuple(p.shape) for p in stack.parameters()} == {(2, 16, 2), (2, 20, 2)}
+
+
+def test_a_layer_that_sees_something_else_than_rows_is_refused(tiny):
+    """Shared inputs (relative positions) have no row of their own for each adapter."""
+
+    class Shared(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.positions = torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return x + self.positions(torch.ones(6, 4)).mean(0)
+
+    model = Shared()
+    made = [new_adapter({"positions": (4, 4)}, 2, "freeze_a", k, "gaussian", 1.0) for k in range(2)]
+    with Stack(model, made), pytest.raises(AdapterError, match="sees 6 rows of a batch of 2"):
+        model(torch.ones(2, 4))
+    with Stack(model, made[:1]):
+        model(torch.ones(2, 4))
+
+
+def test_a_bfloat16_model_takes_float32_factors(tiny):
+    layer = torch.nn.Sequential(torch.nn.Linear(8, 8)).to(torch.bfloat16)
+    with Stack(layer, [new_adapter({"0": (8, 8)}, 2, "freeze_a", k, "gaussian", 1.0) for k in range(2)]):
+        assert layer(torch.ones(4, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_rank_too_large_names_the_layer(tiny):
+    with pytest.raises(
+        InputError, match=r"rank 17 does not fit layer layer.0.query \(16 x 16\): choose a rank from 1 to 16"
+    ):
+        adapters(tiny, [("freeze_a", 17)])
+
+
+def test_adapter_of_another_model_is_refused(tiny):
+    alien = new_adapter({"layer.0.query": (16, 99)}, 1, "freeze_a", 0, "gaussian", 1.0)
+    with pytest.raises(AdapterError, match="needs a linear layer layer.0.query of 16 x 99"):
+        Stack(tiny.module, [alien])

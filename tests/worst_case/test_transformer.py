@@ -1,0 +1,82 @@
+"""The worst case on an encoder: signed means and their gradients are right, larger classes never measure less."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from lorabound.engine import Examples
+from lorabound.stack import Stack, select_linears
+from lorabound.sweeps import SweepConfig
+from lorabound.worst_case.measured.complexity import ComplexityConfig
+from lorabound.worst_case.measured.transformer import TransformerClass, _adapters, measure_transformer
+
+SETTINGS = ComplexityConfig(ranks=(1, 3), n_train=(12, 24), signs=4, steps=12, radius=2.0)
+
+
+@pytest.fixture
+def examples(tiny):
+    random = np.random.default_rng(0)
+    texts = ["".join(chr(97 + c) for c in random.integers(0, 26, random.integers(2, 7))) for _ in range(15)]
+    return Examples(tiny.prepare(texts), np.array([ord(t[0]) % 3 for t in texts]))
+
+
+def test_signed_means_and_gradients(tiny, examples):
+    shapes = select_linears(tiny.module, ["query", "value"])
+    adapters = _adapters(shapes, 2, SETTINGS, [0, 1])
+    torch.manual_seed(1)
+    signs = torch.randint(2, (4, 15)).float() * 2 - 1
+    with Stack(tiny.module, adapters) as stack:
+        members = TransformerClass(tiny, stack, examples, 2.0)
+        factors = [0.3 * torch.randn(4, *shape) for shape in members.shapes]
+        values, gradients = members.signed_means(factors, signs)
+        for k in range(4):  # one row after another, written out
+            logits = tiny.logits(examples.inputs, np.tile(np.arange(15), 4)).view(4, 15, -1)[k]
+            losses = 1 - logits.softmax(-1)[torch.arange(15), torch.from_numpy(examples.labels)]
+            assert values[k].item() == pytest.approx((signs[k] * (losses - 0.5)).mean().item(), abs=1e-6)
+        for index, (factor, gradient) in enumerate(zip(factors, gradients, strict=True)):
+            moved = [f.clone() for f in factors]
+            direction = torch.randn_like(factor)
+            gradient = gradient.clone()
+            moved[index] = factor + 1e-2 * direction
+            up = members.signed_means(moved, signs)[0]
+            moved[index] = factor - 1e-2 * direction
+            down = members.signed_means(moved, signs)[0]
+            slope = (gradient * direction).flatten(1).sum(1)
+            torch.testing.assert_close((up - down) / 2e-2, slope, atol=2e-4, rtol=2e-2)
+
+
+def test_pairs_share_their_factor_and_ranks_are_nested(tiny):
+    shapes = select_linears(tiny.module, ["query"])
+    small, large = (_adapters(shapes, rank, SETTINGS, [0, 1]) for rank in (1, 3))
+    for name in shapes:
+        np.testing.assert_array_equal(small[0].layers[name].a, large[0].layers[name].a[:1])
+        np.testing.assert_array_equal(large[0].layers[name].a, large[2].layers[name].a)  # s and -s of pair 0
+        assert (large[0].layers[name].a != large[1].layers[name].a).all()
+
+
+def test_larger_ranks_measure_no_less_and_the_ball_holds(tiny, monkeypatch, tmp_path):
+    random = np.random.default_rng(1)
+    texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, 5)) for _ in range(80)})
+    path = tmp_path / "letters.csv"
+    pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
+    monkeypatch.setattr("lorabound.sweeps.task.load_classifier", lambda *_: tiny)
+    norms = []
+    original = TransformerClass.signed_means
+
+    def watched(self, factors, signs):
+        norms.extend(factor.flatten(1).norm(dim=1).max().item() for factor in factors)
+        return original(self, factors, signs)
+
+    monkeypatch.setattr(TransformerClass, "signed_means", watched)
+    config = SweepConfig(data=str(path), targets=["query", "value"])
+    result = measure_transformer(config, SETTINGS)
+    assert [(row.rank, row.n_train) for row in result.rows] == [(1, 12), (1, 24), (3, 12), (3, 24)]
+    for n in (12, 24):
+        one, three = (row for row in result.rows if row.n_train == n)
+        assert all(a <= b + 1e-6 for a, b in zip(one.values, three.values, strict=True))
+        assert 0 < one.mean < 0.5
+        assert three.proved < three.mean < 0.5
+        assert three.n_params == 3 * (2 * 16 + 2 * 20)
+    assert max(norms) <= 2.0 * (1 + 1e-5)
+    assert {growth.axis for growth in result.growth} == {"rank", "n_train"}
