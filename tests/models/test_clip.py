@@ -31,6 +31,8 @@ PROMPT = "a photo of a {}."
 def cache(tmp_path_factory):
     """Decoded images stay out of the user's cache."""
 
+    from lorabound.models import pixels
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pixels, "CACHE", tmp_path_factory.mktemp("cache"))
         yield

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
 import vl_convert
 
 from lorabound.errors import InputError, StoreError
 from lorabound.reports.charts import gap_against_rank
-from lorabound.sweeps import COLUMNS, Sweep
+from lorabound.sweeps import Sweep
 from lorabound.sweeps.summary import Summary
 
 
@@ -21,11 +20,7 @@ def export_runs(store: Sweep, path: str | Path) -> int:
         StoreError: the file cannot be written.
     """
     path = Path(path)
-    rows = store.rows()
-    frame = pl.DataFrame(
-        {name: [getattr(row, name) for row in rows] for name in COLUMNS},
-        schema={name: _TYPES.get(name, pl.Float64) for name in COLUMNS},
-    )
+    frame = store.frame()
     ending = path.suffix.lower()
     if ending not in (".csv", ".parquet"):
         raise InputError(f"cannot export to {path}: the file must end in .csv or .parquet")
@@ -33,7 +28,7 @@ def export_runs(store: Sweep, path: str | Path) -> int:
         frame.write_csv(path) if ending == ".csv" else frame.write_parquet(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
-    return len(rows)
+    return len(frame)
 
 
 def write_figure(summary: Summary, path: str | Path) -> Path:
@@ -58,9 +53,3 @@ def write_figure(summary: Summary, path: str | Path) -> Path:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
     return path
-
-
-_TYPES: dict[str, type[pl.DataType]] = {
-    **dict.fromkeys(("rank", "n_train", "seed", "n_params"), pl.Int64),
-    **dict.fromkeys(("mode", "status"), pl.String),
-}

@@ -12,9 +12,11 @@ from lorabound import __version__
 from lorabound.reports.charts import gap_against_rank, gap_against_size
 from lorabound.reports.offline import scripts, write_text
 from lorabound.reports.sentences import comparison_sentence, exponent_text, notes, verdict_sentences
+from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import BITS, DELTA, LOSSES, WORST_CASE
 from lorabound.sweeps.summary import Summary
 
+PAGE = "report.html"
 _INTERVALS = (
     "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn "
     "through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that reaches below a "
@@ -24,6 +26,17 @@ _INTERVALS = (
 
 # Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
 _SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut")
+
+
+def report(sweep: Sweep, page: str | Path | None = None) -> Path:
+    """Write the offline page of a sweep; returns its path.
+
+    Args:
+        page: file to write; None writes ``report.html`` in the folder of the sweep.
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    return write_page(sweep.summary(), page or sweep.folder / PAGE)
 
 
 def write_page(summary: Summary, path: str | Path) -> Path:

@@ -9,13 +9,19 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from lorabound.errors import StoreError
+from lorabound.errors import InputError, StoreError
 from lorabound.sweeps.config import AXES, SweepConfig, parse_config
+from lorabound.sweeps.records import ADAPTERS
+
+if TYPE_CHECKING:
+    from lorabound.adapters import Adapter
+    from lorabound.sweeps.summary import Summary
 
 FILE = "sweep.sqlite"
 FORMAT = 1
@@ -61,13 +67,19 @@ class Row:
 _FIELDS = tuple(field.name for field in fields(Row))
 # The public columns of a run, in the order of `lorabound export`: all but the key and the two arrays.
 COLUMNS = _FIELDS[1:-2]
+_TYPES: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(("rank", "n_train", "seed", "n_params"), pl.Int64),
+    **dict.fromkeys(("mode", "status"), pl.String),
+}
 
 
 class Sweep:
-    """The runs of one sweep directory.
+    """The runs of one sweep, kept in a folder.
 
-    ``about`` holds what is fixed for the whole sweep: configuration, fingerprints of data and model, classes,
-    what the split removed.
+    Attributes:
+        folder: folder of the sweep, with the adapters beside the runs.
+        config: settings of the sweep, with the grid as last extended.
+        about: what is fixed for the whole sweep: fingerprints of data and model, classes, what the split removed.
     """
 
     def __init__(self, folder: str | Path, connection: sqlite3.Connection) -> None:
@@ -123,6 +135,64 @@ class Sweep:
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"cannot write {path}: {error}") from None
         return cls(folder, connection)
+
+    def frame(self) -> pl.DataFrame:
+        """One row per run: its cell and seed, trained parameters, losses on training and test set, seconds, status.
+
+        Errors are shares of examples, risks the mean of 1 - p(correct), ``ce`` cross-entropies in nats; those of a run
+        that diverged are null. The run with rank 0 and mode "zero_shot" is the model without an adapter.
+        """
+        rows = self.rows()
+        return pl.DataFrame(
+            {name: [getattr(row, name) for row in rows] for name in COLUMNS},
+            schema={name: _TYPES.get(name, pl.Float64) for name in COLUMNS},
+        )
+
+    def cells(self) -> pl.DataFrame:
+        """One row per mode, rank and training size: means over its seeds, the 95% interval of the gap in 0-1 error, and
+        the limit on the error on new data that the test set proves for one of its adapters (sure to 95%)."""
+        return pl.DataFrame([
+            {
+                "mode": cell.mode, "rank": cell.rank, "n_train": cell.n_train, "n_params": cell.n_params,
+                "n_seeds": cell.n_seeds, "n_diverged": cell.n_diverged,
+                "train_error": cell.train["error"], "test_error": cell.test["error"],
+                "gap": cell.gaps["error"].mean, "gap_low": cell.gaps["error"].low, "gap_high": cell.gaps["error"].high,
+                "error_at_most": float(cell.holdout.value),
+            }
+            for cell in self.summary().cells
+        ])  # fmt: skip
+
+    def summary(self) -> Summary:
+        """Everything a report says: verdicts, cells, comparisons, growth exponents."""
+        from lorabound.sweeps.summary import summarize
+
+        return summarize(self)
+
+    def adapter(self, rank: int, mode: str, n_train: int, seed: int) -> Adapter:
+        """The trained adapter of one run.
+
+        Raises:
+            InputError: no such run is done; the message says how to see which are.
+            AdapterError: its folder is damaged or was moved away.
+        """
+        from lorabound.adapters import load_adapter
+
+        name = f"{mode}-r{rank}-n{n_train}-seed{seed}"
+        done = {(row.rank, row.mode, row.n_train, row.seed) for row in self.rows() if row.status == "done" and row.rank}
+        if (rank, mode, n_train, seed) not in done:
+            raise InputError(f"{self.folder} holds no trained adapter {name}: the runs that are there stand in frame()")
+        return load_adapter(self.folder / ADAPTERS / name)
+
+    def __repr__(self) -> str:
+        """The folder, what was trained on what, how many runs there are, and the adapter to take."""
+        config, summary = self.config, self.summary()
+        missing = f", {summary.n_missing} still missing" if summary.n_missing else ""
+        lines = [f"Sweep {str(self.folder)!r}: {config.model} on {config.data}, {len(summary.rows)} runs{missing}"]
+        for verdict in summary.verdicts:
+            best = verdict.best
+            which = "the model without an adapter" if best.rank == 0 else f"{best.mode}, rank {best.rank}"
+            lines.append(f"  N = {verdict.n_train:,}: lowest test error {best.test['error']:.3f}, {which}")
+        return "\n".join(lines)
 
     @property
     def about(self) -> dict[str, Any]:
