@@ -57,7 +57,7 @@ def target_names(takes: Reads, targets: Sequence[str]) -> list[str]:
 def adapted_layers(
     module: nn.Module, takes: Reads, targets: Sequence[str], layers: Sequence[int] | str | None, encoder: Towers
 ) -> dict[str, tuple[int, int]]:
-    """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.adapters.select_linears`.
+    """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.stack.select_linears`.
 
     For CLIP ``encoder`` says in which towers; other models do not read it.
     """

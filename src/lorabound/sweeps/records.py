@@ -61,13 +61,15 @@ class SeenRows:
 
 
 def write_task(folder: Path, task: AdapterTask) -> None:
-    """Write ``task.json`` into an adapter folder.
+    """Write ``task.json`` into an adapter folder, whole or not at all.
 
     Raises:
         AdapterError: it cannot be written.
     """
+    draft = folder / f".{TASK}.tmp"
     try:
-        (folder / TASK).write_text(task.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        draft.write_text(task.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        draft.replace(folder / TASK)
     except OSError as error:
         raise AdapterError(f"cannot write {folder / TASK}: {error.strerror or error}") from None
 
