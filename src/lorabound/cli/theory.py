@@ -140,7 +140,7 @@ def concentration(
 
 def paper(
     out_dir: Annotated[Path, typer.Option("--out", help="Directory of everything; run again to go on.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: one to three minutes on two cores.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: about a minute on two cores.")] = False,
 ) -> None:
     """Draw bounds, worst case and trained gaps in one figure."""
     from lorabound.paper import gather, write_paper
