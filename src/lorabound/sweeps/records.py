@@ -66,10 +66,8 @@ def write_task(folder: Path, task: AdapterTask) -> None:
     Raises:
         AdapterError: it cannot be written.
     """
-    draft = folder / f".{TASK}.tmp"
     try:
-        draft.write_text(task.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        draft.replace(folder / TASK)
+        _write_whole(folder / TASK, task.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise AdapterError(f"cannot write {folder / TASK}: {error.strerror or error}") from None
 
@@ -115,10 +113,8 @@ def write_rows(folder: Path, train: Sequence[str | Picture], test: Sequence[str 
             )
         if len(known.train) >= len(train):
             return
-    draft = folder / f".{ROWS}.tmp"
     try:
-        draft.write_text(json.dumps(asdict(seen)) + "\n", encoding="utf-8")
-        draft.replace(folder / ROWS)
+        _write_whole(folder / ROWS, json.dumps(asdict(seen)) + "\n")
     except OSError as error:
         raise StoreError(f"cannot write {folder / ROWS}: {error.strerror or error}") from None
 
@@ -137,3 +133,10 @@ def read_rows(folder: Path) -> SeenRows | None:
         return SeenRows(list(map(str, record["train"])), list(map(str, record["test"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): move it away") from None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write under a draft's name, then rename."""
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
