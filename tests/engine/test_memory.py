@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from lorabound.adapters import new_adapter
-from lorabound.engine import Activations, Allotment, activations, allot
 from lorabound.engine.batches import TOKENS_PER_PASS
-from lorabound.engine.memory import STACK_WIDTH
+from lorabound.engine.memory import STACK_WIDTH, Activations, Allotment, activations, allot
 from lorabound.errors import InputError
 from lorabound.models import precision, resolve_precision
 from lorabound.stack import select_linears

@@ -9,7 +9,7 @@ import yaml
 from lorabound.cli import main
 from lorabound.data import NAMED
 from lorabound.engine.batches import TOKENS_PER_PASS
-from lorabound.engine.workers import n_workers
+from lorabound.engine.pool import n_workers
 from lorabound.errors import InputError
 from lorabound.models import locate_model, model_outline, weight_outline
 from lorabound.reports.estimates import about_time

@@ -30,7 +30,9 @@ def letters(tmp_path):
 @pytest.fixture
 def config(letters, tiny, monkeypatch):
     monkeypatch.setattr("lorabound.sweeps.task.load_classifier", lambda *_: tiny)
-    monkeypatch.setattr(execute, "n_workers", lambda _, n_runs: min(2, n_runs))  # whatever the tests' machine has
+    monkeypatch.setattr(
+        "lorabound.engine.pool.n_workers", lambda _, n_runs: min(2, n_runs)
+    )  # whatever the tests' machine has
     return SweepConfig(
         data=str(letters), n_test=60, ranks=[1, 3], modes=["freeze_a", "train_both", "freeze_b"], seeds=2,
         n_train=[20, 40], targets=["query", "value"], epochs=2, batch_size=8, lr=0.01,

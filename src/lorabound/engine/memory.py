@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,8 +129,3 @@ def _saved(run: Callable[[], Tensor], weights: set[int]) -> tuple[Tensor, int]:
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         result = run()
     return result, sum(size for address, size in saved.items() if address not in weights)
-
-
-def n_entries(shapes: Mapping[str, tuple[int, int]], ranks: Sequence[int]) -> int:
-    """Entries of A and B of an adapter of the largest rank over these layers."""
-    return max(ranks) * sum(d_out + d_in for d_out, d_in in shapes.values())

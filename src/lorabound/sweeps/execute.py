@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +14,15 @@ import numpy as np
 from lorabound.adapters import save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
-    Allotment,
     Losses,
+    Pool,
     Recipe,
     Trained,
     WithPrefix,
-    activations,
-    allot,
     evaluate,
-    free_bytes,
     keep_freed_memory,
-    n_entries,
-    n_workers,
-    run_in_threads,
     train,
 )
-from lorabound.engine.memory import GIB
 from lorabound.errors import AdapterError, ModelError, StoreError
 from lorabound.models import Classifier, name_for_others
 from lorabound.sweeps.config import SweepConfig
@@ -130,17 +120,16 @@ class _Sweep:
             return
         expected = seconds_left(self.task, list(missing))
         report(0.0, "storing what the frozen layers compute")
-        with ExitStack() as models:
-            workers = self._workers(len(runs))
-            for worker in workers:
-                models.enter_context(worker)
-            fits = self._allot(workers)
+        sets = [self.task.pool.inputs, self.task.test_set.inputs]
+        n_jobs, memory = len(runs), self.config.memory
+        with Pool(self.task.classifier, list(self.task.shapes), sets, n_jobs, memory, self.out) as pool:
+            fits = pool.fit(self.task.new_adapter(max(self.config.ranks), "train_both", 0))
             if zero_shots:
                 report(0.0, "measuring the zero-shot model")
-                self.store.add(self._zero_shot(workers[0], zero_shots))
+                self.store.add(self._zero_shot(pool.workers[0], zero_shots))
                 work += sum(map(self._work, zero_shots))
                 n_done += len(zero_shots)
-            whole = stacks_of(runs, fits.width, len(workers))
+            whole = stacks_of(runs, fits.width, len(pool.workers))
             stacks = [kept for stack in whole if (kept := [run for run in stack if run in missing])]
             begun: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
 
@@ -154,43 +143,13 @@ class _Sweep:
                 report(sum(begun.values()), label)
                 return self._train(worker, stack, fits.tokens_per_pass, on_step)
 
-            for stack, (trained, seconds) in run_in_threads(workers, stacks, train_stack):
-                self._write(stack, trained, seconds / len(workers))
+            for stack, (trained, seconds) in pool.run(stacks, train_stack):
+                self._write(stack, trained, seconds / len(pool.workers))
                 begun.pop(stack[0], None)
                 work += sum(map(self._work, stack))
                 n_done += len(stack)
                 report(sum(begun.values()), _label(stack))
-            self.store.note("resources", self._resources(workers, fits))
-
-    def _workers(self, n_runs: int) -> list[WithPrefix]:
-        """Models for the threads, with what their frozen layers compute stored in at most half of the memory left."""
-        device, sets = self.task.classifier.device, [self.task.pool.inputs, self.task.test_set.inputs]
-        first = WithPrefix(
-            self.task.classifier, list(self.task.shapes), sets, free_bytes(self._budget, device) / 2, self.out
-        )
-        return [first, *(first.replica() for _ in range(n_workers(device, n_runs) - 1))]
-
-    def _allot(self, workers: list[WithPrefix]) -> Allotment:
-        """What fits into a worker's share of the memory left."""
-        config = self.config
-        probe = self.task.new_adapter(max(config.ranks), "train_both", 0)
-        widest = max((self.task.pool.inputs, self.task.test_set.inputs), key=lambda inputs: int(inputs.lengths.max()))
-        on_disk = workers[0].n_bytes if workers[0].on_disk else 0
-        room = free_bytes(self._budget, self.task.classifier.device, on_disk) / len(workers)
-        kept = activations(workers[0], widest, probe)
-        return allot(room, kept, n_entries(self.task.shapes, config.ranks), int(widest.lengths.max()))
-
-    @property
-    def _budget(self) -> float | None:
-        return None if self.config.memory is None else self.config.memory * GIB
-
-    def _resources(self, workers: list[WithPrefix], fits: Allotment) -> dict[str, Any]:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return {
-            "peak_gib": peak / GIB, "budget_gib": self.config.memory, "workers": len(workers),
-            "width": fits.width, "tokens_per_pass": fits.tokens_per_pass,
-            "stored_gib": workers[0].n_bytes / GIB, "stored_on_disk": workers[0].on_disk,
-        }  # fmt: skip
+            self.store.note("resources", pool.resources(fits))
 
     def _work(self, run: Run) -> float:
         """Cost of a run in forward passes of one example; a training step costs about two."""

@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from lorabound.arguments import Array
-from lorabound.engine import Examples, Recipe, Trained, WithPrefix, keep_freed_memory, n_workers, run_in_threads, train
+from lorabound.engine import Examples, Pool, Recipe, Trained, WithPrefix, keep_freed_memory, train
 from lorabound.errors import InputError, ModelError
 from lorabound.notation import Mode
 from lorabound.stats import VarianceComponents, shared_test_noise, variance_components
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.task import load_task
 
-# Adapters trained together.
-_WIDTH = 12
 # Losses whose gap is taken apart, 0-1 and 1 - p(correct): both in [0, 1], as the guarantee needs.
 LOSSES = ("error", "risk")
 
@@ -102,21 +99,20 @@ def measure_spread(settings: SpreadConfig, observe: Callable[[str], None] = lamb
     samples = [Examples(classifier.prepare(task.data.train_examples[cut]), task.data.train_labels[cut]) for cut in cuts]
     recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
     runs = [(mode, factor) for mode in config.modes for factor in range(n_factors)]
-    jobs = [(s, runs[at : at + _WIDTH]) for s in range(n_samples) for at in range(0, len(runs), _WIDTH)]
     done: dict[tuple[str, int, int], Trained] = {}
 
-    def train_stack(worker: WithPrefix, job: tuple[int, list[tuple[Mode, int]]]) -> list[Trained]:
-        s, members = job
-        adapters = [task.new_adapter(rank, mode, f) for mode, f in members]
-        orders = [f * n_samples + s for _, f in members]
-        return train(worker, samples[s], test_set, adapters, orders, recipe)
+    sets = [*(sample.inputs for sample in samples), test_set.inputs]
+    with Pool(classifier, list(shapes), sets, n_samples * len(runs), config.memory) as pool:
+        fits = pool.fit(task.new_adapter(rank, "train_both", 0))
 
-    with ExitStack() as models:
-        first = WithPrefix(classifier, list(shapes), [*(sample.inputs for sample in samples), test_set.inputs])
-        workers = [first, *(first.replica() for _ in range(n_workers(classifier.device, len(jobs)) - 1))]
-        for worker in workers:
-            models.enter_context(worker)
-        for (s, members), results in run_in_threads(workers, jobs, train_stack):
+        def train_stack(worker: WithPrefix, job: tuple[int, list[tuple[Mode, int]]]) -> list[Trained]:
+            s, members = job
+            adapters = [task.new_adapter(rank, mode, f) for mode, f in members]
+            orders = [f * n_samples + s for _, f in members]
+            return train(worker, samples[s], test_set, adapters, orders, recipe, tokens_per_pass=fits.tokens_per_pass)
+
+        jobs = [(s, runs[at : at + fits.width]) for s in range(n_samples) for at in range(0, len(runs), fits.width)]
+        for (s, members), results in pool.run(jobs, train_stack):
             done |= {(mode, f, s): result for (mode, f), result in zip(members, results, strict=True)}
             observe(f"{len(done)} of {n_factors * n_samples * len(config.modes)} runs")
     spreads: list[ModeSpread] = []

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lorabound.adapters import Adapter, Factors
-from lorabound.engine import Examples, WithPrefix, keep_freed_memory, n_workers, run_in_threads
-from lorabound.engine.batches import passes
+from lorabound.engine import Examples, Pool, WithPrefix, keep_freed_memory
+from lorabound.engine.batches import TOKENS_PER_PASS, passes
 from lorabound.models import Classifier, reads
 from lorabound.stack import Stack
 from lorabound.sweeps import SweepConfig
@@ -37,7 +36,10 @@ from lorabound.worst_case.measured.complexity import (
 class TransformerClass:
     """K searches through the adapters attached to an encoder: see ``ascent.StackedClass``."""
 
-    def __init__(self, classifier: Classifier, stack: Stack, examples: Examples, radius: float) -> None:
+    def __init__(
+        self, classifier: Classifier, stack: Stack, examples: Examples, radius: float, most: int = TOKENS_PER_PASS
+    ) -> None:
+        self._most = most  # tokens in a pass
         self._classifier, self._layers, self._examples = classifier, list(stack.layers.values()), examples
         self.shapes = [tuple(layer.trained_b.shape[1:]) for layer in self._layers]
         self.radii = [torch.full((len(stack),), radius) for _ in self._layers]
@@ -50,7 +52,7 @@ class TransformerClass:
             layer.trained_b.data.copy_(factor)
             layer.trained_b.grad = None
         values = torch.zeros(k)
-        for cut in passes(self._examples.inputs.lengths[self._order], k):
+        for cut in passes(self._examples.inputs.lengths[self._order], k, self._most):
             index = self._order[cut]
             logits = self._classifier.logits(self._examples.inputs, np.tile(index, k)).view(k, len(index), -1)
             labels = torch.from_numpy(self._examples.labels[index]).expand(k, -1).unsqueeze(-1)
@@ -83,19 +85,17 @@ def measure_transformer(
     task = load_task(asked, observe=observe)
     classifier, shapes, pool = task.classifier, task.shapes, task.pool
     pairs = settings.signs // 2
-    with ExitStack() as models:
-        first = WithPrefix(classifier, list(shapes), [pool.inputs])
-        workers = [first, *(first.replica() for _ in range(n_workers(classifier.device, pairs) - 1))]
-        for worker in workers:
-            models.enter_context(worker)
-        shares = np.array_split(np.arange(pairs), len(workers))
+    found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
+    with Pool(classifier, list(shapes), [pool.inputs], pairs, config.memory) as workers:
+        fits = workers.fit(task.new_adapter(max(settings.ranks), "train_both", 0))
+        n_shares = max(len(workers.workers), -(-pairs // max(1, fits.width // 2)))  # a pair is two members of a stack
+        shares = np.array_split(np.arange(pairs), min(pairs, n_shares))
         jobs = [(n, [int(pair) for pair in share]) for n in sorted(settings.n_train, reverse=True) for share in shares]
-        found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
 
         def search(worker: WithPrefix, job: tuple[int, list[int]]) -> list[tuple[int, Tensor]]:
-            return _search(worker, pool.head(job[0]), shapes, settings, job[1])
+            return _search(worker, pool.head(job[0]), shapes, settings, job[1], fits.tokens_per_pass)
 
-        for (n, share), values in run_in_threads(workers, jobs, search):
+        for (n, share), values in workers.run(jobs, search):
             observe(f"N = {n}: {len(share)} of {pairs} pairs of sign draws")
             for rank, value in values:
                 found.setdefault((rank, n), []).append((share[0], value))
@@ -109,7 +109,7 @@ def measure_transformer(
 
 def _search(
     classifier: Classifier, examples: Examples, shapes: dict[str, tuple[int, int]], settings: ComplexityConfig,
-    share: list[int],
+    share: list[int], most: int,
 ) -> list[tuple[int, Tensor]]:  # fmt: skip
     """Largest signed means (2, pairs) of every rank for a share of the pairs, smallest rank first."""
     n, pairs = len(examples.labels), settings.signs // 2
@@ -119,7 +119,7 @@ def _search(
     results: list[tuple[int, Tensor]] = []
     for rank in sorted(settings.ranks):
         with Stack(classifier.module, _adapters(shapes, rank, settings, share), classifier.towers) as stack:
-            members = TransformerClass(classifier, stack, examples, settings.radius)
+            members = TransformerClass(classifier, stack, examples, settings.radius, most)
             padded = known and [torch.nn.functional.pad(b, (0, rank - b.shape[-1])) for b in known]
             values, known = largest_signed_means(members, signs, settings.steps, generator, padded)
         results.append((rank, values.view(2, len(share))))

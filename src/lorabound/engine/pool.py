@@ -1,0 +1,142 @@
+"""The one road for training: a frozen prefix stored once, copies of the model side by side, one budget of memory.
+
+One thread per stack beats one stack on all cores: small matrices gain little from a second core, which waits for the
+first at the end of every product; and when another program wants a core, both wait. So each worker has a copy of the
+model (its weights are shared) and its own stack, and computes on its own share of the cores. Workers never meet before
+they are done.
+"""
+
+from __future__ import annotations
+
+import queue
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from lorabound.adapters import Adapter
+from lorabound.engine.memory import GIB, Allotment, activations, allot, free_bytes
+from lorabound.engine.prefix import WithPrefix
+from lorabound.models import Inputs, LoadedClassifier
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# Beyond this many, threads of Python would wait for one another (not measured: the benchmarks ran on two cores).
+_MOST = 4
+# Seconds until Ctrl-C is heard.
+_HEARD_WITHIN = 0.2
+
+
+class Pool:
+    """Workers on one frozen model, within a budget of memory; use as a context manager.
+
+    Meanwhile the model is changed; at the end it is put back.
+
+    Attributes:
+        workers: one model with its stored prefix per thread.
+        budget: GiB that the whole process may take; None takes what is free.
+    """
+
+    def __init__(
+        self, classifier: LoadedClassifier, adapted: Sequence[str], sets: Sequence[Inputs], n_jobs: int,
+        memory: float | None = None, folder: str | Path | None = None,
+    ) -> None:  # fmt: skip
+        """Store what the layers below the adapted ones compute, in at most half of the memory left.
+
+        Args:
+            adapted: names of the layers that adapters will change.
+            sets: all inputs that jobs will read; others go through the whole model.
+            n_jobs: jobs there will be: no more workers than that.
+            memory: budget of the whole process in GiB; None takes what is free.
+            folder: where a prefix that does not fit into memory goes, as a file; None: the folder of temporary files.
+        """
+        self.budget = memory
+        self._device, self._sets = classifier.device, list(sets)
+        room = free_bytes(self._bytes, self._device) / 2
+        first = WithPrefix(classifier, adapted, sets, room, folder or tempfile.gettempdir())
+        copies = (first.replica() for _ in range(n_workers(self._device, n_jobs) - 1))
+        self.workers = [first, *copies]
+        self._open = ExitStack()
+
+    def __enter__(self) -> Pool:
+        for worker in self.workers:
+            self._open.enter_context(worker)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def fit(self, probe: Adapter) -> Allotment:
+        """How many adapters as large as ``probe``, and how many tokens in one pass, fit into the share of one worker.
+
+        Raises:
+            InputError: not even one adapter and one example fit; the message says how much would do.
+        """
+        first = self.workers[0]
+        widest = max(self._sets, key=lambda inputs: int(inputs.lengths.max()))
+        room = free_bytes(self._bytes, self._device, first.n_bytes if first.on_disk else 0) / len(self.workers)
+        entries = sum(factors.a.size + factors.b.size for factors in probe.layers.values())
+        return allot(room, activations(first, widest, probe), entries, int(widest.lengths.max()))
+
+    def run(self, jobs: Sequence[Job], do: Callable[[WithPrefix, Job], Result]) -> Iterator[tuple[Job, Result]]:
+        """(job, do(worker, job)) of every job, as they are done, jobs started in their order.
+
+        Workers know nothing of jobs, and jobs nothing of each other: whatever runs them elsewhere takes this place.
+        When the caller stops, or anything is raised, jobs that have not started are dropped and the others are
+        interrupted at their next pass of the model.
+        """
+        idle: queue.SimpleQueue[WithPrefix] = queue.SimpleQueue()
+        for worker in self.workers:
+            idle.put(worker)
+        cores = torch.get_num_threads()
+
+        def one(job: Job) -> Result:
+            torch.set_num_threads(max(1, cores // len(self.workers)))
+            worker = idle.get()
+            try:
+                return do(worker, job)
+            finally:
+                idle.put(worker)
+
+        try:
+            with ThreadPoolExecutor(len(self.workers)) as threads:
+                futures = {threads.submit(one, job): job for job in jobs}
+                try:
+                    while futures:
+                        # Polars makes waits go on after a signal: without a timeout Ctrl-C would wait for a stack.
+                        for future in wait(futures, _HEARD_WITHIN, FIRST_COMPLETED).done:
+                            yield futures.pop(future), future.result()  # popped: no result outlives its use
+                except BaseException:  # an error, Ctrl-C, or a caller that asks for no more
+                    for worker in self.workers:
+                        worker.interrupted = True
+                    for future in futures:
+                        future.cancel()
+                    raise
+        finally:
+            torch.set_num_threads(cores)
+
+    def resources(self, fits: Allotment) -> dict[str, Any]:
+        """What was taken so far, as JSON values; sizes in GiB."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        first = self.workers[0]
+        return {
+            "peak_gib": peak / GIB, "budget_gib": self.budget, "workers": len(self.workers),
+            "width": fits.width, "tokens_per_pass": fits.tokens_per_pass,
+            "stored_gib": first.n_bytes / GIB, "stored_on_disk": first.on_disk,
+        }  # fmt: skip
+
+    @property
+    def _bytes(self) -> float | None:
+        return None if self.budget is None else self.budget * GIB
+
+
+def n_workers(device: torch.device, n_jobs: int) -> int:
+    """One per core on a CPU, up to four, with at least one job each; one on a GPU."""
+    return max(1, min(_MOST, torch.get_num_threads(), n_jobs)) if device.type == "cpu" else 1
