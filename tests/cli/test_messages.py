@@ -8,8 +8,8 @@ from PIL import Image
 
 from lorabound.cli import main
 from lorabound.errors import InputError
+from lorabound.faults import OTHER_NAMES, did_you_mean
 from lorabound.sweeps import SweepConfig, read_config
-from lorabound.sweeps.faults import OTHER_NAMES, did_you_mean
 
 # Words of the checking library and of programmers, not of people who set options.
 FOREIGN = ("validation", "input should", "schema", "valid integer", "unable to parse", "pydantic", "nonetype", "instance of",

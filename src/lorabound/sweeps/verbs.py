@@ -39,13 +39,7 @@ def sweep(
         ...
     lorabound.errors.InputError: options: ranks = 0: it must be at least 1
     """
-    if isinstance(config, SweepConfig):
-        overruled = {"n_train": "shots", "shots": "n_train"}  # two ways to say how large training sets are
-        gone = {other for name, other in overruled.items() if settings.get(name) is not None}
-        kept = {name: value for name, value in config.model_dump(exclude_none=True).items() if name not in gone}
-        asked = read_config(None, {**kept, **settings})
-    else:
-        asked = read_config(None if config is None else str(config), settings)
+    asked = read_config(config, settings)
     if not str(out):
         raise InputError("out is empty: name the folder that holds the runs")
     from lorabound.sweeps.execute import run_sweep  # imports torch

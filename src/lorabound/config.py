@@ -1,0 +1,141 @@
+"""One kind of settings for every command: YAML and flags become one checked record; faults are told in sentences.
+
+A settings class is a :class:`Settings` whose fields are made by :func:`setting`. The field says everything there is to
+say about it once: default, limits, the sentence of help, the group it is shown in. The command line makes its options
+from that.
+
+    >>> class Baking(Settings):
+    ...     degrees: int = setting(180, "Temperature of the oven.", MODEL, ge=50)
+    >>> read_settings(Baking, None, {"degrees": 200})
+    Baking(degrees=200)
+    >>> read_settings(Baking, None, {"degree": 20})
+    Traceback (most recent call last):
+        ...
+    lorabound.errors.InputError: options: there is no setting 'degree': did you mean degrees?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lorabound.errors import InputError
+from lorabound.faults import explain
+
+# Groups of settings, as a reader of --help meets them.
+DATA, MODEL, ADAPTERS, TRAINING, RESOURCES = "Data", "Model", "Adapters", "Training", "Resources"
+BOUNDS, SIMULATION = "Guarantees", "Simulation"
+
+
+class Settings(BaseModel):
+    """What a command is asked to do: keyword-only, frozen, without unknown names.
+
+    ``ALTERNATIVES`` holds pairs of fields that say the same thing in two ways: a flag of one overrules the other in a
+    file, and both at once are refused.
+
+    Raises:
+        InputError: an unknown name or a value out of range; one sentence for each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ALTERNATIVES: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError(explain(error.errors(), list(type(self).model_fields))) from None
+
+
+Kind = TypeVar("Kind", bound=Settings)
+Source = str | PathLike[str] | Settings | None
+
+
+def setting(
+    default: Any, help: str, group: str, *, shown: str | None = None, flag: str | None = None, **limits: Any
+) -> Any:
+    """A field of a :class:`Settings`.
+
+    Args:
+        default: value where none is given.
+        help: what the setting does, in one plain sentence.
+        group: heading it stands under in ``--help``.
+        shown: the default in words, where the value does not say it, as "70% of the free memory".
+        flag: name of the option, where it is not that of the field with dashes.
+        limits: as of ``pydantic.Field``: ge, gt, le, lt, min_length, strict, ...
+    """
+    return Field(default, description=help, json_schema_extra={"group": group, "shown": shown, "flag": flag}, **limits)
+
+
+def read_settings(kind: type[Kind], source: Source, flags: Mapping[str, Any]) -> Kind:
+    """The settings of a YAML file, or settings that are there, with the flags that were given laid over them.
+
+    Args:
+        kind: class of the settings.
+        source: path of a YAML file of ``name: value`` lines, settings, or None for the defaults.
+        flags: values by the name of the field; None stands for a flag that was not given.
+    Raises:
+        InputError: a missing or malformed file, an unknown name, a value out of range; all of them named.
+    """
+    return checked(kind, read_record(kind, source, flags), origin(source))
+
+
+def read_record(kind: type[Settings], source: Source, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """As :func:`read_settings`, before the values are checked.
+
+    Raises:
+        InputError: a missing or malformed file, or two ways of saying the same thing at once.
+    """
+    if isinstance(source, Settings):
+        record = source.model_dump(exclude_none=True)
+    else:
+        record = {} if source is None else read_yaml(source)
+    given = {name: value for name, value in flags.items() if value is not None}
+    for pair in kind.ALTERNATIVES:
+        for one, other in (pair, pair[::-1]):
+            if one in given and other not in given:
+                record.pop(other, None)
+    record.update(given)
+    for one, other in kind.ALTERNATIVES:
+        if not isinstance(source, Settings) and record.get(one) is not None and record.get(other) is not None:
+            raise InputError(f"{origin(source)}: {one} and {other} both say the same: give one of them")
+    return record
+
+
+def checked(kind: type[Kind], record: Mapping[str, Any], where: str) -> Kind:
+    """A plain record as settings; ``where`` names its origin in the message.
+
+    Raises:
+        InputError: an unknown name or a value out of range; all of them named.
+    """
+    try:
+        return kind(**record)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def origin(source: Source) -> str:
+    """Where values come from, for a message."""
+    return "options" if source is None or isinstance(source, Settings) else str(source)
+
+
+def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
+    """The ``name: value`` lines of a YAML file; dashes in names become underscores.
+
+    Raises:
+        InputError: the file is missing, not YAML, or holds something else.
+    """
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"no configuration at {path} ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: expected 'name: value' lines, such as  ranks: [1, 2, 4]")
+    return {str(name).replace("-", "_"): value for name, value in loaded.items()}

@@ -1,0 +1,64 @@
+"""One kind of settings: what YAML, flags and Python give becomes one checked record, or sentences."""
+
+import doctest
+from typing import ClassVar
+
+import pytest
+
+from lorabound import config
+from lorabound.config import ADAPTERS, Settings, read_settings, setting
+from lorabound.errors import InputError
+from lorabound.sweeps import SweepConfig
+
+
+class Small(Settings):
+    ALTERNATIVES: ClassVar = (("grams", "ounces"),)
+
+    grams: int | None = setting(None, "Weight.", ADAPTERS, shown="what is there")
+    ounces: float | None = setting(None, "Weight.", ADAPTERS)
+    times: int = setting(2, "How often.", ADAPTERS, ge=1)
+
+
+def test_the_examples():
+    failed, tried = doctest.testmod(config)
+    assert failed == 0
+    assert tried > 0
+
+
+def test_flags_lie_over_a_file_and_over_settings(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text("grams: 3\ntimes: 4\n")
+    assert read_settings(Small, path, {"times": None}) == Small(grams=3, times=4)
+    assert read_settings(Small, path, {"times": 7}) == Small(grams=3, times=7)
+    assert read_settings(Small, Small(times=5), {"grams": 1}) == Small(grams=1, times=5)
+    assert read_settings(Small, path, {"ounces": 0.5}) == Small(ounces=0.5, times=4)
+    assert read_settings(Small, Small(grams=2), {"ounces": 0.5}) == Small(ounces=0.5)
+
+
+def test_all_faults_are_told_at_once_with_their_origin(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text("gram: 3\ntimes: 0\n")
+    with pytest.raises(InputError) as refused:
+        read_settings(Small, path, {"ounces": "x"})
+    assert str(refused.value) == (
+        f"{path}: ounces = 'x': it must be a number; times = 0: it must be at least 1; "
+        "there is no setting 'gram': did you mean grams?"
+    )
+    with pytest.raises(InputError, match=r"^options: grams and ounces both say the same: give one of them$"):
+        read_settings(Small, None, {"grams": 1, "ounces": 1.0})
+    path.write_text("- 3\n")
+    with pytest.raises(InputError, match=r"expected 'name: value' lines"):
+        read_settings(Small, path, {})
+
+
+def test_python_is_told_in_sentences_too():
+    with pytest.raises(InputError, match=r"^ranks = 0: it must be at least 1; there is no setting 'rank': did"):
+        SweepConfig(ranks=[0], rank=3)
+    assert SweepConfig(modes="freeze_a", seeds=2) == SweepConfig(modes=["freeze_a"], seeds=[0, 1])
+
+
+def test_every_setting_says_what_it_does_in_one_or_two_sentences_and_where_it_stands():
+    for name, field in SweepConfig.model_fields.items():
+        assert field.description.endswith("."), name
+        assert len(field.description) < 220, name
+        assert field.json_schema_extra["group"], name
