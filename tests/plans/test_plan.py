@@ -1,6 +1,8 @@
 """Plans: shapes, the exact N, labels that say what a number is, and forecasts from stores whose law is known."""
 
 import csv
+import doctest
+import importlib
 import math
 import os
 import re
@@ -11,8 +13,9 @@ from rich.console import Console
 
 from lorabound.bounds import information_gap, lower_bound, occam_gap, rank_lower_bound
 from lorabound.errors import InputError, ModelError
-from lorabound.plans import make_plan, model_shapes, parse_shapes, read_pilot, smallest_n, write_csv
-from lorabound.reports.plan import print_plan
+from lorabound.plans import model_shapes, parse_shapes, read_pilot, smallest_n
+from lorabound.plans.verbs import plan
+from lorabound.reports.plan import print_plan, write_csv
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from tests.commands import python, run
 
@@ -59,9 +62,9 @@ def _row(mode, rank, n, seed, gap, bare):
     )  # fmt: skip
 
 
-def text_of(plan):
+def text_of(made):
     console = Console(width=80, record=True, file=open(os.devnull, "w"))
-    print_plan(plan, console)
+    print_plan(made, console)
     return console.export_text()
 
 
@@ -101,38 +104,40 @@ def test_smallest_n_is_exact():
 
 
 def test_rows_hold_the_bounds_of_the_library():
-    plan = make_plan(SQUARE, ["freeze_a", "train_both"], [8, 2], [1000, 100], 0.05, 4, 0.2)
-    assert [(row.bounds.n_train, row.bounds.mode, row.bounds.rank) for row in plan.rows][:3] == [
+    made = plan(
+        SQUARE, modes=["freeze_a", "train_both"], ranks=[8, 2], n_train=[1000, 100], delta=0.05, bits=4, target_gap=0.2
+    )
+    assert [(row.bounds.n_train, row.bounds.mode, row.bounds.rank) for row in made.rows][:3] == [
         (100, "freeze_a", 2), (100, "freeze_a", 8), (100, "train_both", 2),
     ]  # fmt: skip
     # freeze_a 2, 8, 4, 16 and train_both 2, 8 are spoken of: six guarantees share delta
-    assert plan.share == pytest.approx(0.05 / 6)
-    at = plan.rows[1].bounds
+    assert made.share == pytest.approx(0.05 / 6)
+    at = made.rows[1].bounds
     assert at.n_params == 8 * 768
-    assert at.guarantee.value == occam_gap(100, 4 * at.n_params, plan.share).value
+    assert at.guarantee.value == occam_gap(100, 4 * at.n_params, made.share).value
     assert at.average.value == information_gap(at.n_params, 100, 4).value
     assert at.average.value < at.guarantee.value
     assert at.floor.value == lower_bound(100).value
-    assert at.cells is None
-    need = plan.needs[1]
+    assert at.rank_floor is None
+    need = made.needs[1]
     assert (need.mode, need.rank) == ("freeze_a", 8)
-    assert occam_gap(need.guarantee, 4 * at.n_params, plan.share).value <= 0.2
-    assert occam_gap(need.guarantee - 1, 4 * at.n_params, plan.share).value > 0.2
+    assert occam_gap(need.guarantee, 4 * at.n_params, made.share).value <= 0.2
+    assert occam_gap(need.guarantee - 1, 4 * at.n_params, made.share).value > 0.2
     assert need.average < need.guarantee
     assert need.forecast is None
-    assert [(pair.frozen.n_params, pair.both.n_params) for pair in plan.pairs] == [(3072, 3072), (12288, 12288)]
+    assert [(pair.frozen.n_params, pair.both.n_params) for pair in made.pairs] == [(3072, 3072), (12288, 12288)]
 
 
 def test_cells_need_one_layer_and_a_trained_b():
-    plan = make_plan({"head": (10, 64)}, ["freeze_a", "freeze_b"], [4], [50])
-    assert plan.rows[0].bounds.cells.value == rank_lower_bound(50, 40).value
-    assert plan.rows[1].bounds.cells is None
-    assert plan.rows[0].bounds.cells.value < plan.rows[0].bounds.guarantee.value
-    assert f"at least {rank_lower_bound(50, 40).value:.3g} at rank 4" in " ".join(text_of(plan).split())
+    made = plan({"head": (10, 64)}, modes=["freeze_a", "freeze_b"], ranks=[4], n_train=[50])
+    assert made.rows[0].bounds.rank_floor.value == rank_lower_bound(50, 40).value
+    assert made.rows[1].bounds.rank_floor is None
+    assert made.rows[0].bounds.rank_floor.value < made.rows[0].bounds.guarantee.value
+    assert f"at least {rank_lower_bound(50, 40).value:.3g} at rank 4" in " ".join(text_of(made).split())
 
 
 def test_words_of_a_plan_without_pilot():
-    text = text_of(make_plan(SQUARE, ["freeze_a"], [1, 4], [1000, 10**6], bits=2, target=0.05))
+    text = text_of(plan(SQUARE, modes=["freeze_a"], ranks=[1, 4], n_train=[1000, 10**6], bits=2, target_gap=0.05))
     assert "…" not in text
     words = " ".join(text.split())
     assert words.startswith("Guaranteed: a gap of at most 0.0")
@@ -143,16 +148,17 @@ def test_words_of_a_plan_without_pilot():
     assert "No uniform bound is given: it needs Lipschitz constants" in words
     assert "not on one run" in words
     assert "forecast" not in words.lower()
-    far = text_of(make_plan({"l": (4096, 4096)}, ["freeze_a"], [512], [100], target=1e-6))
+    far = text_of(plan({"l": (4096, 4096)}, modes=["freeze_a"], ranks=[512], n_train=[100], target_gap=1e-6))
     assert "over 1e15" in far
     assert far.startswith("Guaranteed: nothing at these ranks and N")
     assert "is guaranteed from" not in far
 
 
 def test_a_pilot_is_extrapolated(tmp_path):
-    plan = make_plan({"l": (16, 16)}, ["freeze_a", "train_both", "freeze_b"], [1, 8], [128, 4096], bits=2, target=0.02,
-                     pilot=read_pilot(pilot(tmp_path)))  # fmt: skip
-    for row in plan.rows:
+    stored = pilot(tmp_path)
+    made = plan({"l": (16, 16)}, modes=["freeze_a", "train_both", "freeze_b"], ranks=[1, 8],
+                n_train=[128, 4096], bits=2, target_gap=0.02, pilot=stored)  # fmt: skip
+    for row in made.rows:
         at = row.bounds
         if at.mode == "freeze_b":
             assert row.forecast is None
@@ -160,7 +166,7 @@ def test_a_pilot_is_extrapolated(tmp_path):
         assert row.forecast.high / row.forecast.low < 20
         truth = (2 if at.mode == "train_both" else 1) * at.rank**0.5 * at.n_train**-0.5
         assert row.forecast.low < truth < row.forecast.high
-    words = " ".join(text_of(plan).split())
+    words = " ".join(text_of(made).split())
     assert "of 9 inside the interval, median error" in words
     assert "largest rank from the smaller" in words
     assert "Forecast, freeze_b: none, the pilot has no run of this mode." in words
@@ -168,20 +174,22 @@ def test_a_pilot_is_extrapolated(tmp_path):
     assert "Forecast: no guarantee." in words
     assert "!" not in words.split("Forecast, ")[0]
     # 2 (16/64)^0.5 = 1 is above the test error of 0.5, which no gap exceeds
-    high = " ".join(text_of(make_plan({"l": (16, 16)}, ["train_both"], [16], [64], pilot=plan.pilot)).split())
+    high = " ".join(
+        text_of(plan({"l": (16, 16)}, modes=["train_both"], ranks=[16], n_train=[64], pilot=stored)).split()
+    )
     assert re.search(r"train_both 16 512 64 \S+ \S+ \d\.\d+! \[", high)
     assert "! above 0.500, the pilot's largest test error" in high
 
 
 def test_needed_n_where_the_gap_clearly_falls(tmp_path):
-    read = read_pilot(pilot(tmp_path, sizes=(64, 1024, 16384), modes=("freeze_a",)))
-    need = make_plan({"l": (16, 16)}, ["freeze_a"], [1], [500], target=0.02, pilot=read).needs[0]
+    read = pilot(tmp_path, sizes=(64, 1024, 16384), modes=("freeze_a",))
+    need = plan({"l": (16, 16)}, modes=["freeze_a"], ranks=[1], n_train=[500], target_gap=0.02, pilot=read).needs[0]
     assert need.forecast == pytest.approx(2500, rel=0.3)
-    flat = read_pilot(pilot(tmp_path / "flat", modes=("freeze_a",), gap=lambda mode, r, n: 0.1 * r**0.5))
-    plan = make_plan({"l": (16, 16)}, ["freeze_a"], [1], [500], target=0.02, pilot=flat)
-    assert math.isnan(plan.needs[0].forecast)
-    assert "unclear" in text_of(plan)
-    law = read.forecasts["freeze_a"].law
+    flat = pilot(tmp_path / "flat", modes=("freeze_a",), gap=lambda mode, r, n: 0.1 * r**0.5)
+    made = plan({"l": (16, 16)}, modes=["freeze_a"], ranks=[1], n_train=[500], target_gap=0.02, pilot=flat)
+    assert math.isnan(made.needs[0].forecast)
+    assert "unclear" in text_of(made)
+    law = read_pilot(read).forecasts["freeze_a"].law
     assert law.predict(1, need.forecast).value <= 0.02 < law.predict(1, need.forecast - 1).value
 
 
@@ -193,8 +201,8 @@ def test_forecasts_of_stores_cover(tmp_path):
     random = np.random.default_rng(5)
     misses = 0
     for i in range(80):
-        read = read_pilot(pilot(tmp_path / str(i), modes=("freeze_a",), spread=0.2, random=random))
-        row = make_plan({"l": (16, 16)}, ["freeze_a"], [8], [512], pilot=read).rows[0]
+        read = pilot(tmp_path / str(i), modes=("freeze_a",), spread=0.2, random=random)
+        row = plan({"l": (16, 16)}, modes=["freeze_a"], ranks=[8], n_train=[512], pilot=read).rows[0]
         assert row.forecast.high < 30 * row.forecast.low
         misses += not row.forecast.low <= (8 / 512) ** 0.5 * math.exp(0.2 * random.normal()) <= row.forecast.high
     assert binom.sf(misses - 1, 80, 0.2) > 1e-3, misses
@@ -217,44 +225,76 @@ def test_the_gap_of_the_model_without_an_adapter_is_chance_and_taken_away(tmp_pa
     ({"ranks": (2,)}, (2, 999), (4, 64), "rank"), ({"sizes": (64,)}, (8, 64), (2, 128), "N"),
 ])  # fmt: skip
 def test_one_value_on_an_axis(tmp_path, axes, known, unknown, axis):
-    read = read_pilot(pilot(tmp_path, modes=("freeze_a",), **axes))
-    plan = make_plan(
+    stored = pilot(tmp_path, modes=("freeze_a",), **axes)
+    made = plan(
         {"l": (16, 16)},
-        ["freeze_a"],
-        sorted({known[0], unknown[0]}),
-        sorted({known[1], unknown[1]}),
-        pilot=read,
-        target=0.1,
+        modes=["freeze_a"],
+        ranks=sorted({known[0], unknown[0]}),
+        n_train=sorted({known[1], unknown[1]}),
+        pilot=stored,
+        target_gap=0.1,
     )
-    found = {(row.bounds.rank, row.bounds.n_train): row.forecast for row in plan.rows}
+    found = {(row.bounds.rank, row.bounds.n_train): row.forecast for row in made.rows}
     assert found[known] is not None
     assert found[unknown] is None
-    assert all(row.bounds.guarantee.value > 0 for row in plan.rows)
-    words = " ".join(text_of(plan).split())
+    assert all(row.bounds.guarantee.value > 0 for row in made.rows)
+    words = " ".join(text_of(made).split())
     assert f"one {axis} in the pilot" in words
     assert f"nothing is forecast at another {axis}" in words
 
 
 def test_a_pilot_without_a_gap_says_where(tmp_path):
-    read = read_pilot(
-        pilot(tmp_path, modes=("freeze_a",), gap=lambda mode, r, n: 0.1 if n > 64 else -0.01 * r, spread=0.0)
+    read = pilot(tmp_path, modes=("freeze_a",), gap=lambda mode, r, n: 0.1 if n > 64 else -0.01 * r, spread=0.0)
+    words = " ".join(
+        text_of(plan({"l": (16, 16)}, modes=["freeze_a"], ranks=[1], n_train=[500], pilot=read, target_gap=0.1)).split()
     )
-    words = " ".join(text_of(make_plan({"l": (16, 16)}, ["freeze_a"], [1], [500], pilot=read, target=0.1)).split())
     assert "Forecast, freeze_a: none: the mean gap is not positive at rank 1 N 64 (-0.01), rank 2 N 64 (-0.02)" in words
     assert "freeze_a 1 16 500" in words
 
 
+def test_the_door_of_plans():
+    failed, tried = doctest.testmod(importlib.import_module("lorabound.plans.verbs"))
+    assert failed == 0
+    assert tried > 2
+    for shapes in ({}, {"l": (16,)}, {"l": (16, 0)}, {"l": (16, 4.0)}):
+        with pytest.raises(InputError, match="shapes: "):
+            plan(shapes)
+    made = plan({"l": [16, 8]})  # defaults
+    assert (made.ranks, made.modes, made.n_train) == ((1, 2, 4, 8), ("freeze_a", "train_both"), (1000, 10_000, 100_000))
+    assert (made.bits, made.delta, made.target_gap, made.pilot) == (32, 0.05, None, None)
+    for need in made.needs:
+        n, bits = need.says_something, 32 * need.n_params
+        assert not occam_gap(n, bits, made.share).vacuous
+        assert occam_gap(n - 1, bits, made.share).vacuous
+        assert need.guarantee is None
+
+
+def test_frame_holds_the_law_and_how_it_fared(tmp_path):
+    made = plan({"l": (16, 16)}, modes="freeze_a,freeze_b", n_train=[500], pilot=pilot(tmp_path, modes=("freeze_a",)))
+    law = made.pilot.forecasts["freeze_a"]
+    frozen, other = made.frame().filter(rank=2).rows(named=True)
+    assert frozen["law_beta"] == law.law.beta.value
+    assert frozen["law_gamma_low"] == law.law.gamma.low
+    assert (frozen["held_out_inside"], frozen["held_out_intervals"]) == (law.held_out.n_inside, 9)
+    assert frozen["largest_n_error"] == law.largest_n.median_relative_error
+    assert frozen["forecast"] == law.law.predict(2, 500).value
+    assert [other[name] for name in ("forecast", "law_beta", "held_out_inside", "n_forecast")] == [None] * 4
+    assert frozen["n_params"] == 16 * 2
+
+
 def test_csv(tmp_path):
-    plan = make_plan({"l": (16, 16)}, ["freeze_a"], [1, 2], [500], target=0.1, pilot=read_pilot(pilot(tmp_path / "p")))
-    with write_csv(plan, tmp_path / "plan.csv").open() as file:
+    made = plan(
+        {"l": (16, 16)}, modes=["freeze_a"], ranks=[1, 2], n_train=[500], target_gap=0.1, pilot=pilot(tmp_path / "p")
+    )
+    with write_csv(made, tmp_path / "plan.csv").open() as file:
         records = list(csv.DictReader(file))
     assert [record["n_params"] for record in records] == ["16", "32"]
-    assert float(records[1]["guarantee"]) == pytest.approx(plan.rows[1].bounds.guarantee.value)
+    assert float(records[1]["guarantee"]) == pytest.approx(made.rows[1].bounds.guarantee.value)
     assert records[1]["average_vacuous"] in ("true", "false")
     assert float(records[0]["forecast_low"]) < float(records[0]["forecast"]) < float(records[0]["forecast_high"])
-    assert int(records[0]["n_guarantee"]) == plan.needs[0].guarantee
+    assert int(records[0]["n_guarantee"]) == made.needs[0].guarantee
     with pytest.raises(InputError, match=r"must end in \.csv"):
-        write_csv(plan, tmp_path / "plan.html")
+        write_csv(made, tmp_path / "plan.html")
 
 
 SHAPES = ["--shapes", "16x16"]

@@ -11,7 +11,7 @@ from lorabound import cli
 from lorabound.cli import consoles
 from lorabound.errors import InputError
 from lorabound.models import reads
-from lorabound.plans import make_plan
+from lorabound.plans.verbs import plan
 from lorabound.reports.complexity import print_complexity, print_encoder
 from lorabound.reports.lower import print_lower_bound
 from lorabound.reports.plan import print_plan
@@ -78,7 +78,9 @@ def test_concentration(config):  # noqa: F811
 
 def test_plan():
     layers = {f"layer.{i}": (14336, 4096) for i in range(40)}
-    planned = make_plan(layers, ["freeze_a", "train_both"], [1, 256], [1000, 10_000_000], bits=32, target=0.01)
+    planned = plan(
+        layers, modes=["freeze_a", "train_both"], ranks=[1, 256], n_train=[1000, 10_000_000], bits=32, target_gap=0.01
+    )
     assert "188,743,680" in text_of(print_plan, planned)  # 40 x 256 x (14336 + 4096)
 
 

@@ -185,31 +185,14 @@ def plan(
     csv: Annotated[Path | None, typer.Option(help="Also write every number to this .csv file.")] = None,
 ) -> None:
     """Before training: the gap guaranteed, and the gap forecast."""
-    from lorabound.plans import make_plan, model_shapes, parse_shapes, read_pilot, write_csv
-    from lorabound.reports.plan import print_plan
-    from lorabound.sweeps import Sweep, read_config
+    given = {name: value for name, value in locals().items() if name != "csv"}
+    from lorabound.plans.verbs import plan as make_plan
+    from lorabound.reports.plan import print_plan, write_csv
 
-    if shapes and (model or targets or layers):
-        raise InputError("give --shapes, or --model with --targets and --layers, not both")
-    if not (shapes or model or pilot):
-        raise InputError("say what is adapted: --shapes 384x384,384x384, or --model NAME, or --pilot DIR")
-    store = Sweep.open(pilot) if pilot else None
-    known = read_pilot(store) if store else None
-    given = {
-        "model": model, "targets": targets, "encoder": encoder, "layers": layers, "ranks": ranks, "modes": modes,
-        "n_train": n_train,
-    }  # fmt: skip
-    flags = {name: value for name, value in given.items() if value is not None}
-    base = store.config.model_dump(mode="json") if store else {"n_train": "1000,10000,100000"}
-    settings = read_config(None, {**base, **flags})
-    planned = make_plan(
-        parse_shapes(shapes) if shapes else model_shapes(settings),
-        settings.modes, settings.ranks, settings.sizes, delta, bits, target_gap,
-        known, classes,
-    )  # fmt: skip
+    made = make_plan(**given)
     if csv:
-        write_csv(planned, csv)
-    print_plan(planned, out)
+        write_csv(made, csv)
+    print_plan(made, out)
 
 
 app.command("lower-bound")(lower_bound)

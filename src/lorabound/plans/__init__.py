@@ -3,19 +3,21 @@
 Torch is needed to read a model's shapes, and for nothing else.
 """
 
-from lorabound.plans.gap_bounds import smallest_n
+from lorabound.plans.gap_bounds import GapBounds, smallest_n
 from lorabound.plans.pilot import Pilot, read_pilot
-from lorabound.plans.plan import Plan, make_plan
-from lorabound.plans.shapes import model_shapes, parse_shapes
-from lorabound.plans.table import write_csv
+from lorabound.plans.plan import Need, Pair, Plan, PlanRow
+from lorabound.plans.shapes import Shapes, model_shapes, parse_shapes
 
 __all__ = [
+    "GapBounds",
+    "Need",
+    "Pair",
     "Pilot",
     "Plan",
-    "make_plan",
+    "PlanRow",
+    "Shapes",
     "model_shapes",
     "parse_shapes",
     "read_pilot",
     "smallest_n",
-    "write_csv",
 ]

@@ -14,15 +14,20 @@ from lorabound.plans.shapes import Shapes
 MOST = 10**15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GapBounds:
     """The bounds of one (mode, rank, N).
 
     Attributes:
-        guarantee: on the gap of every adapter stored in b bits a parameter (Occam).
-        average: on the gap averaged over samples, factors and training runs (information).
-        floor: no guarantee for the worst adapter on every task can be below this (two points, Theorem 2).
-        cells: the same in expectation, growing with the rank (5.4); None where its conditions are not met.
+        mode: frozen factor.
+        rank: LoRA rank r.
+        n_params: q, number of trained parameters.
+        n_train: N, size of the training sample.
+        guarantee: limit on the gap of every adapter stored in b bits per parameter (Occam).
+        average: limit on the gap averaged over samples, factors and training runs (information).
+        floor: value that no guarantee for the worst adapter on every task can go below (two points, Theorem 2).
+        rank_floor: lower limit on the mean gap of the worst adapter, growing with the rank (theory 5.4); None where its
+            conditions are not met.
     """
 
     mode: Mode
@@ -32,7 +37,7 @@ class GapBounds:
     guarantee: Bound
     average: Bound
     floor: Bound
-    cells: Bound | None
+    rank_floor: Bound | None
 
 
 def trainable(shapes: Shapes, mode: Mode, rank: int) -> int:
@@ -52,20 +57,23 @@ def trainable(shapes: Shapes, mode: Mode, rank: int) -> int:
 def gap_bounds(shapes: Shapes, mode: Mode, rank: int, n_train: int, bits: int, delta: float) -> GapBounds:
     """All bounds that apply, at failure probability ``delta``.
 
-    ``cells`` needs one adapted layer and a trained B: m = min(r, d_in) inputs times d_out outputs.
+    ``rank_floor`` needs one adapted layer and a trained B: m = min(r, d_in) inputs times d_out outputs.
     """
     q = trainable(shapes, mode, rank)
-    cells = None
+    rank_floor = None
     if len(shapes) == 1 and mode != "freeze_b":
         ((d_out, d_in),) = shapes.values()
-        cells = rank_lower_bound(n_train, min(rank, d_in) * d_out)
+        rank_floor = rank_lower_bound(n_train, min(rank, d_in) * d_out)
     return GapBounds(
-        mode, rank, q, n_train,
+        mode=mode,
+        rank=rank,
+        n_params=q,
+        n_train=n_train,
         guarantee=occam_gap(n_train, q * bits, delta),
         average=information_gap(q, n_train, bits),
         floor=lower_bound(n_train),
-        cells=cells,
-    )  # fmt: skip
+        rank_floor=rank_floor,
+    )
 
 
 def smallest_n(bound: Callable[[int], float], target: float, most: int = MOST) -> int | None:

@@ -1,4 +1,4 @@
-"""What a small sweep forecasts for a large one: a power law a mode, and how it did on cells held out.
+"""What a small sweep forecasts for a large one: one power law per mode, and how it did on cells held out.
 
 The law is fitted to the gap beyond that of the model without an adapter, on the same training and test examples. That
 model never saw the sample, so its gap is chance of mean 0, and much of it is the same chance that is in the gaps of
@@ -19,21 +19,24 @@ from lorabound.errors import InputError
 from lorabound.notation import Mode
 from lorabound.plans.gap_bounds import trainable
 from lorabound.plans.shapes import Shapes
-from lorabound.stats import HeldOut, PowerLaw, fit_power_law, leave_largest_out, leave_one_cell_out
+from lorabound.stats import HeldOut, PowerLaw, Prediction, fit_power_law, leave_largest_out, leave_one_cell_out
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep
 from lorabound.sweeps.summary import Summary, drawn_apart, summarize
 
 FORECAST_LEVEL = 0.8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModeForecast:
     """The law of one mode's gap in 0-1 error beyond that of the model without an adapter.
 
     Attributes:
-        law: None where it cannot be fitted; ``reason`` then says why.
-        held_out: every cell forecast from the others; None without a law.
-        largest_rank, largest_n: the cells of the largest rank (N) forecast from the smaller.
+        mode: frozen factor.
+        law: power law of the gap; None where it cannot be fitted.
+        reason: why there is no law; empty where there is one.
+        held_out: each cell forecast from all others; None without a law.
+        largest_rank: cells of the largest rank forecast from those of smaller rank; None without a law.
+        largest_n: cells of the largest N forecast from those of smaller N; None without a law.
     """
 
     mode: str
@@ -44,21 +47,54 @@ class ModeForecast:
     largest_n: HeldOut | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pilot:
-    """A sweep, read for a plan."""
+    """A small sweep, read for a plan.
+
+    Attributes:
+        summary: what the runs of the sweep show.
+        forecasts: the forecast of each mode in the sweep.
+    """
 
     summary: Summary
     forecasts: dict[str, ModeForecast]
 
     @property
     def n_classes(self) -> int:
+        """Number of classes of the task."""
         return len(self.summary.about["classes"])
 
     @property
     def ceiling(self) -> float:
         """The largest test error of a cell: a gap, test minus training error, is never above the test error."""
         return max(cell.test["error"] for cell in self.summary.cells)
+
+    def law(self, mode: str) -> PowerLaw | None:
+        """The power law of a mode; None where the pilot has none."""
+        return self.forecasts[mode].law if mode in self.forecasts else None
+
+    def forecast(self, mode: str, rank: int, n_train: int) -> Prediction | None:
+        """The gap that one more cell would show; None without a law, or on an axis that has one value in the pilot."""
+        law = self.law(mode)
+        try:
+            return law.predict(rank, n_train, FORECAST_LEVEL) if law else None
+        except InputError:
+            return None
+
+    def n_train_for(self, gap: float, mode: str, rank: int) -> float | None:
+        """N at which the law crosses ``gap``, a whole number or inf.
+
+        None without a law, or on an axis that has one value in the pilot; nan where the 95% interval of gamma reaches
+        0: the pilot then does not show a gap that falls with N.
+        """
+        law = self.law(mode)
+        try:
+            if law is None:
+                return None
+            n = max(float(np.ceil(law.n_train_for(gap, rank))), 1.0)
+            return n if law.gamma is not None and law.gamma.low > 0 else math.nan
+        except InputError:
+            return None
 
 
 def read_pilot(store: Sweep) -> Pilot:
@@ -83,7 +119,8 @@ def read_pilot(store: Sweep) -> Pilot:
             f"pilot {store.folder} has few-shot samples or a test set from elsewhere: forecasts are for training and "
             "test examples drawn alike; run the pilot with n_train and without test_data"
         )
-    return Pilot(summary, {mode: _forecast(mode, cells, bare) for mode, cells in sorted(runs.items())})
+    forecasts = {mode: _forecast(mode, cells, bare) for mode, cells in sorted(runs.items())}
+    return Pilot(summary=summary, forecasts=forecasts)
 
 
 def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
@@ -113,10 +150,10 @@ def _forecast(mode: str, cells: dict[tuple[int, int], list[Row]], bare: dict[int
     try:
         law = fit_power_law(ranks, sizes, gaps, None, 0.95, *shared)
     except InputError as error:
-        return ModeForecast(mode, None, str(error).split(": ", 1)[1])
+        return ModeForecast(mode=mode, law=None, reason=str(error).split(": ", 1)[1])
     return ModeForecast(
-        mode,
-        law,
+        mode=mode,
+        law=law,
         held_out=leave_one_cell_out(ranks, sizes, gaps, FORECAST_LEVEL, *shared),
         largest_rank=leave_largest_out(ranks, sizes, gaps, "rank", FORECAST_LEVEL, *shared),
         largest_n=leave_largest_out(ranks, sizes, gaps, "n_train", FORECAST_LEVEL, *shared),

@@ -3,168 +3,171 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+import polars as pl
 
-from lorabound.arguments import choice, probability, real
-from lorabound.bounds import information_gap, occam_gap
-from lorabound.errors import InputError
-from lorabound.notation import MODES, Mode
-from lorabound.plans.gap_bounds import MOST, GapBounds, gap_bounds, smallest_n, trainable
-from lorabound.plans.pilot import FORECAST_LEVEL, Pilot, check_same_layers
+from lorabound.bounds import Bound
+from lorabound.notation import Mode
+from lorabound.plans.gap_bounds import GapBounds
+from lorabound.plans.pilot import ModeForecast, Pilot
 from lorabound.plans.shapes import Shapes
-from lorabound.stats import PowerLaw, Prediction
+from lorabound.stats import Coefficient, HeldOut, Prediction
+
+# What the forecast of one mode is worth: columns of the frame, with the type of each.
+_LAW = ("law_c", "law_beta", "law_beta_low", "law_beta_high", "law_gamma", "law_gamma_low", "law_gamma_high")
+_TRIALS = ("held_out", "largest_rank", "largest_n")
+_SCHEMA: dict[str, Any] = {
+    "mode": pl.String,
+    **dict.fromkeys(("rank", "n_params", "n_train", "bits"), pl.Int64),
+    "delta": pl.Float64,
+    **{f"{name}{ending}": kind
+       for name in ("guarantee", "average") for ending, kind in (("", pl.Float64), ("_vacuous", pl.Boolean))},
+    **dict.fromkeys(("floor", "cells_floor", "forecast", "forecast_low", "forecast_high"), pl.Float64),
+    **dict.fromkeys(("n_says_something", "n_guarantee", "n_average"), pl.Int64),
+    **dict.fromkeys(("n_forecast", *_LAW), pl.Float64),
+    **{f"{trial}_{what}": kind for trial in _TRIALS
+       for what, kind in (("inside", pl.Int64), ("intervals", pl.Int64), ("error", pl.Float64))},
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanRow:
-    """One (mode, rank, N): its bounds, and the pilot's forecast where there is one."""
+    """One (mode, rank, N).
+
+    Attributes:
+        bounds: everything theory says of it.
+        forecast: the gap that one more cell of the pilot would show; None without a pilot, or where its law ends.
+    """
 
     bounds: GapBounds
     forecast: Prediction | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Need:
-    """The smallest N for the target gap at one (mode, rank).
+    """The smallest N for a gap, at one (mode, rank).
 
     Attributes:
-        guarantee, average: exact integers, by the bound of that name; None beyond 10^15.
-        forecast: by the power law, at even odds; None without one, nan when the 95% interval of gamma reaches 0: the
-            pilot then does not show a gap that falls with N.
+        mode: frozen factor.
+        rank: LoRA rank r.
+        n_params: q, number of trained parameters.
+        says_something: smallest N at which the guarantee is below 1; None beyond 10^15.
+        guarantee: smallest N at which the guarantee is at most the target gap; None beyond 10^15, or without a target.
+        average: the same for the bound on the average gap.
+        forecast: N at which the power law crosses the target gap (at even odds); None without a law or a target; nan
+            where the 95% interval of gamma reaches 0: the pilot then does not show a gap that falls with N.
     """
 
     mode: Mode
     rank: int
     n_params: int
+    says_something: int | None
     guarantee: int | None
     average: int | None
     forecast: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The paper's guideline (section 4.3): freeze A and double the rank; equal parameters where layers are square."""
+    """The paper's guideline (section 4.3): freeze A and double the rank; equal parameters where layers are square.
+
+    Attributes:
+        frozen: bounds of freeze_a at rank 2r.
+        both: bounds of train_both at rank r.
+    """
 
     frozen: GapBounds
     both: GapBounds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything ``lorabound plan`` prints.
+    """What theory and a pilot say before training; made by :func:`lorabound.plans.verbs.plan`.
 
-    ``share`` is the failure probability of one (mode, rank): at each N all of them, the pairs included, hold at once at
-    ``delta``.
+    Attributes:
+        shapes: (d_out, d_in) of each adapted layer, by name.
+        modes: modes planned.
+        ranks: ranks planned, ascending.
+        n_train: training set sizes planned, ascending.
+        bits: b, number of bits in which one trained parameter is stored.
+        delta: failure probability of all guarantees together, at one N.
+        share: failure probability of one (mode, rank), the pairs included.
+        target_gap: gap that ``needs`` is about; None where none was asked for.
+        rows: one row per (N, mode, rank), in this order.
+        needs: one entry per (mode, rank).
+        pairs: freeze_a at rank 2r beside train_both at rank r, at the largest N; one entry per rank that can double.
+        pilot: the sweep the forecasts are read from; None without one.
     """
 
     shapes: Shapes
-    rows: list[PlanRow]
-    needs: list[Need]
-    pairs: list[Pair]
-    pilot: Pilot | None
+    modes: tuple[Mode, ...]
+    ranks: tuple[int, ...]
+    n_train: tuple[int, ...]
     bits: int
     delta: float
     share: float
-    target: float | None
+    target_gap: float | None
+    rows: tuple[PlanRow, ...]
+    needs: tuple[Need, ...]
+    pairs: tuple[Pair, ...]
+    pilot: Pilot | None
+
+    def frame(self) -> pl.DataFrame:
+        """Every number of the plan, one row per (N, mode, rank); null where there is none.
+
+        Columns: ``mode``, ``rank``, ``n_params``, ``n_train``, ``bits``, ``delta``. ``guarantee`` and ``average``:
+        limits on the gap, with ``..._vacuous`` where the limit is 1 or more. ``floor`` and ``cells_floor``: values that
+        no guarantee for the worst adapter on every task can go below. ``forecast``, ``forecast_low``,
+        ``forecast_high``. ``n_says_something``: smallest N with a guarantee below 1. ``n_guarantee``, ``n_average``,
+        ``n_forecast``: N for the target gap. ``law_c``, ``law_beta``, ``law_gamma``: the mode's forecast
+        c r^beta N^-gamma, with 95% intervals of the exponents. ``held_out_...``, ``largest_rank_...``,
+        ``largest_n_...``: cells of the pilot that were forecast from the others, or from those of smaller rank or N:
+        number ``inside`` their interval, number of ``intervals``, median relative ``error``.
+        """
+        needs = {(need.mode, need.rank): need for need in self.needs}
+        forecasts = self.pilot.forecasts if self.pilot else {}
+        records = [
+            self._record(row, needs[row.bounds.mode, row.bounds.rank], forecasts.get(row.bounds.mode))
+            for row in self.rows
+        ]
+        return pl.DataFrame(records, schema=_SCHEMA).fill_nan(None)
+
+    def _record(self, row: PlanRow, need: Need, trained: ModeForecast | None) -> dict[str, Any]:
+        limits, forecast = row.bounds, row.forecast
+        record: dict[str, Any] = {
+            "mode": limits.mode, "rank": limits.rank, "n_params": limits.n_params, "n_train": limits.n_train,
+            "bits": self.bits, "delta": self.delta, **_limit("guarantee", limits.guarantee),
+            **_limit("average", limits.average), "floor": limits.floor.value,
+            "cells_floor": limits.rank_floor.value if limits.rank_floor else None,
+            "n_says_something": need.says_something, "n_guarantee": need.guarantee, "n_average": need.average,
+            "n_forecast": need.forecast,
+        }  # fmt: skip
+        if forecast:
+            record |= {"forecast": forecast.value, "forecast_low": forecast.low, "forecast_high": forecast.high}
+        if trained and trained.law:
+            record |= {"law_c": trained.law.c.value, **_exponent("law_beta", trained.law.beta)}
+            record |= _exponent("law_gamma", trained.law.gamma)
+            for trial in _TRIALS:
+                record |= _trial(trial, getattr(trained, trial))
+        return record
 
 
-def make_plan(
-    shapes: Shapes,
-    modes: Sequence[Mode],
-    ranks: Sequence[int],
-    sizes: Sequence[int],
-    delta: float = 0.05,
-    bits: int = 32,
-    target: float | None = None,
-    pilot: Pilot | None = None,
-    n_classes: int | None = None,
-) -> Plan:
-    """Bounds, needs and forecasts; nothing is trained.
-
-    Args:
-        shapes: layer -> (d_out, d_in).
-        modes, ranks, sizes: every combination is planned; at each N the guarantees of all (mode, rank) hold together
-            with probability >= 1 - delta, so one of them may be chosen after training.
-        bits: b, bits in which a trained parameter is stored.
-        target: a gap in (0, 1).
-        pilot: a sweep over the same layers.
-        n_classes: of the task; by default the pilot's.
-    Raises:
-        InputError: an argument outside its range, fewer examples than classes, a rank above a layer's width, a pilot
-            over other layers.
-    """
-    name = "plan"
-    probability(name, "delta", delta)
-    real(name, "bits", bits, 1, 64, whole=True)
-    for values, what in ((ranks, "ranks"), (sizes, "n_train")):
-        real(name, what, list(values), 1, MOST, whole=True)
-    for mode in modes:
-        choice(name, "mode", mode, MODES)
-    if not (modes and ranks and sizes):
-        raise InputError(f"{name}: give one mode, one rank and one n_train at least")
-    if target is not None and not 0 < target < 1:
-        raise InputError(
-            f"{name}: target_gap must lie in (0, 1), got {target:g}: the gap of a loss in [0, 1] is never above 1, and "
-            "0 is reached at no N"
-        )
-    classes = n_classes if n_classes is not None else pilot.n_classes if pilot else None
-    if classes is not None and min(sizes) < classes:
-        raise InputError(
-            f"{name}: n_train {min(sizes)} is below the {classes} classes, so a class has no example: "
-            f"give at least {classes}"
-        )
-    cells = [(mode, rank, trainable(shapes, mode, rank)) for mode in modes for rank in sorted(ranks)]
-    if pilot:
-        check_same_layers(pilot, shapes)
-    largest, width = max(sizes), min(min(shape) for shape in shapes.values())
-    paired = [rank for rank in sorted(ranks) if 2 * rank <= width]
-    spoken_of = {(mode, rank) for mode, rank, _ in cells}
-    spoken_of |= {pair for rank in paired for pair in (("freeze_a", 2 * rank), ("train_both", rank))}
-    share = delta / len(spoken_of)
-
-    def limits(mode: Mode, rank: int, n: int) -> GapBounds:
-        return gap_bounds(shapes, mode, rank, n, bits, share)
-
-    rows = [
-        PlanRow(limits(mode, rank, n), _forecast(pilot, mode, rank, n))
-        for n in sorted(sizes)
-        for mode, rank, _ in cells
-    ]
-    pairs = [Pair(limits("freeze_a", 2 * rank, largest), limits("train_both", rank, largest)) for rank in paired]
-    needs = [] if target is None else [
-        Need(
-            mode, rank, q,
-            smallest_n(lambda n, q=q: float(occam_gap(n, q * bits, share).value), target),  # type: ignore[misc]
-            smallest_n(lambda n, q=q: float(information_gap(q, n, bits).value), target),  # type: ignore[misc]
-            _needed(pilot, mode, rank, target),
-        )
-        for mode, rank, q in cells
-    ]  # fmt: skip
-    return Plan(shapes, rows, needs, pairs, pilot, bits, delta, share, target)
+def _limit(name: str, bound: Bound) -> dict[str, Any]:
+    return {name: bound.value, f"{name}_vacuous": bound.vacuous}
 
 
-def _law(pilot: Pilot | None, mode: Mode) -> PowerLaw | None:
-    return pilot.forecasts[mode].law if pilot and mode in pilot.forecasts else None
+def _exponent(name: str, found: Coefficient | None) -> Mapping[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
 
 
-def _forecast(pilot: Pilot | None, mode: Mode, rank: int, n_train: int) -> Prediction | None:
-    """The pilot's forecast; None where it has no law, or cannot be extrapolated to this rank or N."""
-    law = _law(pilot, mode)
-    try:
-        return law.predict(rank, n_train, FORECAST_LEVEL) if law else None
-    except InputError:
-        return None
-
-
-def _needed(pilot: Pilot | None, mode: Mode, rank: int, target: float) -> float | None:
-    law = _law(pilot, mode)
-    try:
-        if law is None:
-            return None
-        n = max(float(np.ceil(law.n_train_for(target, rank))), 1.0)
-        return n if law.gamma is not None and law.gamma.low > 0 else math.nan
-    except InputError:
-        return None
+def _trial(name: str, held: HeldOut | None) -> Mapping[str, float]:
+    if held is None or not held.cells:
+        return {}
+    error = held.median_relative_error
+    return {
+        f"{name}_inside": held.n_inside, f"{name}_intervals": held.n_intervals,
+        f"{name}_error": error if math.isfinite(error) else math.nan,
+    }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from lorabound.errors import InputError
 from lorabound.sweeps import SweepConfig
@@ -27,6 +28,21 @@ def parse_shapes(text: str) -> Shapes:
     if not shapes:
         raise InputError("shapes: name one layer at least, as in 384x384,1536x384")
     return shapes
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, int]]) -> Shapes:
+    """Shapes given from Python, with each layer a pair of whole numbers.
+
+    Raises:
+        InputError: no layer, or one that is no (d_out, d_in).
+    """
+    for name, shape in shapes.items():
+        pair = list(shape) if isinstance(shape, list | tuple) else []
+        if len(pair) != 2 or any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in pair):
+            raise InputError(f"shapes: {name!r} is {shape!r}, give (d_out, d_in) as in (384, 384)")
+    if not shapes:
+        raise InputError('shapes: name one layer at least, as in {"layer 1": (384, 384)}')
+    return {name: (int(d_out), int(d_in)) for name, (d_out, d_in) in shapes.items()}
 
 
 def model_shapes(config: SweepConfig) -> Shapes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import zip_longest
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from lorabound.bounds import Bound
+from lorabound.errors import InputError, StoreError
 from lorabound.plans.gap_bounds import MOST
 from lorabound.plans.pilot import FORECAST_LEVEL, ModeForecast
 from lorabound.plans.plan import Need, Plan, PlanRow
@@ -36,8 +38,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         last = following is None or following.bounds.n_train != row.bounds.n_train
         table.add_row(*_row(row, plan), end_section=last)
     console.print(table)
-    if plan.needs:
-        say(f"Examples needed for a gap of {plan.target:g}:")
+    if plan.target_gap is not None:
+        say(f"Examples needed for a gap of {plan.target_gap:g}:")
         heads = ["mode", "rank", "params", "N, guarantee", "N, on average"]
         table = _table([*heads, "N, forecast"] if plan.pilot else heads)
         for need in plan.needs:
@@ -47,6 +49,23 @@ def print_plan(plan: Plan, console: Console) -> None:
         say(line)
     for line in _reading(plan):
         say(line, style="dim")
+
+
+def write_csv(plan: Plan, path: str | Path) -> Path:
+    """Write the frame of the plan, every number of it.
+
+    Raises:
+        InputError: another ending than .csv.
+        StoreError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"cannot write {path}: the file must end in .csv")
+    try:
+        plan.frame().write_csv(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
 
 
 def _table(heads: list[str]) -> Table:
@@ -87,7 +106,7 @@ def _answer(plan: Plan) -> str:
     needs = [(need.guarantee, need) for need in plan.needs if need.guarantee is not None]
     if needs:
         n, least = min(needs, key=lambda pair: pair[0])
-        answer += f" A gap of {plan.target:g} is guaranteed from N = {n:,} on for {least.mode}, rank {least.rank}."
+        answer += f" A gap of {plan.target_gap:g} is guaranteed from N = {n:,} on for {least.mode}, rank {least.rank}."
     return answer
 
 
@@ -202,7 +221,9 @@ def _floors(plan: Plan) -> list[str]:
         "task may be easier."
     ]
     n = plan.rows[-1].bounds.n_train
-    cells = {at.rank: at.cells for row in plan.rows if (at := row.bounds).cells is not None and at.n_train == n}
+    cells = {
+        at.rank: at.rank_floor for row in plan.rows if (at := row.bounds).rank_floor is not None and at.n_train == n
+    }
     if cells:
         values = ", ".join(f"{float(bound.value):.3g} at rank {rank}" for rank, bound in cells.items() if bound)
         lines.append(

@@ -2,6 +2,7 @@
 
 from lorabound.stats.best import BestSet, not_worse_than_best
 from lorabound.stats.forecast import (
+    Coefficient,
     HeldOut,
     PowerLaw,
     Prediction,
@@ -22,6 +23,7 @@ from lorabound.stats.variance import (
 
 __all__ = [
     "BestSet",
+    "Coefficient",
     "Component",
     "CrossedMean",
     "Exponent",
