@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -59,7 +61,7 @@ def samples(function: str, value: ArrayLike) -> Array:
     return real(function, "n_samples", value, 1.0, open_high=True)
 
 
-def choice(function: str, name: str, value: object, allowed: tuple[object, ...]) -> None:
+def choice(function: str, name: str, value: object, allowed: Collection[object]) -> None:
     """``value`` must be one of ``allowed``."""
     if value not in allowed:
         known = ", ".join(map(repr, allowed))

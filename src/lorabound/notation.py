@@ -19,8 +19,7 @@ Randomized Low-Rank Adapters*, arXiv 2506.14530.
 | L_ell      | Lipschitz constant of the loss in the prediction, 2-norm       | `loss_lipschitz` |
 | rho        | a-priori bound on the input norm                               | `input_radius`   |
 
-Modes: `freeze_a` (A random and frozen, B trained), `freeze_b` (B random and frozen, A trained),
-`train_both`.
+Which factor is random and which is trained: :mod:`lorabound.modes`.
 """
 
 from __future__ import annotations
@@ -34,22 +33,11 @@ from numpy.typing import NDArray
 
 from lorabound.errors import InputError
 
-Mode = Literal["freeze_a", "freeze_b", "train_both"]
-MODES: tuple[Mode, ...] = ("freeze_a", "freeze_b", "train_both")
 Law = Literal["kaiming_uniform", "gaussian"]
 LAWS: tuple[Law, ...] = ("kaiming_uniform", "gaussian")
 
 Number = float | NDArray[np.float64]
 Scope = Literal["single run", "expectation", "uniform"]
-
-
-def n_params(mode: Mode, rank: int, d_in: int, d_out: int) -> int:
-    """Trainable parameters of one adapted ``d_out x d_in`` layer.
-
-    ``freeze_a``: r d_out; ``freeze_b``: r d_in; ``train_both``: r (d_out + d_in).
-    Source: Kratsios et al. 2025, eq. 7 (``freeze_a``); the others by counting.
-    """
-    return rank * {"freeze_a": d_out, "freeze_b": d_in, "train_both": d_out + d_in}[mode]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 
 from lorabound.adapters import Adapter, Factors, new_adapter
 from lorabound.errors import AdapterError, InputError
-from lorabound.notation import MODES
+from lorabound.modes import MODES
 from lorabound.stack import Stack, select_linears, stack_order
 
 

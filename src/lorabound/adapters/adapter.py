@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lorabound.adapters.frozen import factor_sha256, random_factor
 from lorabound.errors import InputError
-from lorabound.notation import MODES, Law, Mode, n_params
+from lorabound.modes import MODES, Factor, Mode
+from lorabound.notation import Law
 
 Array = NDArray[np.float32]
 Shapes = dict[str, tuple[int, int]]
@@ -31,7 +32,12 @@ class Factors:
 
     @property
     def rank(self) -> int:
+        """r."""
         return int(self.a.shape[0])
+
+    def rows(self, factor: Factor) -> Array:
+        """One factor as (r, width): A itself, or the transpose of B."""
+        return self.a if factor == "a" else np.ascontiguousarray(self.b.T)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Adapter:
 
     Attributes:
         layers: module name -> factors.
-        mode: "freeze_a", "freeze_b" or "train_both".
+        mode: name of a mode of :mod:`lorabound.modes`, which says what is trained.
         seed, law: where the random factor came from; None when it was not drawn here.
         head: trained along with the factors; None where the model's own head stays, or class prompts stand in for one.
     """
@@ -75,8 +81,9 @@ class Adapter:
 
     @property
     def n_params(self) -> int:
-        """q: trainable parameters, by the mode of each layer (see :func:`lorabound.notation.n_params`) and the head."""
-        factors = sum(n_params(self.mode, f.rank, f.a.shape[1], f.b.shape[0]) for f in self.layers.values())
+        """q: trained entries of the factors, by the mode, and of the head."""
+        facts = MODES[self.mode]
+        factors = sum(facts.n_params(f.rank, [(f.b.shape[0], f.a.shape[1])]) for f in self.layers.values())
         return factors + (self.head.n_params if self.head else 0)
 
     @property
@@ -85,44 +92,55 @@ class Adapter:
         return {name: (f.b.shape[0], f.a.shape[1]) for name, f in self.layers.items()}
 
     def frozen(self) -> dict[str, Array]:
-        """The frozen factor of every layer, as (r, width) arrays; empty for ``train_both``."""
-        if self.mode == "freeze_a":
-            return {name: f.a for name, f in self.layers.items()}
-        if self.mode == "freeze_b":
-            return {name: np.ascontiguousarray(f.b.T) for name, f in self.layers.items()}
-        return {}
+        """The frozen factor of every layer, as (r, width) arrays; empty where the mode freezes none."""
+        frozen = MODES[self.mode].frozen
+        return {name: f.rows(factor) for name, f in self.layers.items() for factor in frozen}
 
     def frozen_sha256(self) -> str | None:
         """SHA-256 of the frozen factors, None when nothing is frozen."""
-        return factor_sha256(self.frozen()) if self.mode != "train_both" else None
+        return factor_sha256(self.frozen()) if MODES[self.mode].frozen else None
+
+
+def check_rank(shapes: Shapes, rank: int) -> None:
+    """The rank must be one that every layer can hold.
+
+    Raises:
+        InputError: a rank below 1, or above the smallest side of a layer.
+    """
+    for name, (d_out, d_in) in shapes.items():
+        if not 1 <= rank <= min(d_out, d_in):
+            raise InputError(
+                f"rank {rank} does not fit layer {name} ({d_out} x {d_in}): choose a rank from 1 to {min(d_out, d_in)}"
+            )
 
 
 def new_adapter(shapes: Shapes, rank: int, mode: Mode, seed: int, law: Law, alpha_over_r: float) -> Adapter:
     """An untrained adapter: one factor random, the other zero, so the model starts as pre-trained.
 
-    The random factor is `A` in ``freeze_a`` and ``train_both`` (Hu et al. 2022) and `B` in ``freeze_b``, its
-    mirror image (Zhu et al. 2024): the law of `A` applied to the transpose of `B`.
+    Which factor is random, the mode says (:mod:`lorabound.modes`): `A` in ``freeze_a`` and ``train_both`` (Hu et al.
+    2022), `B` in ``freeze_b``, its mirror image (Zhu et al. 2024): the law of `A` applied to the transpose of `B`.
 
     Args:
         shapes: module name -> (d_out, d_in) of the layers to adapt.
         rank: r, from 1 to the smallest side of the smallest layer.
+        mode: name of a mode.
+        seed: seed of the random factors.
+        law: law of their entries, see :func:`random_factor`.
         alpha_over_r: the scale s.
     Raises:
         InputError: an unknown mode, or a rank that a layer cannot hold.
     """
     if mode not in MODES:
         raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    check_rank(shapes, rank)
+    drawn = MODES[mode].drawn
     layers = {}
     for name, (d_out, d_in) in shapes.items():
-        if not 1 <= rank <= min(d_out, d_in):
-            raise InputError(
-                f"rank {rank} does not fit layer {name} ({d_out} x {d_in}): choose a rank from 1 to {min(d_out, d_in)}"
-            )
-        if mode == "freeze_b":
-            b = np.ascontiguousarray(random_factor(seed, name, rank, d_out, law).T)
-            a = np.zeros((rank, d_in), dtype=np.float32)
-        else:
+        b, a = np.zeros((d_out, rank), dtype=np.float32), np.zeros((rank, d_in), dtype=np.float32)
+        # One stream of random numbers per layer: a mode that draws both factors has to name a second one.
+        if "a" in drawn:
             a = random_factor(seed, name, rank, d_in, law)
-            b = np.zeros((d_out, rank), dtype=np.float32)
+        if "b" in drawn:
+            b = np.ascontiguousarray(random_factor(seed, name, rank, d_out, law).T)
         layers[name] = Factors(a, b, alpha_over_r)
     return Adapter(layers, mode, seed, law)

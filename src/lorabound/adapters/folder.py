@@ -26,7 +26,8 @@ from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.errors import AdapterError
-from lorabound.notation import Law, Mode
+from lorabound.modes import PEFT_NAMES, Mode
+from lorabound.notation import Law
 
 OURS = "lorabound.json"
 
@@ -74,8 +75,8 @@ def save_adapter(
         draft.mkdir(parents=True)
         tensors = {}
         for name, factors in adapter.layers.items():
-            tensors[f"base_model.model.{name}.lora_A.weight"] = np.ascontiguousarray(factors.a)
-            tensors[f"base_model.model.{name}.lora_B.weight"] = np.ascontiguousarray(factors.b)
+            for factor, peft_name in PEFT_NAMES.items():
+                tensors[f"base_model.model.{name}.{peft_name}.weight"] = np.ascontiguousarray(getattr(factors, factor))
         if adapter.head:
             tensors[f"base_model.model.{adapter.head.name}.weight"] = np.ascontiguousarray(adapter.head.weight)
             tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)

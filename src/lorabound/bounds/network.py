@@ -11,7 +11,8 @@ import numpy as np
 
 from lorabound.arguments import Array, choice, number, real
 from lorabound.errors import InputError
-from lorabound.notation import MODES, Mode, Number
+from lorabound.modes import MODES, Factor, Mode
+from lorabound.notation import Number
 
 Block = tuple[Number, Number]
 """(q_t, ln K_t): parameters of one trainable factor, and ln(radius x loss Lipschitz x network Lipschitz)."""
@@ -56,7 +57,7 @@ class LoraNetwork:
     Args:
         widths: d_0 .. d_L, at least two.
         rank: r >= 1.
-        mode: which factor is frozen: "freeze_a", "freeze_b", or "train_both".
+        mode: name of a mode of :mod:`lorabound.modes`, which says what is frozen.
         weight_norms: ||W_t||_op, one per layer.
         bias_norms: ||b_t||_2, one per layer.
         factor_norms: operator norm of the frozen factor, one per layer; ``train_both``: pairs (B, A) of the
@@ -101,7 +102,7 @@ class LoraNetwork:
             for value in values:
                 if value is None and field in ("factor_norms", "radii"):
                     continue
-                pair = self.mode == "train_both" and field in ("factor_norms", "radii")
+                pair = self._paired and field in ("factor_norms", "radii")
                 if pair and len(value) != 2:
                     raise InputError(f"{name}: {field} must be pairs (B, A) in train_both, got {value}")
                 for entry in value if pair else (value,):
@@ -126,9 +127,8 @@ class LoraNetwork:
 
     def log_lipschitz(self) -> list[Any]:
         """ln Lambda_t of every adapted layer, first to last; ``train_both``: pairs (B, A). -inf: constant."""
-        paired = self.mode == "train_both"
         logs = self._log_lambdas()
-        return [tuple(map(number, pair)) if paired else number(pair[0]) for pair in logs]
+        return [tuple(map(number, pair)) if self._paired else number(pair[0]) for pair in logs]
 
     def blocks(self, loss_lipschitz: float = 1.0) -> list[Block]:
         """[(q_t, ln K_t)], K_t = M_t L_ell Lambda_t: all a uniform bound needs; ``train_both``: B, then A.
@@ -148,23 +148,25 @@ class LoraNetwork:
         return [t for t in range(self.depth) if self.radii[t] is not None]
 
     def _pair(self, entry: Any) -> tuple[Any, ...]:
-        return tuple(entry) if self.mode == "train_both" else (entry,)
+        return tuple(entry) if self._paired else (entry,)
+
+    @property
+    def _paired(self) -> bool:
+        """Whether an entry of ``factor_norms`` and ``radii`` is a pair: both factors are trained."""
+        return len(MODES[self.mode].trained) > 1
 
     def _sizes(self, t: int) -> tuple[Any, ...]:
-        rank, d_in, d_out = np.asarray(self.rank), self.widths[t], self.widths[t + 1]
-        return {
-            "freeze_a": (rank * d_out,),
-            "freeze_b": (rank * d_in,),
-            "train_both": (rank * d_out, rank * d_in),
-        }[self.mode]
+        return MODES[self.mode].sizes(np.asarray(self.rank), self.widths[t + 1], self.widths[t])
 
-    def _log_reaches(self, t: int) -> tuple[Array, Array]:
-        """ln of the largest norms of (B_t, A_t) over the ball, seen from the operator norm."""
-        radii = [_log(radius) for radius in self._pair(self.radii[t])]
-        norms = [_log(norm) for norm in self._pair(self.factor_norms[t])]
-        if self.mode == "train_both":
-            return np.logaddexp(norms[0], radii[0]), np.logaddexp(norms[1], radii[1])
-        return (radii[0], norms[0]) if self.mode == "freeze_a" else (norms[0], radii[0])
+    def _log_reaches(self, t: int) -> dict[Factor, Array]:
+        """ln of the largest operator norm of every factor over the ball.
+
+        A trained factor reaches as far as its radius, from its initial norm on where ``factor_norms`` tells that one.
+        """
+        facts = MODES[self.mode]
+        norms = dict(zip(facts.frozen or facts.trained, map(_log, self._pair(self.factor_norms[t])), strict=True))
+        radii = dict(zip(facts.trained, map(_log, self._pair(self.radii[t])), strict=True))
+        return norms | {f: np.logaddexp(norms[f], radius) if f in norms else radius for f, radius in radii.items()}
 
     def _log_lambdas(self) -> list[tuple[Array, ...]]:
         sigma, log_scale = self.activation, _log(abs(self.scale))
@@ -173,7 +175,7 @@ class LoraNetwork:
         for t in range(self.depth):
             layer = _log(self.weight_norms[t])
             if self.radii[t] is not None:
-                layer = np.logaddexp(layer, log_scale + sum(self._log_reaches(t)))
+                layer = np.logaddexp(layer, log_scale + sum(self._log_reaches(t).values()))
             log_layer.append(layer)
         log_hidden = [_log(self.input_radius)]
         for t in range(self.depth - 1):
@@ -188,8 +190,10 @@ class LoraNetwork:
             above.append(above[-1] + layer + log_k)
         lambdas = []
         for t in self._adapted:
-            reach_b, reach_a = self._log_reaches(t)
-            others = {"freeze_a": (reach_a,), "freeze_b": (reach_b,), "train_both": (reach_a, reach_b)}[self.mode]
+            reaches = self._log_reaches(t)
+            others = [
+                sum(reach for other, reach in reaches.items() if other != factor) for factor in MODES[self.mode].trained
+            ]
             lambdas.append(tuple(log_scale + other + log_hidden[t] + above[-1 - t] for other in others))
         return lambdas
 

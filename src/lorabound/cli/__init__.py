@@ -15,6 +15,7 @@ from lorabound.cli.sweep import PAGE, data, sweep
 from lorabound.cli.theory import complexity, concentration, lower_bound, paper
 from lorabound.cli.usage import UsageError, explain_usage
 from lorabound.errors import InputError, LoraboundError
+from lorabound.modes import MODES
 
 app = typer.Typer(
     help="How far the true risk of a LoRA fine-tune can be from its training risk, and what would change it.",
@@ -172,7 +173,7 @@ def plan(
     layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [all]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8, or the pilot's]")] = None,
     modes: Annotated[
-        str | None, typer.Option(help="Any of freeze_a, freeze_b, train_both. [freeze_a,train_both, or the pilot's]")
+        str | None, typer.Option(help=f"Any of {', '.join(MODES)}. [freeze_a,train_both, or the pilot's]")
     ] = None,
     n_train: Annotated[str | None, typer.Option(help="Training set sizes. [1000,10000,100000, or the pilot's]")] = None,
     target_gap: Annotated[float | None, typer.Option(help="Also say how many examples this gap needs.")] = None,

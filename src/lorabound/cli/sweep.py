@@ -14,6 +14,7 @@ import typer
 from lorabound.cli.consoles import err, note, out, say
 from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
+from lorabound.modes import MODES
 
 if TYPE_CHECKING:
     from lorabound.sweeps import SweepConfig
@@ -60,9 +61,7 @@ def sweep(
     ] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens a text is cut to. [32]")] = None,
     ranks: Annotated[str | None, typer.Option(help="LoRA ranks. [1,2,4,8]")] = None,
-    modes: Annotated[
-        str | None, typer.Option(help="Any of freeze_a, freeze_b, train_both. [freeze_a,train_both]")
-    ] = None,
+    modes: Annotated[str | None, typer.Option(help=f"Any of {', '.join(MODES)}. [freeze_a,train_both]")] = None,
     n_train: Annotated[
         str | None, typer.Option(help="Training set sizes, as 500,2000. [what fits, at most 500]")
     ] = None,

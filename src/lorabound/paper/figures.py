@@ -8,12 +8,12 @@ import altair as alt
 import polars as pl
 
 from lorabound.paper.make import Evidence
+from lorabound.reports.charts import MODE_COLOURS
 from lorabound.sweeps.cells import LOSSES
 from lorabound.worst_case.measured.complexity import TRIVIAL, Family
 
 _SERIES = {
-    "upper bound": "#b03a2e", "exact": "#222222", "measured": "#1b6ca8",
-    "freeze_a": "#1b6ca8", "freeze_b": "#5a9e4b", "train_both": "#d1622b", "slope": "#999999",
+    "upper bound": "#b03a2e", "exact": "#222222", "measured": "#1b6ca8", **MODE_COLOURS, "slope": "#999999",
 }  # fmt: skip
 _RISK = next(loss for loss in LOSSES if loss.column == "risk")
 PlotRow = tuple[float, str, float, float, float]

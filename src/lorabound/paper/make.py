@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabound.errors import StoreError
+from lorabound.modes import MODES
 from lorabound.reports.complexity import JSON as COMPLEXITY
 from lorabound.reports.complexity import write_complexity
 from lorabound.reports.spread import CSV as GAPS
@@ -79,7 +80,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     small: dict[str, Any] = (
         {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
     )
-    base = SweepConfig(ranks=[8], modes=["freeze_a", "freeze_b", "train_both"], **small)
+    base = SweepConfig(ranks=[8], modes=list(MODES), **small)
     crossed = SpreadConfig(base, *((3, 3) if quick else (8, 8)))
     if not _holds(folder / SPREAD, crossed):
         write_spread(measure_spread(crossed, observe), folder)

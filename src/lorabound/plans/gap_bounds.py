@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lorabound.bounds import Bound, information_gap, lower_bound, occam_gap, rank_lower_bound
 from lorabound.errors import InputError
-from lorabound.notation import Mode, n_params
+from lorabound.modes import MODES, Mode
 from lorabound.plans.shapes import Shapes
 
 # Beyond this many examples "never" is the better word.
@@ -51,7 +51,7 @@ def trainable(shapes: Shapes, mode: Mode, rank: int) -> int:
             raise InputError(
                 f"rank {rank} does not fit {name} ({d_out} x {d_in}): choose ranks from 1 to {min(d_out, d_in)}"
             )
-    return sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
+    return MODES[mode].n_params(rank, shapes.values())
 
 
 def gap_bounds(shapes: Shapes, mode: Mode, rank: int, n_train: int, bits: int, delta: float) -> GapBounds:
@@ -61,7 +61,7 @@ def gap_bounds(shapes: Shapes, mode: Mode, rank: int, n_train: int, bits: int, d
     """
     q = trainable(shapes, mode, rank)
     rank_floor = None
-    if len(shapes) == 1 and mode != "freeze_b":
+    if len(shapes) == 1 and "b" in MODES[mode].trained:
         ((d_out, d_in),) = shapes.values()
         rank_floor = rank_lower_bound(n_train, min(rank, d_in) * d_out)
     return GapBounds(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from lorabound.errors import InputError
-from lorabound.notation import Mode
+from lorabound.modes import Mode
 from lorabound.plans.gap_bounds import trainable
 from lorabound.plans.shapes import Shapes
 from lorabound.stats import HeldOut, PowerLaw, Prediction, fit_power_law, leave_largest_out, leave_one_cell_out

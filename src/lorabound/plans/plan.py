@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from lorabound.bounds import Bound
-from lorabound.notation import Mode
+from lorabound.modes import Mode
 from lorabound.plans.gap_bounds import GapBounds
 from lorabound.plans.pilot import ModeForecast, Pilot
 from lorabound.plans.shapes import Shapes

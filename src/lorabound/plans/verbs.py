@@ -10,7 +10,7 @@ from typing import Any
 from lorabound.arguments import probability, real
 from lorabound.bounds import information_gap, occam_gap
 from lorabound.errors import InputError
-from lorabound.notation import Mode
+from lorabound.modes import Mode, guideline
 from lorabound.plans.gap_bounds import MOST, GapBounds, gap_bounds, smallest_n, trainable
 from lorabound.plans.pilot import Pilot, check_same_layers, read_pilot
 from lorabound.plans.plan import Need, Pair, Plan, PlanRow
@@ -116,11 +116,15 @@ def _plan(
     width = min(min(shape) for shape in shapes.values())
     doubled = [rank for rank in ranks if 2 * rank <= width]
     spoken_of = {(mode, rank) for mode, rank, _ in choices}
-    spoken_of |= {pair for rank in doubled for pair in (("freeze_a", 2 * rank), ("train_both", rank))}
+    spoken_of |= {pair for rank in doubled for pair in guideline(rank)}
     share = delta / len(spoken_of)
 
     def limits(mode: Mode, rank: int, n: int) -> GapBounds:
         return gap_bounds(shapes, mode, rank, n, bits, share)
+
+    def pair(rank: int) -> Pair:
+        frozen, both = guideline(rank)
+        return Pair(frozen=limits(*frozen, sizes[-1]), both=limits(*both, sizes[-1]))
 
     return Plan(
         shapes=shapes,
@@ -137,10 +141,7 @@ def _plan(
             for mode, rank, _ in choices
         ),
         needs=tuple(_need(mode, rank, q, bits, share, target, pilot) for mode, rank, q in choices),
-        pairs=tuple(
-            Pair(frozen=limits("freeze_a", 2 * rank, sizes[-1]), both=limits("train_both", rank, sizes[-1]))
-            for rank in doubled
-        ),
+        pairs=tuple(map(pair, doubled)),
         pilot=pilot,
     )
 

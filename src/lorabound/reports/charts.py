@@ -7,11 +7,15 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from lorabound.modes import MODES
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import LOSSES, WORST_CASE, Cell, Loss
 from lorabound.sweeps.summary import Summary
 
-_COLOURS = {"freeze_a": "#1b6ca8", "freeze_b": "#5a9e4b", "train_both": "#d1622b"}
+# The first colours of the list, in the order of the table of modes; the others wait for modes to come.
+MODE_COLOURS: dict[str, str] = dict(
+    zip(MODES, ("#1b6ca8", "#5a9e4b", "#d1622b", "#7b5ea7", "#b8860b", "#2a9d8f"), strict=False)
+)
 
 
 def gap_against_rank(summary: Summary) -> dict[str, Any] | None:
@@ -44,7 +48,7 @@ def _panel(cells: list[Cell], axis: str, line: str, loss: Loss, title: str, xs: 
     names = sorted({str(getattr(cell, line)) for cell in cells}, key=lambda name: (len(name), name))
     colour = alt.Color("line:N", title=line, sort=names)
     if line == "mode":
-        colour = colour.scale(domain=names, range=[_COLOURS[name] for name in names])
+        colour = colour.scale(domain=names, range=[MODE_COLOURS[name] for name in names])
     else:
         colour = colour.scale(domain=names, scheme="viridis")
     x_title = "rank r" if axis == "rank" else "training examples N"

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 
+from lorabound.modes import MODES
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
 from lorabound.sweeps.notes import cut_note
 from lorabound.sweeps.summary import Comparison, Growth, Summary, drawn_apart
 from lorabound.sweeps.verdict import Verdict
 
-_MODES = {
-    ZERO_SHOT: "zero_shot: the model without one",
-    "freeze_a": "freeze_a: A is drawn at random and frozen, B trained",
-    "freeze_b": "freeze_b: B is drawn at random and frozen, A trained",
-    "train_both": "train_both: both trained",
-}
+_MODES: dict[str, str] = {ZERO_SHOT: "the model without one", **{mode: facts.sentence for mode, facts in MODES.items()}}
 
 
 def verdict_sentences(summary: Summary) -> list[str]:
@@ -180,7 +176,7 @@ def notes(summary: Summary) -> list[str]:
             f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
         )
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
-    lines.append(f"An adapter adds B A to a weight. {'; '.join(_MODES[mode] for mode in shown)}.")
+    lines.append(f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}.")
     lines += _on_examples(summary, n_test)
     if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
         lines.append(

@@ -10,8 +10,8 @@ The factors are float32; products run in the number format of the model.
 
 A rank below r_max is padded with zeros in both factors. Zero is where the padding stays: its gradient is a
 product with the other factor's zeros. A frozen factor is a buffer, not a parameter, so no optimizer can
-reach it; adapters are kept in the order freeze_a, train_both, freeze_b, which makes the trained `B`s the
-first ones of the stack and the trained `A`s the last ones.
+reach it; adapters are kept in the order of :func:`stack_order`, which makes the trained `B`s the first ones of
+the stack and the trained `A`s the last ones.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ from torch import Tensor, nn
 
 from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.errors import AdapterError
-from lorabound.notation import Mode
+from lorabound.modes import MODES, Factor, Mode
 
 _STACKED: ContextVar[int] = ContextVar("stacked", default=1)
-_ORDER: dict[Mode, int] = {"freeze_a": 0, "train_both": 1, "freeze_b": 2}
 
 
 def stack_order(modes: Sequence[Mode]) -> list[int]:
-    """The order in which adapters of these modes stand in a stack: a stable sort by mode."""
-    return sorted(range(len(modes)), key=lambda k: _ORDER[modes[k]])
+    """The order in which adapters of these modes stand in a stack: trained `B`s first, trained `A`s last; stable."""
+    return sorted(range(len(modes)), key=lambda k: (_trains(modes[k], "a"), not _trains(modes[k], "b")))
+
+
+def _trains(mode: Mode, factor: Factor) -> bool:
+    return factor in MODES[mode].trained
 
 
 def n_stacked() -> int:
@@ -59,10 +62,10 @@ class StackedLinear(nn.Module):
         b = torch.stack([_padded(f.b, (base.out_features, rank)) for f in factors]).to(base.weight.device)
         scale = torch.tensor([f.scale for f in factors], dtype=torch.float32, device=base.weight.device)
         self.register_buffer("scale", scale.view(-1, 1, 1))
-        n_freeze_a = sum(mode == "freeze_a" for mode in modes)
-        n_trained_b = len(modes) - sum(mode == "freeze_b" for mode in modes)
-        self.register_buffer("frozen_a", a[:n_freeze_a].clone())
-        self.trained_a = nn.Parameter(a[n_freeze_a:].clone())
+        n_frozen_a = sum(not _trains(mode, "a") for mode in modes)
+        n_trained_b = sum(_trains(mode, "b") for mode in modes)
+        self.register_buffer("frozen_a", a[:n_frozen_a].clone())
+        self.trained_a = nn.Parameter(a[n_frozen_a:].clone())
         self.trained_b = nn.Parameter(b[:n_trained_b].clone())
         self.register_buffer("frozen_b", b[n_trained_b:].clone())
         self._frozen: tuple[Tensor, Tensor] | None = None

@@ -25,7 +25,8 @@ from lorabound.config import (
     setting,
 )
 from lorabound.errors import InputError
-from lorabound.notation import Law, Mode
+from lorabound.modes import MODES, Mode
+from lorabound.notation import Law
 
 # The axes of the grid. A sweep may be extended along them; everything else is fixed when it starts.
 AXES = ("ranks", "modes", "n_train", "seeds")
@@ -175,8 +176,7 @@ class SweepConfig(Settings):
     ranks: PositiveInts = setting([1, 2, 4, 8], "LoRA ranks to compare.", ADAPTERS)
     modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = setting(
         ["freeze_a", "train_both"],
-        "What is trained: freeze_a (only B; A stays random), freeze_b (only A; B stays random), train_both (usual "
-        "LoRA).",
+        f"What is trained. {'; '.join(f'{mode}: {facts.sentence}' for mode, facts in MODES.items())}.",
         ADAPTERS,
     )
     n_train: PositiveInts | None = setting(

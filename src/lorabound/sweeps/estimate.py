@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lorabound.adapters import new_adapter
+from lorabound.adapters import check_rank
 from lorabound.data import NAMED
 from lorabound.data.check import CHARACTERS_PER_TOKEN
 from lorabound.data.sizes import TEST_MOST, TRAIN_MOST
@@ -26,7 +26,7 @@ from lorabound.models.layers import TEXT, VISION, Tower, adapted_layers, check_t
 from lorabound.models.locate import Reads, locate_model, read_configuration, reads
 from lorabound.models.model_folder import check_values
 from lorabound.models.precision import default_device, resolve_precision
-from lorabound.notation import n_params
+from lorabound.modes import MODES
 from lorabound.stack import layer_index
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
@@ -127,7 +127,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         return adapted_layers(outline.module, takes, targets, layers, settled.encoder)
 
     shapes = adapted(settled.layers)
-    new_adapter(shapes, max(settled.ranks), "freeze_a", 0, settled.law, settled.alpha_over_r)  # may refuse the rank
+    check_rank(shapes, max(settled.ranks))
     width, longest = _width_and_tokens(settled, takes)
     tokens = longest if material is None or takes == "images" else _mean_tokens(material, longest)
     shape = shape_of(outline.module, takes, list(shapes), tokens, n_classes)
@@ -167,11 +167,7 @@ def _usual_sizes(config: SweepConfig, n_classes: int) -> SweepConfig:
 
 def _trained(config: SweepConfig, shapes: dict[str, tuple[int, int]], head: int) -> tuple[int, int]:
     """Trainable parameters of the smallest and of the largest adapter of the grid, the head counted."""
-    counts = [
-        head + sum(n_params(mode, rank, d_in, d_out) for d_out, d_in in shapes.values())
-        for mode in config.modes
-        for rank in config.ranks
-    ]
+    counts = [head + MODES[mode].n_params(rank, shapes.values()) for mode in config.modes for rank in config.ranks]
     return min(counts), max(counts)
 
 

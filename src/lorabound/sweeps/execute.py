@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lorabound.adapters import save_adapter
+from lorabound.adapters import check_rank, save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
     Losses,
@@ -25,6 +25,7 @@ from lorabound.engine import (
 )
 from lorabound.errors import AdapterError, ModelError, StoreError
 from lorabound.models import Classifier, name_for_others
+from lorabound.modes import LARGEST_MODE
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.estimate import seconds_left
 from lorabound.sweeps.grid import Run, run_key, runs_of, stacks_of
@@ -80,7 +81,7 @@ def run_sweep(
         material = read_material(as_resumed(config, out))
     task = load_task(config, observe=tell, material=material)
     config = task.config
-    task.new_adapter(max(config.ranks), "train_both", 0)  # refuses a rank too large
+    check_rank(task.shapes, max(config.ranks))
 
     with only_writer(out):
         about = _about(task)
@@ -123,7 +124,7 @@ class _Sweep:
         sets = [self.task.pool.inputs, self.task.test_set.inputs]
         n_jobs, memory = len(runs), self.config.memory
         with Pool(self.task.classifier, list(self.task.shapes), sets, n_jobs, memory, self.out) as pool:
-            fits = pool.fit(self.task.new_adapter(max(self.config.ranks), "train_both", 0))
+            fits = pool.fit(self.task.new_adapter(max(self.config.ranks), LARGEST_MODE, 0))
             if zero_shots:
                 report(0.0, "measuring the zero-shot model")
                 self.store.add(self._zero_shot(pool.workers[0], zero_shots))

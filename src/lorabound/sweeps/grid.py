@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise, product
 from typing import Any, Literal
 
-from lorabound.notation import Mode
+from lorabound.modes import Mode
 from lorabound.sweeps.config import SweepConfig
 
 ZERO_SHOT: Literal["zero_shot"] = "zero_shot"

@@ -19,7 +19,7 @@ import numpy as np
 from lorabound.arguments import Array
 from lorabound.engine import Examples, Pool, Recipe, Trained, WithPrefix, keep_freed_memory, train
 from lorabound.errors import InputError, ModelError
-from lorabound.notation import Mode
+from lorabound.modes import LARGEST_MODE, Mode
 from lorabound.stats import VarianceComponents, shared_test_noise, variance_components
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.task import load_task
@@ -103,7 +103,7 @@ def measure_spread(settings: SpreadConfig, observe: Callable[[str], None] = lamb
 
     sets = [*(sample.inputs for sample in samples), test_set.inputs]
     with Pool(classifier, list(shapes), sets, n_samples * len(runs), config.memory) as pool:
-        fits = pool.fit(task.new_adapter(rank, "train_both", 0))
+        fits = pool.fit(task.new_adapter(rank, LARGEST_MODE, 0))
 
         def train_stack(worker: WithPrefix, job: tuple[int, list[tuple[Mode, int]]]) -> list[Trained]:
             s, members = job

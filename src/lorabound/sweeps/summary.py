@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lorabound.modes import guideline
 from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
 from lorabound.sweeps.cells import LEVEL, LOSSES, Cell, Loss, cell_of
@@ -91,8 +92,9 @@ def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison
     """The paper's guideline (section 4.3): at one budget of parameters, freeze A and double the rank."""
     found = []
     for (mode, rank, n_train), both in sorted(done.items(), key=lambda item: (item[0][2], item[0][1])):
-        frozen = done.get(("freeze_a", 2 * rank, n_train))
-        if mode != "train_both" or not frozen:
+        first, second = guideline(rank)
+        frozen = done.get((*first, n_train))
+        if (mode, rank) != second or not frozen:
             continue
         partners = {row.seed: row for row in frozen}
         pairs = [(partners[row.seed], row) for row in both if row.seed in partners]

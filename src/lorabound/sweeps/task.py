@@ -20,7 +20,7 @@ from lorabound.models import (
     resolve_precision,
     target_names,
 )
-from lorabound.notation import Mode
+from lorabound.modes import Mode
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import Material, divide_again, read_material
 from lorabound.sweeps.notes import cut_note

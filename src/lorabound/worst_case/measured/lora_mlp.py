@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lorabound.arguments import Array
 from lorabound.bounds import LoraNetwork
+from lorabound.modes import PAPER_MODE
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class FrozenMlp:
         return LoraNetwork(
             widths=self.widths,
             rank=rank,
-            mode="freeze_a",
+            mode=PAPER_MODE,
             weight_norms=[float(np.linalg.norm(w.astype(np.float64), 2)) for w in self.weights],
             bias_norms=[float(np.linalg.norm(b.astype(np.float64))) for b in self.biases],
             factor_norms=[np.linalg.norm(factor, 2, axis=(1, 2)) for factor in a],

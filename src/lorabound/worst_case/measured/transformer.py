@@ -19,6 +19,7 @@ from lorabound.adapters import Adapter, Factors
 from lorabound.engine import Examples, Pool, WithPrefix, keep_freed_memory
 from lorabound.engine.batches import TOKENS_PER_PASS, passes
 from lorabound.models import Classifier, reads
+from lorabound.modes import LARGEST_MODE, PAPER_MODE
 from lorabound.stack import Stack
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.task import load_task, resolved
@@ -87,7 +88,7 @@ def measure_transformer(
     pairs = settings.signs // 2
     found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
     with Pool(classifier, list(shapes), [pool.inputs], pairs, config.memory) as workers:
-        fits = workers.fit(task.new_adapter(max(settings.ranks), "train_both", 0))
+        fits = workers.fit(task.new_adapter(max(settings.ranks), LARGEST_MODE, 0))
         n_shares = max(len(workers.workers), -(-pairs // max(1, fits.width // 2)))  # a pair is two members of a stack
         shares = np.array_split(np.arange(pairs), min(pairs, n_shares))
         jobs = [(n, [int(pair) for pair in share]) for n in sorted(settings.n_train, reverse=True) for share in shares]
@@ -138,5 +139,5 @@ def _adapters(
             a = settings.std / math.sqrt(d_in) * random.standard_normal((rank, d_in))
             b = np.zeros((d_out, rank), dtype=np.float32)
             layers[name] = Factors(a.astype(np.float32), b, settings.scale)
-        adapters.append(Adapter(layers, "freeze_a"))
+        adapters.append(Adapter(layers, PAPER_MODE))
     return adapters * 2

@@ -13,6 +13,7 @@ import numpy as np
 
 from lorabound.arguments import Array
 from lorabound.bounds import LoraNetwork, rank_lower_bound, uniform_gap
+from lorabound.modes import PAPER_MODE
 from lorabound.worst_case.options import LowerConfig
 
 # Draws of (A, sample) at most; fewer where a pseudo-inverse costs too much.
@@ -72,7 +73,7 @@ def cells_network(rank: int, a: Array, weight: Array, radius: Array, scale: floa
     return LoraNetwork(
         widths=[a.shape[2], 1],
         rank=rank,
-        mode="freeze_a",
+        mode=PAPER_MODE,
         weight_norms=[float(np.linalg.norm(weight))],
         bias_norms=[0.0],
         factor_norms=[np.linalg.norm(a, 2, axis=(1, 2))],

@@ -20,6 +20,7 @@ from lorabound.bounds import (
     rank_lower_bound,
     uniform_gap,
 )
+from lorabound.modes import PAPER_MODE
 from lorabound.worst_case.options import LowerConfig
 from lorabound.worst_case.simulated.cells import CellsRow, simulate_cells
 from lorabound.worst_case.simulated.constructions import frozen_weights, full_factor, outputs, rank_one_factor
@@ -252,7 +253,7 @@ def _upper(rank: int, n: int, weights: list[Array], settings: LowerConfig) -> tu
     network = LoraNetwork(
         widths=settings.widths,
         rank=rank,
-        mode="freeze_a",
+        mode=PAPER_MODE,
         weight_norms=[float(np.linalg.norm(w, 2)) for w in weights],
         bias_norms=[0.0] * depth,
         factor_norms=[
