@@ -1,5 +1,7 @@
 """The errors users meet. Each carries one sentence: what is wrong, where, and what to do."""
 
+import errno
+
 
 class LoraboundError(Exception):
     """Base of every error raised on purpose; the command line prints it as one line and exits with 2."""
@@ -22,7 +24,18 @@ class AdapterError(LoraboundError, ValueError):
 
 
 class StoreError(LoraboundError):
-    """A sweep directory cannot be read, written, or was made by another configuration."""
+    """The store of a sweep cannot be read or written, or was made by another configuration."""
+
+
+class OutputError(LoraboundError):
+    """A result cannot be written where it was asked for; the message is :func:`cannot_write`'s."""
+
+
+def cannot_write(path: object, error: Exception, remedy: str | None = None) -> str:
+    """The sentence on a file or folder that cannot be written, with the reason and what to do."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    usual = "make room or name another place" if full else "name another place"
+    return f"cannot write {path}: {getattr(error, 'strerror', None) or first_line(error)}; {remedy or usual}"
 
 
 def first_line(error: Exception) -> str:

@@ -23,7 +23,8 @@ from transformers.pytorch_utils import Conv1D
 
 from lorabound.adapters import inspect_adapter, load_adapter, new_adapter, product_spectrum, save_adapter
 from lorabound.errors import AdapterError, InputError
-from lorabound.reports.spectra import print_spectra, short_names, write_spectra
+from lorabound.files import write_table
+from lorabound.reports.spectra import print_spectra, short_names
 from tests.commands import run
 
 EPS = np.finfo(np.float64).eps
@@ -326,7 +327,8 @@ def test_places_without_an_adapter_are_named(tmp_path, capsys, monkeypatch):
         assert (status, output) == (2, "")
         assert message in errors
         assert errors.count("\n") == 1
-    status, _, errors = run(capsys, monkeypatch, "inspect", folder, "--csv", tmp_path / "no" / "such.csv")
+    (tmp_path / "file").write_text("")
+    status, _, errors = run(capsys, monkeypatch, "inspect", folder, "--csv", tmp_path / "file" / "such.csv")
     assert status == 2
     assert "cannot write" in errors
 
@@ -352,7 +354,7 @@ def test_an_untrained_adapter_of_ours_reads_as_zero(tmp_path, capsys, monkeypatc
 
 def test_the_csv_holds_every_layer_in_the_order_of_the_model(tmp_path):
     spectra = inspect_adapter(small(tmp_path / "adapter", layers=12))
-    write_spectra(spectra, tmp_path / "layers.csv")
+    write_table(tmp_path / "layers.csv", spectra.frame())
     with (tmp_path / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")

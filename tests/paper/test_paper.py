@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lorabound.errors import StoreError
+from lorabound.errors import OutputError, StoreError
 from lorabound.paper import Evidence, make, write_paper
 from lorabound.paper.figures import paper_figure
 from lorabound.paper.page import readings
@@ -68,7 +68,7 @@ def test_the_figure_holds_every_measured_point(evidence):
 
 def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot write to"):
+    with pytest.raises(OutputError, match="cannot write .*out: Not a directory; name another place"):
         make.gather(tmp_path / "file" / "out", observe=lambda now: pytest.fail(f"began with {now}"))
 
 

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from lorabound.bounds import information_gap, lower_bound, occam_gap, rank_lower_bound
 from lorabound.errors import InputError, ModelError
+from lorabound.files import write_table
 from lorabound.plans import model_shapes, parse_shapes, read_pilot, smallest_n
 from lorabound.plans.verbs import plan
-from lorabound.reports.plan import print_plan, write_csv
+from lorabound.reports.plan import print_plan
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from tests.commands import python, run
 
@@ -286,7 +287,7 @@ def test_csv(tmp_path):
     made = plan(
         {"l": (16, 16)}, modes=["freeze_a"], ranks=[1, 2], n_train=[500], target_gap=0.1, pilot=pilot(tmp_path / "p")
     )
-    with write_csv(made, tmp_path / "plan.csv").open() as file:
+    with write_table(tmp_path / "plan.csv", made.frame()).open() as file:
         records = list(csv.DictReader(file))
     assert [record["n_params"] for record in records] == ["16", "32"]
     assert float(records[1]["guarantee"]) == pytest.approx(made.rows[1].bounds.guarantee.value)
@@ -294,7 +295,7 @@ def test_csv(tmp_path):
     assert float(records[0]["forecast_low"]) < float(records[0]["forecast"]) < float(records[0]["forecast_high"])
     assert int(records[0]["n_guarantee"]) == made.needs[0].guarantee
     with pytest.raises(InputError, match=r"must end in \.csv"):
-        write_csv(made, tmp_path / "plan.html")
+        write_table(tmp_path / "plan.html", made.frame())
 
 
 SHAPES = ["--shapes", "16x16"]

@@ -223,12 +223,12 @@ def test_cut_texts_are_told(tmp_path):
 
 def test_export(tmp_path):
     store = build(tmp_path)
-    for name in ("runs.csv", "runs.parquet"):
+    for name in ("runs.csv", "runs.parquet", "runs.json"):
         assert export_runs(store, tmp_path / name) == 2 * (1 + 18)
-        frame = (pl.read_csv if name.endswith("csv") else pl.read_parquet)(tmp_path / name)
+        frame = getattr(pl, f"read_{name.split('.')[1]}")(tmp_path / name)
         assert tuple(frame.columns) == COLUMNS
         assert frame.filter(pl.col("rank") == 4)["train_error"].min() < 0.4
-    with pytest.raises(InputError, match="must end in .csv or .parquet"):
+    with pytest.raises(InputError, match="must end in .csv, .parquet or .json"):
         export_runs(store, tmp_path / "runs.xlsx")
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from safetensors import SafetensorError
 
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, ModelError, StoreError
@@ -164,10 +163,11 @@ def test_nothing_is_written_when_the_grid_cannot_be_run(config, tmp_path):
 
 def test_a_full_disk_while_saving_adapters(config, tmp_path, monkeypatch):
     def full(*_, **__):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lorabound.adapters.folder.save_file", full)
-    with pytest.raises(StoreError, match="No space left on device .os error 28.; the runs already stored are safe"):
+    monkeypatch.setattr("lorabound.files._flush", full)
+    monkeypatch.setattr("lorabound.sweeps.execute.write_rows", lambda *_: None)
+    with pytest.raises(StoreError, match="No space left on device; make room .*; the runs already stored are safe"):
         execute.run_sweep(config, tmp_path / "out")
     assert {row.rank for row in Sweep.open(tmp_path / "out").rows()} == {0}
 

@@ -13,19 +13,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.errors import AdapterError
+from lorabound.files import drafted
 from lorabound.modes import PEFT_NAMES, Mode
 from lorabound.notation import Law
 
@@ -64,36 +63,28 @@ def save_adapter(
         base_model: folder or hub name that ``from_pretrained`` takes, recorded as PEFT's ``base_model_name_or_path``.
         base_class: transformers' class of the model, by which ``AutoPeftModel`` loads it.
     Raises:
-        AdapterError: the folder exists and is not an adapter, or the place cannot be written.
+        AdapterError: the folder exists and is not an adapter.
+        OutputError: the place cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
         raise AdapterError(f"{folder} exists and is not an adapter folder: choose another name")
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
-        tensors = {}
-        for name, factors in adapter.layers.items():
-            for factor, peft_name in PEFT_NAMES.items():
-                tensors[f"base_model.model.{name}.{peft_name}.weight"] = np.ascontiguousarray(getattr(factors, factor))
-        if adapter.head:
-            tensors[f"base_model.model.{adapter.head.name}.weight"] = np.ascontiguousarray(adapter.head.weight)
-            tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
-            tensors |= {f"base_model.model.{name}": np.ascontiguousarray(x) for name, x in adapter.head.beside.items()}
-        save_file(tensors, draft / WEIGHTS, metadata={"format": "pt"})
+    tensors = {}
+    for name, factors in adapter.layers.items():
+        for factor, peft_name in PEFT_NAMES.items():
+            tensors[f"base_model.model.{name}.{peft_name}.weight"] = np.ascontiguousarray(getattr(factors, factor))
+    if adapter.head:
+        tensors[f"base_model.model.{adapter.head.name}.weight"] = np.ascontiguousarray(adapter.head.weight)
+        tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
+        tensors |= {f"base_model.model.{name}": np.ascontiguousarray(x) for name, x in adapter.head.beside.items()}
+    provenance = _Provenance(
+        mode=adapter.mode, seed=adapter.seed, law=adapter.law, frozen_sha256=adapter.frozen_sha256()
+    )
+    with drafted(folder) as draft:
+        draft.mkdir()
+        (draft / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model, base_class), indent=2) + "\n")
-        provenance = _Provenance(
-            mode=adapter.mode, seed=adapter.seed, law=adapter.law, frozen_sha256=adapter.frozen_sha256()
-        )
         (draft / OURS).write_text(provenance.model_dump_json(indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AdapterError(f"cannot write the adapter to {folder}: {reason}") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

@@ -79,9 +79,9 @@ def report(
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="Directory of a sweep.")],
-    file: Annotated[Path, typer.Argument(help="File to write, .csv or .parquet.")],
+    file: Annotated[Path, typer.Argument(help="File to write, .csv, .parquet or .json.")],
 ) -> None:
-    """Write the runs of a sweep as CSV or Parquet."""
+    """Write the runs of a sweep as CSV, Parquet or JSON."""
     from lorabound.reports import export_runs
     from lorabound.sweeps import Sweep
 
@@ -152,11 +152,12 @@ def inspect(
 ) -> None:
     """Show size and used rank of every update of a LoRA adapter."""
     from lorabound.adapters import inspect_adapter
-    from lorabound.reports.spectra import print_spectra, write_spectra
+    from lorabound.files import write_table
+    from lorabound.reports.spectra import print_spectra
 
     spectra = inspect_adapter(adapter)
     if csv:
-        write_spectra(spectra, csv)
+        write_table(csv, spectra.frame())
     print_spectra(spectra, out)
     if csv:
         say(f"{len(spectra.layers)} layers -> {csv}")
@@ -187,12 +188,13 @@ def plan(
 ) -> None:
     """Before training: the gap guaranteed, and the gap forecast."""
     given = {name: value for name, value in locals().items() if name != "csv"}
+    from lorabound.files import write_table
     from lorabound.plans.verbs import plan as make_plan
-    from lorabound.reports.plan import print_plan, write_csv
+    from lorabound.reports.plan import print_plan
 
     made = make_plan(**given)
     if csv:
-        write_csv(made, csv)
+        write_table(csv, made.frame())
     print_plan(made, out)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabound.errors import StoreError
+from lorabound.files import make_folder
 from lorabound.modes import MODES
 from lorabound.reports.complexity import JSON as COMPLEXITY
 from lorabound.reports.complexity import write_complexity
@@ -61,13 +62,10 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
         quick: smaller grids, for a look.
         observe: is told what is being measured.
     Raises:
-        LoraboundError: model or data are missing, or ``folder`` cannot be written.
+        DataError, ModelError: model or data are missing.
+        OutputError: ``folder`` cannot be written.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+    folder = make_folder(folder)
     observe("worst case")
     complexity = _complexity(folder, quick, observe)
     observe("trained adapters")

@@ -10,11 +10,11 @@ import vl_convert
 from jinja2 import Environment
 
 from lorabound import __version__
-from lorabound.errors import StoreError
+from lorabound.files import write_bytes, write_text
 from lorabound.paper.figures import paper_figure
 from lorabound.paper.make import Evidence
 from lorabound.reports.complexity import growth_sentence, verdict
-from lorabound.reports.offline import scripts, write_text
+from lorabound.reports.offline import scripts
 from lorabound.reports.sentences import exponent_sentence
 
 HTML, SVG, PNG = "paper.html", "paper.svg", "paper.png"
@@ -24,7 +24,7 @@ def write_paper(evidence: Evidence, folder: str | Path) -> list[Path]:
     """Write ``paper.html``, ``paper.svg`` and ``paper.png`` into ``folder``.
 
     Raises:
-        StoreError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
     folder = Path(folder)
     spec = paper_figure(evidence)
@@ -35,11 +35,7 @@ def write_paper(evidence: Evidence, folder: str | Path) -> list[Path]:
         spec=spec, bundle=scripts(), version=__version__, sentences=readings(evidence), evidence=evidence
     )
     paths = [write_text(folder / HTML, page), write_text(folder / SVG, vl_convert.vegalite_to_svg(spec))]
-    try:
-        (folder / PNG).write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
-    except OSError as error:
-        raise StoreError(f"cannot write {folder / PNG}: {error.strerror}") from None
-    return [*paths, folder / PNG]
+    return [*paths, write_bytes(folder / PNG, vl_convert.vegalite_to_png(spec, scale=2))]
 
 
 def readings(evidence: Evidence) -> list[str]:

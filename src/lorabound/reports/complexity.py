@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from lorabound.errors import StoreError
+from lorabound.files import write_json, write_table
 from lorabound.reports.lower import table
 from lorabound.worst_case.measured.complexity import DELTA, LEVEL, Complexity, ComplexityGrowth, ComplexityRow
 
 CSV, JSON = "complexity.csv", "complexity.json"
-_COLUMNS = (
-    "family", "rank", "n_train", "n_params", "mean", "low", "high", "proved", "upper", "vacuous", "supremum", "exact",
-)  # fmt: skip
 _NOTHING = "Proved: nothing where the limit is 0 or below, which more sign draws (--signs) may mend."
 # What float32 may add to a measured value.
 _ROUNDING = 1e-6
@@ -133,26 +127,17 @@ def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
     """Write ``complexity.csv`` (one row per cell) and ``complexity.json`` (everything) into ``folder``.
 
     Raises:
-        StoreError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
     folder = Path(folder)
     record = {
         "settings": asdict(complexity.settings),
-        "accuracy": None if math.isnan(complexity.accuracy) else complexity.accuracy,
+        "accuracy": complexity.accuracy,
         "rows": [asdict(row) | {"vacuous": row.vacuous} for row in complexity.rows],
-        "growth": [_plain(asdict(growth)) for growth in complexity.growth],
+        "growth": [asdict(growth) for growth in complexity.growth],
         "notes": list(complexity.notes),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / CSV).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
-            writer.writerows([getattr(row, name) for name in _COLUMNS] for row in complexity.rows)
-        (folder / JSON).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from None
-    return [folder / CSV, folder / JSON]
+    return [write_table(folder / CSV, complexity.frame()), write_json(folder / JSON, record)]
 
 
 def _measured(row: ComplexityRow) -> tuple[str, ...]:
@@ -168,10 +153,3 @@ def _proved(row: ComplexityRow) -> str:
 
 def _upper(row: ComplexityRow) -> str:
     return f"{row.upper:.3f}{'*' if row.vacuous else ' '}"
-
-
-def _plain(value: Any) -> Any:
-    """nan, which JSON does not know, becomes null."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -6,28 +6,22 @@ from pathlib import Path
 
 import vl_convert
 
-from lorabound.errors import InputError, StoreError
+from lorabound.errors import InputError
+from lorabound.files import write_bytes, write_table, write_text
 from lorabound.reports.charts import gap_against_rank
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.summary import Summary
 
 
 def export_runs(store: Sweep, path: str | Path) -> int:
-    """Write the runs as CSV or Parquet; returns how many. Measurements of a diverged run are empty.
+    """Write the runs as CSV, Parquet or JSON; returns how many. Measurements of a diverged run are empty.
 
     Raises:
-        InputError: another ending than .csv or .parquet.
-        StoreError: the file cannot be written.
+        InputError: another ending than .csv, .parquet or .json.
+        OutputError: the file cannot be written.
     """
-    path = Path(path)
     frame = store.frame()
-    ending = path.suffix.lower()
-    if ending not in (".csv", ".parquet"):
-        raise InputError(f"cannot export to {path}: the file must end in .csv or .parquet")
-    try:
-        frame.write_csv(path) if ending == ".csv" else frame.write_parquet(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
+    write_table(path, frame)
     return len(frame)
 
 
@@ -36,7 +30,7 @@ def write_figure(summary: Summary, path: str | Path) -> Path:
 
     Raises:
         InputError: another ending than .svg or .png, or a sweep of one rank only.
-        StoreError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -45,11 +39,6 @@ def write_figure(summary: Summary, path: str | Path) -> Path:
     chart = gap_against_rank(summary)
     if chart is None:
         raise InputError("no figure: the gap against rank needs runs of two ranks at least")
-    try:
-        if ending == ".svg":
-            path.write_text(vl_convert.vegalite_to_svg(chart), encoding="utf-8")
-        else:
-            path.write_bytes(vl_convert.vegalite_to_png(chart, scale=2))
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
-    return path
+    if ending == ".svg":
+        return write_text(path, vl_convert.vegalite_to_svg(chart))
+    return write_bytes(path, vl_convert.vegalite_to_png(chart, scale=2))

@@ -1,4 +1,4 @@
-"""Pages that work offline: the scripts that draw charts, inside the page; files that are whole or not there."""
+"""Pages that work offline: the scripts that draw charts, inside the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import altair as alt
 import vl_convert
 
-from lorabound.errors import StoreError
+from lorabound.errors import OutputError
+from lorabound.files import write_text
 
 
 def scripts() -> str:
@@ -21,24 +22,6 @@ def scripts() -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8")
     bundle = str(vl_convert.javascript_bundle(vl_version=vega_lite))  # type: ignore[call-arg]
-    with contextlib.suppress(OSError, StoreError):
-        cache.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OutputError):
         write_text(path, bundle)
     return bundle
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a file under a temporary name first.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
-    return path

@@ -9,8 +9,9 @@ import yaml
 from jinja2 import Environment
 
 from lorabound import __version__
+from lorabound.files import write_text
 from lorabound.reports.charts import gap_against_rank, gap_against_size
-from lorabound.reports.offline import scripts, write_text
+from lorabound.reports.offline import scripts
 from lorabound.reports.sentences import comparison_sentence, exponent_text, notes, verdict_sentences
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import BITS, DELTA, LOSSES, WORST_CASE
@@ -34,16 +35,16 @@ def report(sweep: Sweep, page: str | Path | None = None) -> Path:
     Args:
         page: file to write; None writes ``report.html`` in the folder of the sweep.
     Raises:
-        StoreError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     return write_page(sweep.summary(), page or sweep.folder / PAGE)
 
 
 def write_page(summary: Summary, path: str | Path) -> Path:
-    """Write the report to ``path``, under a temporary name first.
+    """Write the report to ``path``.
 
     Raises:
-        StoreError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     charts = [
         {"title": title, "caption": _INTERVALS.format(slope=slope), "spec": spec}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import zip_longest
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from lorabound.bounds import Bound
-from lorabound.errors import InputError, StoreError
 from lorabound.plans.gap_bounds import MOST
 from lorabound.plans.pilot import FORECAST_LEVEL, ModeForecast
 from lorabound.plans.plan import Need, Plan, PlanRow
@@ -49,23 +47,6 @@ def print_plan(plan: Plan, console: Console) -> None:
         say(line)
     for line in _reading(plan):
         say(line, style="dim")
-
-
-def write_csv(plan: Plan, path: str | Path) -> Path:
-    """Write the frame of the plan, every number of it.
-
-    Raises:
-        InputError: another ending than .csv.
-        StoreError: the file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".csv":
-        raise InputError(f"cannot write {path}: the file must end in .csv")
-    try:
-        plan.frame().write_csv(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
 
 
 def _table(heads: list[str]) -> Table:

@@ -1,16 +1,12 @@
-"""The spectra of an adapter for a terminal and for other programs."""
+"""The spectra of an adapter in the terminal."""
 
 from __future__ import annotations
-
-import csv
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum
-from lorabound.errors import InputError
 
 _HEADS = (
     "layer", "size\nof W", "r", "scale", "spectr.\nnorm", "Frob.\nnorm", "stable\nrank", "eff.\nrank", "||B||_F",
@@ -58,31 +54,6 @@ def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
         f"largest spectral norm {_digits(largest.update.spectral_norm)} in {largest.name}",
         highlight=False, markup=False,
     )  # fmt: skip
-
-
-def write_spectra(spectra: AdapterSpectra, path: str | Path) -> None:
-    """Write one row per layer as CSV, with every digit, and both norms of both factors.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    try:
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow((
-                "layer", "d_out", "d_in", "rank", "scale",
-                "spectral_norm", "frobenius_norm", "stable_rank", "effective_rank",
-                "b_spectral_norm", "b_frobenius_norm", "a_spectral_norm", "a_frobenius_norm",
-            ))  # fmt: skip
-            for layer in spectra.layers:
-                update, b, a = layer.update, layer.b, layer.a
-                rows.writerow((
-                    layer.name, layer.d_out, layer.d_in, layer.rank, layer.scale,
-                    update.spectral_norm, update.frobenius_norm, update.stable_rank, update.effective_rank,
-                    b.spectral_norm, b.frobenius_norm, a.spectral_norm, a.frobenius_norm,
-                ))  # fmt: skip
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def short_names(names: list[str]) -> tuple[list[str], str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lorabound.errors import StoreError
+from lorabound.files import write_json, write_table
 from lorabound.sweeps.spread import Crossed, ModeSpread
 
 _NAMES = {"factor": "the factor", "sample": "the training sample", "interaction": "the rest", "test": "the test set"}
@@ -76,7 +73,7 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
     """Write ``concentration.csv`` (one row per run) and ``concentration.json`` (components) into ``folder``.
 
     Raises:
-        StoreError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
     folder = Path(folder)
     record = {
@@ -94,18 +91,7 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
             for spread in crossed.spreads
         ],
     }  # fmt: skip
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / CSV).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["mode", "loss", "factor", "sample", "gap"])
-            for spread in crossed.spreads:
-                for (f, s), gap in np.ndenumerate(spread.gaps):
-                    writer.writerow([spread.mode, spread.loss, f, s, float(gap)])
-        (folder / JSON).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from None
-    return [folder / CSV, folder / JSON]
+    return [write_table(folder / CSV, crossed.frame()), write_json(folder / JSON, record)]
 
 
 def _cells(spread: ModeSpread) -> list[str]:

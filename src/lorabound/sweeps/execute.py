@@ -23,7 +23,7 @@ from lorabound.engine import (
     keep_freed_memory,
     train,
 )
-from lorabound.errors import AdapterError, ModelError, StoreError
+from lorabound.errors import AdapterError, ModelError, OutputError, StoreError
 from lorabound.models import Classifier, name_for_others
 from lorabound.modes import LARGEST_MODE
 from lorabound.sweeps.config import SweepConfig
@@ -193,9 +193,9 @@ class _Sweep:
             try:
                 folder = save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
                 write_task(folder, self._task_of(run))
-            except AdapterError as error:
+            except (AdapterError, OutputError) as error:
                 raise StoreError(
-                    f"{error}; the runs already stored are safe, make room and run the same command again to go on"
+                    f"{error}; the runs already stored are safe, run the same command again to go on"
                 ) from None
             losses = result.train, result.test
             rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), losses))

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lorabound.data import Picture, identity
 from lorabound.errors import AdapterError, StoreError
+from lorabound.files import write_text
 
 ADAPTERS, TASK, ROWS = "adapters", "task.json", "rows.json"
 _DIGITS = 20
@@ -64,12 +65,9 @@ def write_task(folder: Path, task: AdapterTask) -> None:
     """Write ``task.json`` into an adapter folder, whole or not at all.
 
     Raises:
-        AdapterError: it cannot be written.
+        OutputError: it cannot be written.
     """
-    try:
-        _write_whole(folder / TASK, task.model_dump_json(indent=2) + "\n")
-    except OSError as error:
-        raise AdapterError(f"cannot write {folder / TASK}: {error.strerror or error}") from None
+    write_text(folder / TASK, task.model_dump_json(indent=2) + "\n")
 
 
 def read_task(folder: Path) -> AdapterTask | None:
@@ -99,8 +97,9 @@ def write_rows(folder: Path, train: Sequence[str | Picture], test: Sequence[str 
     """Record the rows of a sweep; a record of the same rows with as many for training stays as it is.
 
     Raises:
-        StoreError: the file cannot be written, or records other rows: adapters of another sweep stand beside it, and
-            neither record would tell what all of them have seen.
+        StoreError: the file records other rows: adapters of another sweep stand beside it, and neither record would
+            tell what all of them have seen.
+        OutputError: the file cannot be written.
     """
     known = read_rows(folder)
     seen = SeenRows([fingerprint(example) for example in train], [fingerprint(example) for example in test])
@@ -113,10 +112,7 @@ def write_rows(folder: Path, train: Sequence[str | Picture], test: Sequence[str 
             )
         if len(known.train) >= len(train):
             return
-    try:
-        _write_whole(folder / ROWS, json.dumps(asdict(seen)) + "\n")
-    except OSError as error:
-        raise StoreError(f"cannot write {folder / ROWS}: {error.strerror or error}") from None
+    write_text(folder / ROWS, json.dumps(asdict(seen)) + "\n")
 
 
 def read_rows(folder: Path) -> SeenRows | None:
@@ -133,10 +129,3 @@ def read_rows(folder: Path) -> SeenRows | None:
         return SeenRows(list(map(str, record["train"])), list(map(str, record["test"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): move it away") from None
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write under a draft's name, then rename."""
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

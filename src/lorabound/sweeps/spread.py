@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from lorabound.arguments import Array
 from lorabound.engine import Examples, Pool, Recipe, Trained, WithPrefix, keep_freed_memory, train
@@ -82,6 +83,18 @@ class Crossed:
     spreads: list[ModeSpread]
     left_out: list[Mode]
     notes: tuple[str, ...] = ()
+
+    def frame(self) -> pl.DataFrame:
+        """One row per run and loss: mode, loss, number of the factor, number of the sample, gap."""
+        return pl.DataFrame(
+            [
+                (spread.mode, spread.loss, factor, sample, float(gap))
+                for spread in self.spreads
+                for (factor, sample), gap in np.ndenumerate(spread.gaps)
+            ],
+            {"mode": pl.String, "loss": pl.String, "factor": pl.Int64, "sample": pl.Int64, "gap": pl.Float64},
+            orient="row",
+        )
 
 
 def measure_spread(settings: SpreadConfig, observe: Callable[[str], None] = lambda _: None) -> Crossed:

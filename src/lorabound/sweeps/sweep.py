@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lorabound.config import checked
-from lorabound.errors import InputError, StoreError
+from lorabound.errors import InputError, StoreError, cannot_write
 from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.records import ADAPTERS
 
@@ -134,7 +134,7 @@ class Sweep:
                     [(name, json.dumps(value)) for name, value in {"format": FORMAT, **about}.items()],
                 )
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"cannot write {path}: {error}") from None
+            raise StoreError(cannot_write(path, error)) from None
         return cls(folder, connection)
 
     def frame(self) -> pl.DataFrame:
@@ -243,10 +243,8 @@ class Sweep:
             with self._connection:
                 yield
         except sqlite3.Error as error:
-            raise StoreError(
-                f"cannot write {self.folder / FILE}: {error}; the runs already there are safe, "
-                "make room and run the same command again to go on"
-            ) from None
+            remedy = "the runs already there are safe, make room and run the same command again to go on"
+            raise StoreError(cannot_write(self.folder / FILE, error, remedy)) from None
 
 
 def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection[str] = ()) -> None:
@@ -299,7 +297,7 @@ def only_writer(folder: str | Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / ".lock").open("w")
     except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+        raise StoreError(cannot_write(folder, error)) from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,6 +22,7 @@ from itertools import product
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from scipy import stats
 
@@ -146,6 +147,18 @@ class Complexity:
     rows: list[ComplexityRow]
     growth: list[ComplexityGrowth]
     notes: tuple[str, ...] = ()
+
+    def frame(self) -> pl.DataFrame:
+        """One row per family, rank and N: what was measured and proved, the bound, and the supremum where it is known.
+
+        The columns are those of :class:`ComplexityRow`, without the values of the single draws.
+        """
+        columns: dict[str, type[pl.DataType]] = {
+            **{"family": pl.String, "rank": pl.Int64, "n_train": pl.Int64, "n_params": pl.Int64},
+            **dict.fromkeys(("mean", "low", "high", "proved", "upper"), pl.Float64),
+            **{"vacuous": pl.Boolean, "supremum": pl.Float64, "exact": pl.Float64},
+        }
+        return pl.DataFrame({name: [getattr(row, name) for row in self.rows] for name in columns}, schema=columns)
 
 
 def measure_complexity(settings: ComplexityConfig, observe: Callable[[str], None] = lambda _: None) -> Complexity:

@@ -1,0 +1,146 @@
+"""Result files, written whole or not at all: a draft beside the target, flushed to the disk, then renamed.
+
+No other module of the package writes a result. A device or a pipe has no name to take and is written straight.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorabound.errors import InputError, OutputError, cannot_write
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Place = str | os.PathLike[str]
+
+# Endings a table can be written under.
+TABLES = (".csv", ".parquet", ".json")
+
+
+@contextmanager
+def drafted(path: Place) -> Iterator[Path]:
+    """A free name beside ``path`` for a file or a folder, which takes the name ``path`` when the block ends well.
+
+    A file or folder of that name is replaced; after an error it stands as it did. Folders on the way are made.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    path = Path(path)
+    try:
+        target = Path(os.path.realpath(path))  # what a symbolic link points at is replaced, not the link
+        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            _remove(draft)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            for file in draft.iterdir() if draft.is_dir() else (draft,):
+                _flush(file)
+            if draft.is_dir():
+                _remove(target)
+            draft.replace(target)
+        finally:
+            _remove(draft)
+    except OSError as error:
+        raise OutputError(cannot_write(path, error)) from None
+
+
+def write_bytes(path: Place, content: bytes) -> Path:
+    """Write a file; returns its path.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    if _is_stream(path):
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise OutputError(cannot_write(path, error)) from None
+        return path
+    with drafted(path) as draft:
+        draft.write_bytes(content)
+    return path
+
+
+def write_text(path: Place, text: str) -> Path:
+    """Write a text file in UTF-8; returns its path.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Place, record: Any) -> Path:
+    """Write JSON values as a text file that ends with a line break; nan, which JSON does not know, becomes null.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    return write_text(path, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
+
+
+def write_table(path: Place, frame: pl.DataFrame) -> Path:
+    """Write a data frame as CSV, Parquet or JSON (a list of rows), by the ending of the name; nan becomes empty.
+
+    Raises:
+        InputError: another ending.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    ending = ".csv" if _is_stream(path) else path.suffix.lower()
+    if ending not in TABLES:
+        raise InputError(f"{path} is no name for a table: it must end in {', '.join(TABLES[:-1])} or {TABLES[-1]}")
+    frame = frame.fill_nan(None)
+    if ending == ".parquet":
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer)
+        return write_bytes(path, buffer.getvalue())
+    return write_text(path, frame.write_csv() if ending == ".csv" else frame.write_json() + "\n")
+
+
+def make_folder(folder: Place) -> Path:
+    """Make a folder for results, and those on the way; one that is there stays as it is.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(cannot_write(folder, error)) from None
+    return Path(folder)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether ``path`` is a device or a pipe, as /dev/stdout."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and value != value else value
