@@ -77,7 +77,7 @@ def sweep(name: str, train: Path, test: Path, precision: str, out: Path) -> tupl
 
 def useful_flop(name: str, train: Path, test: Path) -> float:
     """Arithmetic of the frozen products, from the first adapted layer up, on real tokens, for all adapters."""
-    classifier = PromptClassifier(WORK["model"], ["a", "b"], WORK["prompt"], 20.0, WORK["max_length"])
+    classifier = PromptClassifier.load(WORK["model"], ["a", "b"], WORK["prompt"], 20.0, WORK["max_length"])
     first = min(WORKLOADS[name] or [0])
     weights = sum(
         module.weight.numel()

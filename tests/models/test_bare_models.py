@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from lorabound.errors import ModelError
-from lorabound.models import ClipClassifier, PromptClassifier, SequenceClassifier, locate_model, model_outline
+from lorabound.models import ClipClassifier, PromptClassifier, SequenceClassifier, locate_model, weight_outline
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.estimate import estimate
 from lorabound.sweeps.execute import run_sweep
@@ -31,10 +31,10 @@ def made(kind, folder):
 
 def loaded(kind, folder):
     if kind == "clip":
-        return ClipClassifier(str(folder), ["cat", "dog"], "a photo of a {}.", device="cpu")
+        return ClipClassifier.load(str(folder), ["cat", "dog"], "a photo of a {}.", device="cpu")
     if kind == "head":
-        return SequenceClassifier(str(folder), ["LABEL_0", "LABEL_1"], 32)
-    return PromptClassifier(str(folder), ["good", "bad"], "{}", 20.0, 32)
+        return SequenceClassifier.load(str(folder), ["LABEL_0", "LABEL_1"], 32)
+    return PromptClassifier.load(str(folder), ["good", "bad"], "{}", 20.0, 32)
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def test_an_adapter_beside_the_weights_is_not_loaded(kind, installed, tmp_path, 
     alone, beside = loaded(kind, bare), loaded(kind, both)
     assert torch.equal(scores(kind, alone), scores(kind, beside))
     assert not [name for name, _ in beside.module.named_modules() if "lora" in name]
-    assert not [name for name, _ in model_outline(both).named_modules() if "lora" in name]
+    assert not [name for name, _ in weight_outline(both).module.named_modules() if "lora" in name]
     assert alone.sha256 == beside.sha256  # the same model: stores of one go on with the other
     assert alone.notes == ()
     assert "also holds an adapter (adapter_config.json): it was not loaded" in " ".join(beside.notes)

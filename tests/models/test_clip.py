@@ -13,7 +13,8 @@ from lorabound.adapters import new_adapter, save_adapter
 from lorabound.data import Picture
 from lorabound.engine import Examples, Recipe, WithPrefix, evaluate, train
 from lorabound.errors import DataError, InputError, ModelError
-from lorabound.models import ClipClassifier, adapted_layers, load_classifier, reads
+from lorabound.models import ClipClassifier, adapted_layers, find_kind, load_classifier
+from lorabound.models.kinds import CLIP
 from lorabound.plans import read_pilot
 from lorabound.reports import write_page
 from lorabound.reports.sentences import notes
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def clip(folder):
-    return ClipClassifier(str(folder), CLASSES, PROMPT)
+    return ClipClassifier.load(str(folder), CLASSES, PROMPT)
 
 
 def pictures(n=12):
@@ -60,7 +61,7 @@ def examples(clip, n=12):
 
 
 def shapes_of(clip, encoder="both", layers=None, targets=("q", "v")):
-    return adapted_layers(clip.module, "images", list(targets), layers, encoder)
+    return adapted_layers(clip.module, CLIP, list(targets), layers, encoder)
 
 
 def adapters(shapes, filled=False):
@@ -96,7 +97,7 @@ def test_logits_with_adapters_at_zero_are_those_of_transformers(folder, clip):
     made = adapters(shapes_of(clip))[:1]
     with torch.no_grad(), Stack(clip.module, made, clip.towers):
         torch.testing.assert_close(clip.logits(data.inputs, np.arange(12)), expected, atol=1e-5, rtol=1e-5)
-    assert reads(str(folder)) == "images"
+    assert find_kind(str(folder)) is CLIP
     assert clip.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-4)
 
 
@@ -199,7 +200,7 @@ def test_augmented_images_are_the_same_stacked_or_alone_and_measured_whole(clip)
 
 def test_bfloat16_keeps_the_zero_shot_risk(folder, clip):
     data = examples(clip)
-    narrow = ClipClassifier(str(folder), CLASSES, PROMPT, precision="bfloat16")
+    narrow = ClipClassifier.load(str(folder), CLASSES, PROMPT, precision="bfloat16")
     wide, rough = (evaluate(model, data.inputs, data.labels)[0] for model in (clip, narrow))
     assert abs(wide.cross_entropy - rough.cross_entropy) < 0.1
     assert narrow.logit_scale == clip.logit_scale
@@ -207,14 +208,14 @@ def test_bfloat16_keeps_the_zero_shot_risk(folder, clip):
 
 def test_what_cannot_be_loaded_is_one_sentence(folder, tmp_path, clip):
     with pytest.raises(ModelError, match="not in the local cache and HF_HUB_OFFLINE is set.*local folder"):
-        ClipClassifier("openai/clip-vit-base-patch16", CLASSES, PROMPT)
+        ClipClassifier.load("openai/clip-vit-base-patch16", CLASSES, PROMPT)
     with pytest.raises(InputError, match="exactly one"):
-        ClipClassifier(str(folder), CLASSES, "a photo")
+        ClipClassifier.load(str(folder), CLASSES, "a photo")
     broken = save_clip(tmp_path / "broken")
     (broken / "preprocessor_config.json").unlink(missing_ok=True)
     (broken / "processor_config.json").unlink(missing_ok=True)
     with pytest.raises(ModelError, match="cannot be loaded by transformers as a CLIP model"):
-        ClipClassifier(str(broken), CLASSES, PROMPT)
+        ClipClassifier.load(str(broken), CLASSES, PROMPT)
     with pytest.raises(ModelError, match="choose among fc1, fc2, k_proj"):
         shapes_of(clip, targets=["dense"])
     with pytest.raises(ModelError, match="top9: the model has 3 layers"):
@@ -289,7 +290,7 @@ def test_a_processor_that_does_less_is_followed(tmp_path, off):
     record = json.loads(path.read_text())
     record.get("image_processor", record)[off] = False
     path.write_text(json.dumps(record))
-    clip = ClipClassifier(str(folder), CLASSES, PROMPT)
+    clip = ClipClassifier.load(str(folder), CLASSES, PROMPT)
     torch.testing.assert_close(clip.logits(examples(clip).inputs, np.arange(12)), theirs(folder), atol=1e-4, rtol=1e-4)
 
 
@@ -314,7 +315,7 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path):
     del weights["text_projection.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="lacks text_projection.weight, which would start at random"):
-        ClipClassifier(str(folder), CLASSES, PROMPT)
+        ClipClassifier.load(str(folder), CLASSES, PROMPT)
 
 
 def test_a_test_set_of_its_own_has_no_bound_on_the_expected_gap(folder, tmp_path):

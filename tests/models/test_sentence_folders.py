@@ -49,7 +49,7 @@ def save_dense(folder, place, d_in, d_out, **config):
 
 
 def ours(folder, max_length=64, classes=("good", "bad")):
-    classifier = PromptClassifier(str(folder), list(classes), "{}", 20.0, max_length, device="cpu")
+    classifier = PromptClassifier.load(str(folder), list(classes), "{}", 20.0, max_length, device="cpu")
     texts = classifier.prepare(TEXTS)
     with torch.no_grad():
         return classifier, classifier._embed(*texts.batch(np.arange(len(TEXTS))))
@@ -165,7 +165,7 @@ def test_other_encoders(tmp_path, kind):
 def test_the_longest_text_that_the_settings_allow(tmp_path):
     long = "the room was lovely my seat is broken a bad good very long text"
     folder = save_sentences(tmp_path / "model", bert={"max_seq_length": 7, "do_lower_case": False}, limit=40)
-    classifier = PromptClassifier(str(folder), ["good", "bad"], "{}", 20.0, 32, device="cpu")
+    classifier = PromptClassifier.load(str(folder), ["good", "bad"], "{}", 20.0, 32, device="cpu")
     inputs = classifier.prepare([long, "good"])
     assert inputs.lengths.tolist() == [7, 3]
     assert inputs.n_cut == 1

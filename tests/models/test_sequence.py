@@ -72,7 +72,7 @@ def adapters(classifier):
 
 
 def test_the_checkpoints_head_in_the_order_of_the_classes(folder):
-    classifier = SequenceClassifier(str(folder), ["blue", "green", "red"], 20)
+    classifier = SequenceClassifier.load(str(folder), ["blue", "green", "red"], 20)
     assert classifier.head.weight.shape == (3, 16)
     expected = theirs(AutoModelForSequenceClassification.from_pretrained(folder).eval(), classifier)[:, [2, 1, 0]]
     torch.testing.assert_close(
@@ -81,19 +81,19 @@ def test_the_checkpoints_head_in_the_order_of_the_classes(folder):
 
 
 def test_unknown_classes_start_at_zero(folder):
-    classifier = SequenceClassifier(str(folder), ["x", "y", "z", "w"], 20)
+    classifier = SequenceClassifier.load(str(folder), ["x", "y", "z", "w"], 20)
     assert classifier.head.weight.shape == (4, 16)
     assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()
 
 
 def test_two_classes_never_share_a_row_of_the_checkpoints_head(folder):
-    classifier = SequenceClassifier(str(folder), ["Red", "blue", "red"], 20)
+    classifier = SequenceClassifier.load(str(folder), ["Red", "blue", "red"], 20)
     assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()  # a new head, one row a class
 
 
 @pytest.mark.parametrize("clip_norm", [np.inf, 0.1])
 def test_heads_stacked_are_heads_alone_and_are_counted(folder, clip_norm):
-    classifier = SequenceClassifier(str(folder), ["blue", "green", "red"], 20)
+    classifier = SequenceClassifier.load(str(folder), ["blue", "green", "red"], 20)
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     recipe = Recipe(epochs=4, batch_size=3, lr=5e-3, clip_norm=float(clip_norm))
     made = adapters(classifier)
@@ -109,7 +109,7 @@ def test_heads_stacked_are_heads_alone_and_are_counted(folder, clip_norm):
 
 
 def test_peft_reads_the_head_and_so_do_we(folder, tmp_path):
-    classifier = SequenceClassifier(str(folder), ["Red", "green", "blue"], 20)
+    classifier = SequenceClassifier.load(str(folder), ["Red", "green", "blue"], 20)
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     (done, *_) = train(classifier, data, data, adapters(classifier), [0, 1, 2], Recipe(5, 4, 1e-2))
     saved = save_adapter(done.adapter, tmp_path / "adapter", str(folder))
@@ -162,7 +162,9 @@ def test_a_new_head_has_a_step_size_of_its_own(folder, tmp_path):
     assert error[own] < error[same] - 0.1
     known = SweepConfig(**{**given, "n_train": [20], "data": str(_named(path, tmp_path / "known.csv"))})
     assert run_sweep(known, tmp_path / "known").config.head_lr == known.lr  # the checkpoint's own head
-    with pytest.raises(InputError, match="head_lr is the step size of a trained head"):
+    with pytest.raises(
+        InputError, match="head_lr is the step size of a trained head .--head trained., and .*: leave it out"
+    ):
         run_sweep(SweepConfig(**{**given, "head": "prompts"}, head_lr=0.1), tmp_path / "none")
 
 
@@ -184,7 +186,7 @@ def test_distilbert_takes_its_pre_classifier_along(tmp_path):
         vocab_size=5, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40, num_labels=3
     )
     DistilBertForSequenceClassification(config).save_pretrained(tmp_path / "base")
-    classifier = SequenceClassifier(str(tmp_path / "base"), ["x", "y", "z"], 40)
+    classifier = SequenceClassifier.load(str(tmp_path / "base"), ["x", "y", "z"], 40)
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     shapes = select_linears(classifier.module, ["q_lin"])
     start = new_adapter(shapes, 2, "freeze_a", 0, "gaussian", 2.0)
@@ -204,7 +206,7 @@ def test_distilbert_takes_its_pre_classifier_along(tmp_path):
 
 def test_peft_names_the_labels_of_the_checkpoint(folder, tmp_path):
     """Classes sort as blue, green, red; rows of the head stay in the checkpoint's order."""
-    classifier = SequenceClassifier(str(folder), ["blue", "green", "red"], 20)
+    classifier = SequenceClassifier.load(str(folder), ["blue", "green", "red"], 20)
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     (done, *_) = train(classifier, data, data, adapters(classifier), [0, 1, 2], Recipe(5, 4, 1e-2))
     saved = save_adapter(done.adapter, tmp_path / "adapter", str(folder))
@@ -221,7 +223,7 @@ def test_weights_below_the_head_are_not_drawn_at_random(folder, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "mlm" / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(ModelError, match="lacks bert.pooler.dense.bias, which would start at random"):
-        SequenceClassifier(str(tmp_path / "mlm"), ["a", "b", "c"], 20)
+        SequenceClassifier.load(str(tmp_path / "mlm"), ["a", "b", "c"], 20)
     config = RobertaConfig(
         vocab_size=7, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
@@ -229,7 +231,7 @@ def test_weights_below_the_head_are_not_drawn_at_random(folder, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "roberta" / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(ModelError, match="does not end in one linear layer with a bias for its 2 labels"):
-        SequenceClassifier(str(tmp_path / "roberta"), ["a", "b"], 20)
+        SequenceClassifier.load(str(tmp_path / "roberta"), ["a", "b"], 20)
 
 
 def test_an_adapter_on_the_head_is_refused(folder, tmp_path):
@@ -247,6 +249,6 @@ def test_what_has_no_head_of_its_own_is_refused(tmp_path, folder):
     from tests.clip_models import save_clip
 
     with pytest.raises(InputError, match="its classes are prompts"):
-        load_classifier(str(save_clip(tmp_path / "clip")), ["a", "b"], "{}", None, 20, trained_head=True)
+        load_classifier(str(save_clip(tmp_path / "clip")), ["a", "b"], "{}", None, 20, head="trained")
     with pytest.raises(ModelError, match="cannot be loaded by transformers as a sequence classifier"):
-        SequenceClassifier(str(tmp_path / "clip"), ["a", "b"], 20)
+        SequenceClassifier.load(str(tmp_path / "clip"), ["a", "b"], 20)

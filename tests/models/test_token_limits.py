@@ -17,12 +17,12 @@ LONG = "the room was lovely my seat is broken a bad good very long text that cut
 
 
 def prompts(folder, max_length=64, prompt="{}"):
-    return PromptClassifier(str(folder), ["good", "bad"], prompt, 20.0, max_length, device="cpu")
+    return PromptClassifier.load(str(folder), ["good", "bad"], prompt, 20.0, max_length, device="cpu")
 
 
 def load(labels, folder, max_length=64):
     if labels:
-        return SequenceClassifier(str(folder), ["LABEL_0", "LABEL_1"], max_length, device="cpu")
+        return SequenceClassifier.load(str(folder), ["LABEL_0", "LABEL_1"], max_length, device="cpu")
     return prompts(folder, max_length)
 
 
@@ -104,10 +104,10 @@ def test_class_prompts_that_are_cut_are_told(tmp_path):
 
 def test_prompts_of_a_clip_that_are_cut_are_told(tmp_path):
     folder = save_clip(tmp_path / "clip")
-    model = ClipClassifier(str(folder), ["cat", "dog"], "{} " + "a photo of a thing " * 9, device="cpu")
+    model = ClipClassifier.load(str(folder), ["cat", "dog"], "{} " + "a photo of a thing " * 9, device="cpu")
     assert model.prompts.lengths.tolist() == [40, 40]
     assert "2 of 2 class prompts are longer than 40 tokens" in " ".join(model.notes)
-    assert not ClipClassifier(str(folder), ["cat", "dog"], "a {}", device="cpu").notes
+    assert not ClipClassifier.load(str(folder), ["cat", "dog"], "a {}", device="cpu").notes
 
 
 @pytest.mark.parametrize("kind", ["prompts", "head", "clip"])
@@ -123,7 +123,7 @@ def test_a_tokenizer_larger_than_the_embedding(tmp_path, kind):
     load_it = {
         "prompts": lambda: prompts(folder),
         "head": lambda: load(2, folder),
-        "clip": lambda: ClipClassifier(str(folder), ["cat", "dog"], "a {}", device="cpu"),
+        "clip": lambda: ClipClassifier.load(str(folder), ["cat", "dog"], "a {}", device="cpu"),
         "dry run": lambda: estimate(config_of(folder, "digits" if kind == "clip" else "words", prompt=None)),
     }
     for loads in (load_it[kind], load_it["dry run"]):

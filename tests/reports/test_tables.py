@@ -10,7 +10,7 @@ from rich.console import Console
 from lorabound import cli
 from lorabound.cli import consoles
 from lorabound.errors import InputError
-from lorabound.models import reads
+from lorabound.models.kinds import ENCODER, find_kind
 from lorabound.plans.verbs import plan
 from lorabound.reports.complexity import print_complexity, print_encoder
 from lorabound.reports.lower import print_lower_bound
@@ -18,8 +18,8 @@ from lorabound.reports.plan import print_plan
 from lorabound.reports.spread import print_spread
 from lorabound.stats import variance_components
 from lorabound.sweeps import SweepConfig
+from lorabound.sweeps.defaults import resolved
 from lorabound.sweeps.spread import Crossed, ModeSpread, SpreadConfig, measure_spread
-from lorabound.sweeps.task import resolved
 from lorabound.worst_case.measured.complexity import Complexity, ComplexityConfig, row
 from lorabound.worst_case.measured.transformer import described
 from lorabound.worst_case.simulated import LowerConfig, simulate_lower_bound
@@ -89,9 +89,9 @@ def test_plan():
 ])  # fmt: skip
 def test_a_file_is_not_asked_for_words(data, prompt):
     settings = SweepConfig(data=data)
-    assert resolved(settings, "texts").prompt == prompt
-    assert resolved(SweepConfig(data=data, prompt="{}"), "texts").prompt == "{}"
-    assert reads(settings.model) == "texts"
+    assert resolved(settings, ENCODER).prompt == prompt
+    assert resolved(SweepConfig(data=data, prompt="{}"), ENCODER).prompt == "{}"
+    assert find_kind(settings.model) is ENCODER
     assert repr(prompt) in described(settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter, load_adapter
 from lorabound.adapters.peft_folder import open_adapter
 from lorabound.checks.fresh import FreshCheck, check_errors
-from lorabound.data import Empty, Labelled, load_images, load_table
+from lorabound.data import Empty, load_examples
 from lorabound.data.phrases import listed
 from lorabound.engine import evaluate, keep_freed_memory
 from lorabound.errors import AdapterError, DataError, InputError
-from lorabound.models import LoadedClassifier, default_device, load_classifier, reads, resolve_precision
+from lorabound.models import LoadedClassifier, default_device, find_kind, load_classifier, resolve_precision
 from lorabound.stack import Stack
 from lorabound.sweeps.records import ADAPTERS, AdapterTask, fingerprint, read_rows, read_task
 
@@ -80,7 +80,7 @@ def check_adapters(
     if len(kinds) > 1:
         raise InputError("some of the adapters read texts and others images: check them apart")
     observe("reading the data")
-    table = _read(data, kinds.pop(), text_column, label_column, empty)
+    table = load_examples(kinds.pop(), data, text_column, label_column, empty)
     prints = [fingerprint(example) for example in table.examples]
     fresh, notes = _fresh(prints, paths, tasks, data)
     rows = [table.examples[i] for i in fresh]
@@ -114,7 +114,7 @@ def _task(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
     model = use.model or open_adapter(path).config.get("base_model_name_or_path")
     if not model:
         raise InputError(f"{path} does not say which model it belongs to: name it with --model")
-    takes = reads(str(model))
+    head: Literal["prompts", "trained"] = "trained" if adapter.head else "prompts"
     classes = list(use.classes or ())
     if adapter.head:
         classes = classes or _names_of_rows(str(model))
@@ -130,7 +130,7 @@ def _task(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
             '--classes NAME,NAME,... and --prompt "A {} review."'
         )
     return AdapterTask(
-        model=str(model), model_sha256="", takes=takes, head="trained" if adapter.head else "prompts",
+        model=str(model), model_sha256="", takes=find_kind(str(model), head).reads, head=head,
         prompt=use.prompt or "", classes=classes, logit_scale=None, max_length=use.max_length or _MAX_LENGTH,
         precision=resolve_precision("float32", default_device()), n_train=0,
     )  # fmt: skip
@@ -155,7 +155,7 @@ def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
     """
     classifier = load_classifier(
         task.model, task.classes, task.prompt, task.logit_scale, task.max_length, default_device(), task.precision,
-        task.head == "trained", head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
+        task.head, head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
     )  # fmt: skip
     if task.model_sha256 and classifier.sha256 != task.model_sha256:
         raise AdapterError(
@@ -163,12 +163,6 @@ def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
             f"{task.model_sha256[:12]}... against {classifier.sha256[:12]}...): name the right one with --model"
         )
     return classifier
-
-
-def _read(data: str, takes: str, text_column: str | None, label_column: str, empty: Empty) -> Labelled:
-    if takes == "texts":
-        return load_table(data, text_column or "text", label_column, empty)
-    return load_images(data, text_column or "image", label_column, empty)
 
 
 def _sweep_of(path: Path) -> Path | None:

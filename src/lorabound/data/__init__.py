@@ -9,9 +9,9 @@ from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_image_table
-from lorabound.data.labelled import Empty, Labelled
+from lorabound.data.labelled import Empty, Labelled, Reads
 from lorabound.data.mend import renamed, without_rare
-from lorabound.data.named import DEFAULT_PROMPT, NAMED
+from lorabound.data.named import NAMED
 from lorabound.data.phrases import counted
 from lorabound.data.sizes import fit_sizes
 from lorabound.data.split import Split, identity, split
@@ -19,19 +19,20 @@ from lorabound.data.words import words
 from lorabound.errors import DataError
 
 __all__ = [
-    "DEFAULT_PROMPT",
     "NAMED",
     "CorruptImage",
     "DataCheck",
     "Empty",
     "Labelled",
     "Picture",
+    "Reads",
     "Split",
     "check_data",
     "counted",
     "fit_sizes",
     "identity",
     "is_export",
+    "load_examples",
     "load_images",
     "load_table",
     "read_answers",
@@ -43,10 +44,22 @@ __all__ = [
 ]
 
 
+def load_examples(
+    holds: Reads, data: str | Path, column: str | None = None, label_column: str = "label", empty: Empty = "refuse"
+) -> Labelled:
+    """Labelled texts or images: see :func:`load_table`, :func:`load_images`.
+
+    Args:
+        column: column of the examples; None takes "text" or "image".
+    """
+    load, usual = {"texts": (load_table, "text"), "images": (load_images, "image")}[holds]
+    return load(data, column or usual, label_column, empty)
+
+
 def load_table(
     data: str | Path, text_column: str = "text", label_column: str = "label", empty: Empty = "refuse"
 ) -> Labelled:
-    """Labelled texts: the embedded task ``words``, a file, an export of the datasets library, or a name on its hub.
+    """Labelled texts: a named task, a file, an export of the datasets library, or a name on its hub.
 
     Args:
         empty: what becomes of rows without text or label: "refuse" them all in one sentence, "drop" them and add a
@@ -54,10 +67,8 @@ def load_table(
     Raises:
         DataError: the data cannot be found or read, or do not hold what was asked of them.
     """
-    if str(data) == "words":
-        return _not_the_folder(words(), "words")
     if str(data) in NAMED:
-        raise DataError(f"{data} is a task of images: it needs a model that reads images, a CLIP folder or hub name")
+        return _named(str(data), "texts")
     path = Path(data)
     if path.is_dir() and not is_export(path) and any(path.glob("*/*")):
         raise DataError(f"{path} is a folder of folders, as images are kept: images need a CLIP, name one with --model")
@@ -74,9 +85,7 @@ def load_images(
     library, or a name on its hub. Nothing is decoded. Arguments and errors as in :func:`load_table`.
     """
     if str(data) in NAMED:
-        return _not_the_folder(NAMED[str(data)].train(), str(data))
-    if str(data) == "words":
-        raise DataError(f"words is a task of texts: give images with --data, such as {', '.join(list(NAMED)[:3])}")
+        return _named(str(data), "images")
     path = Path(data)
     if path.is_dir() and not is_export(path):
         return read_folder(path)
@@ -84,12 +93,28 @@ def load_images(
     if name:
         return read_pictures(name, image_column, label_column, empty)
     if not path.exists():
-        raise DataError(f"no data {data}: give a file, a folder, a name on the hub, or one of {', '.join(NAMED)}")
+        raise DataError(
+            f"no data {data}: give a file, a folder, a name on the hub, or one of {', '.join(_names('images'))}"
+        )
     return read_image_table(path, image_column, label_column, empty)
 
 
-def _not_the_folder(task: Labelled, name: str) -> Labelled:
-    """The task, with a note where a file or folder here has its name."""
+def _names(holds: Reads) -> list[str]:
+    return [name for name, task in NAMED.items() if task.holds == holds]
+
+
+def _named(name: str, holds: Reads) -> Labelled:
+    """A named task, with a note where a file or folder here has its name.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if NAMED[name].holds != holds:
+        raise DataError(
+            f"{name} is a task of {NAMED[name].holds}, and the model reads {holds}: give other data, such as "
+            f"{', '.join(_names(holds)[:3])}, or a model that reads {NAMED[name].holds}"
+        )
+    task = NAMED[name].train()
     if not Path(name).exists():
         return task
     note = f"{name} is the built-in task, not the file or folder {name} here: write ./{name} for that."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from lorabound.data.labelled import Reads
 from lorabound.data.phrases import counted, short
 
 
@@ -25,7 +25,7 @@ class DataCheck:
     """
 
     name: str
-    kind: Literal["texts", "images"]
+    kind: Reads
     counts: Mapping[str, int]
     test_counts: Mapping[str, int] | None
     faults: tuple[str, ...]

@@ -13,6 +13,8 @@ from lorabound.errors import DataError
 if TYPE_CHECKING:
     from lorabound.data.images import Picture
 
+Reads = Literal["texts", "images"]
+"""What the examples of a data set are, and so what a model must read."""
 Empty = Literal["refuse", "drop", "keep"]
 
 

@@ -1,4 +1,4 @@
-"""Image tasks that go by a name: two from packages, one from Debian, and the eleven of CLIP-LoRA on the hub.
+"""Tasks that go by a name: words and two of images from packages, one from Debian, the eleven of CLIP-LoRA on the hub.
 
 The eleven are those of Zanella and Ben Ayed (2024), after Zhou et al. (2022), with the prompts of the latter.
 Class names are the hub's own labels, tidied: underscores and dots become spaces. Only the names that this leaves
@@ -19,10 +19,10 @@ import numpy as np
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, read_pictures
 from lorabound.data.images import from_arrays
-from lorabound.data.labelled import Labelled
+from lorabound.data.labelled import Labelled, Reads
+from lorabound.data.words import words
 from lorabound.errors import DataError
 
-DEFAULT_PROMPT = "a photo of a {}."
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -33,13 +33,23 @@ _CLOTHES = (
 
 @dataclass(frozen=True)
 class NamedTask:
-    """A task with its prompt; ``test`` reads a test set of its own, where it has one; ``on_hub`` ones are fetched."""
+    """Data that go by a name.
+
+    Attributes:
+        prompt: class prompt.
+        n_classes: number of classes.
+        train: function that reads the data.
+        test: function that reads the test set of its own; None without one.
+        on_hub: whether the data are fetched from the hub.
+        holds: what its examples are.
+    """
 
     prompt: str
     n_classes: int
     train: Callable[[], Labelled]
     test: Callable[[], Labelled] | None = None
     on_hub: bool = False
+    holds: Reads = "images"
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,7 @@ def _hub(
 
 
 NAMED: dict[str, NamedTask] = {
+    "words": NamedTask("This is a {} word.", 10, words, holds="texts"),
     "digits": NamedTask("a photo of the number {}.", 10, _digits),
     "fashion-mnist": NamedTask(
         "a photo of a {}.", 10, lambda: fashion_mnist("train"), lambda: fashion_mnist("t10k")

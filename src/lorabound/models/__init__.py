@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from lorabound.models.classifier import Classifier, Inputs, LoadedClassifier, Tower
     from lorabound.models.clip import ClipClassifier
     from lorabound.models.encoder import PromptClassifier
-    from lorabound.models.layers import TEXT, VISION, Towers, adapted_layers, target_names, weight_outline
-    from lorabound.models.load import load_classifier, model_outline
-    from lorabound.models.locate import Reads, locate_model, name_for_others, read_configuration, reads
+    from lorabound.models.kinds import Kind, find_kind
+    from lorabound.models.layers import adapted_layers, weight_outline
+    from lorabound.models.load import load_classifier
+    from lorabound.models.locate import locate_model, name_for_others, read_configuration
     from lorabound.models.model_folder import model_sha256
     from lorabound.models.pixels import CorruptImages, PreparedImages
     from lorabound.models.precision import Precision, default_device, resolve_precision
@@ -25,9 +26,10 @@ _PARTS = {
     "clip": ("ClipClassifier",),
     "encoder": ("PromptClassifier",),
     "pixels": ("CorruptImages", "PreparedImages"),
-    "layers": ("TEXT", "VISION", "Towers", "adapted_layers", "target_names", "weight_outline"),
-    "load": ("load_classifier", "model_outline"),
-    "locate": ("Reads", "locate_model", "name_for_others", "read_configuration", "reads"),
+    "kinds": ("Kind", "find_kind"),
+    "layers": ("adapted_layers", "weight_outline"),
+    "load": ("load_classifier",),
+    "locate": ("locate_model", "name_for_others", "read_configuration"),
     "model_folder": ("model_sha256",),
     "precision": ("Precision", "default_device", "resolve_precision"),
     "sequence": ("SequenceClassifier",),
@@ -36,33 +38,28 @@ _PARTS = {
 _HOME = {name: part for part, names in _PARTS.items() for name in names}
 
 __all__ = [
-    "TEXT",
-    "VISION",
     "Classifier",
     "ClipClassifier",
     "CorruptImages",
     "Inputs",
+    "Kind",
     "LoadedClassifier",
     "Precision",
     "PreparedImages",
     "PromptClassifier",
-    "Reads",
     "SequenceClassifier",
     "TokenLimit",
     "TokenizedTexts",
     "Tower",
-    "Towers",
     "adapted_layers",
     "default_device",
+    "find_kind",
     "load_classifier",
     "locate_model",
-    "model_outline",
     "model_sha256",
     "name_for_others",
     "read_configuration",
-    "reads",
     "resolve_precision",
-    "target_names",
     "weight_outline",
 ]
 

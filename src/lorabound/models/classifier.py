@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.adapters import Head
-from lorabound.models.layers import Tower as Tower
+from lorabound.models.kinds import Tower as Tower
 from lorabound.models.precision import Precision
 from lorabound.models.text import TokenLimit
 

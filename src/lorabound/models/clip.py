@@ -24,7 +24,7 @@ from lorabound.adapters import Head
 from lorabound.data import Picture
 from lorabound.errors import ModelError
 from lorabound.models.classifier import Tower, cosine_logits
-from lorabound.models.layers import TEXT, VISION
+from lorabound.models.kinds import CLIP
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
 from lorabound.models.pixels import AugmentedImages, PreparedImages, resized
@@ -47,20 +47,16 @@ class ClipClassifier:
         sha256: hash over the files that decide the model's output.
     """
 
-    towers: tuple[Tower, ...] = (VISION, TEXT)
+    towers: tuple[Tower, ...] = CLIP.towers
     head: Head | None = None
     limit: TokenLimit | None = None
     notes: tuple[str, ...]
 
-    def __init__(
-        self,
-        model: str,
-        classes: Sequence[str],
-        prompt: str,
-        logit_scale: float | None = None,
-        device: torch.device | str | None = None,
-        precision: Precision = "float32",
-    ) -> None:
+    @classmethod
+    def load(
+        cls, model: str, classes: Sequence[str], prompt: str, logit_scale: float | None = None,
+        device: torch.device | str | None = None, precision: Precision = "float32",
+    ) -> ClipClassifier:  # fmt: skip
         """Load the model and tokenize the prompts.
 
         Args:
@@ -72,27 +68,43 @@ class ClipClassifier:
             ModelError: the model cannot be found or loaded, or is no CLIP.
             InputError: a prompt without exactly one ``{}``, or two classes whose prompts are the same to the model.
         """
-        folder = locate_model(model)
-        self.sha256 = model_sha256(folder)
-        self.device = torch.device(device) if device else default_device()
-        self.precision = precision
-        self._processor = load_part(transformers.AutoImageProcessor, folder, "a CLIP model", backend="pil")
-        module = load_module(transformers.CLIPModel, folder, self.device, "a CLIP model")
-        scale = float(module.logit_scale.detach().exp()) if logit_scale is None else logit_scale
+        folder, device = locate_model(model), torch.device(device) if device else default_device()
+        processor = load_part(transformers.AutoImageProcessor, folder, "a CLIP model", backend="pil")
+        module = load_module(transformers.CLIPModel, folder, device, "a CLIP model")
+        reader = TextReader(folder, module.text_model, "a CLIP model")
+        notes, module = tuple(module.notes), module.to(device)
+        return cls(module, reader, processor, classes, prompt, logit_scale, precision, model_sha256(folder), notes)
+
+    def __init__(
+        self, module: Any, reader: TextReader, processor: Any, classes: Sequence[str], prompt: str,
+        logit_scale: float | None = None, precision: Precision = "float32", sha256: str = "", notes: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Tokenize the prompts for a CLIP that is in memory, in float32, and cast it to ``precision``.
+
+        Args:
+            module: transformers' ``CLIPModel``, on the device where it computes.
+            reader: its tokenizer.
+            processor: its image processor.
+        Raises:
+            ModelError: the logit scale of the checkpoint is not finite.
+            InputError: as :meth:`load`.
+        """
+        self.device, self.precision, self.sha256 = next(module.parameters()).device, precision, sha256
+        self._processor = processor
+        scale = float(module.logit_scale.detach().cpu().exp()) if logit_scale is None else logit_scale
         self.logit_scale: float = scale
         if not math.isfinite(scale):
-            raise ModelError(f"{folder}: the logit scale of the checkpoint is not finite: give logit_scale")
+            raise ModelError(f"{reader.folder}: the logit scale of the checkpoint is not finite: give logit_scale")
         vision = module.config.vision_config
         self._size = int(vision.image_size)
         self._n_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
-        reader = TextReader(folder, module.text_model, "a CLIP model")
         self.prompts = reader.class_prompts(prompt, classes)
-        self.notes = (*module.notes, *reader.prompt_notes(self.prompts))
+        self.notes = (*notes, *reader.prompt_notes(self.prompts))
         module.logit_scale = None  # not an adapter's business; what follows casts parameters
         for tower in (module.vision_model, module.text_model):
             tower.register_forward_hook(_pooled)
         cast(module, precision)
-        self.module: nn.Module = module.to(self.device)
+        self.module: nn.Module = module
 
     def prepare(self, examples: Sequence[Picture]) -> PreparedImages:
         """The images as the model's own processor makes them.

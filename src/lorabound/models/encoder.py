@@ -25,7 +25,7 @@ from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module
-from lorabound.models.sentence_folder import read_sentence_folder
+from lorabound.models.sentence_folder import SentenceFolder, read_sentence_folder
 from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
 
 
@@ -48,16 +48,11 @@ class PromptClassifier:
     limit: TokenLimit | None = None
     notes: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        model: str,
-        classes: Sequence[str],
-        prompt: str,
-        logit_scale: float,
-        max_length: int,
-        device: torch.device | str | None = None,
-        precision: Precision = "float32",
-    ) -> None:
+    @classmethod
+    def load(
+        cls, model: str, classes: Sequence[str], prompt: str, logit_scale: float, max_length: int,
+        device: torch.device | str | None = None, precision: Precision = "float32",
+    ) -> PromptClassifier:  # fmt: skip
         """Load the encoder and embed the prompts.
 
         Args:
@@ -70,25 +65,40 @@ class PromptClassifier:
             ModelError: the model cannot be found or loaded.
             InputError: a prompt without exactly one ``{}``, or two classes whose prompts are the same to the model.
         """
-        folder = locate_model(model)
-        self.sha256 = model_sha256(folder)
-        self.device = torch.device(device) if device else default_device()
-        self.logit_scale = logit_scale
-        self.precision = precision
-        module = load_module(transformers.AutoModel, folder, self.device, "a text encoder", may_lack=("pooler.",))
+        folder, device = locate_model(model), torch.device(device) if device else default_device()
+        module = load_module(transformers.AutoModel, folder, device, "a text encoder", may_lack=("pooler.",))
         if getattr(module, "pooler", None) is not None:
             module.pooler = None  # not on the way to the embedding: a parameter there would be counted, never trained
-        self._around = around = read_sentence_folder(folder)
-        self._tokenizer = reader = TextReader(
+        around = read_sentence_folder(folder)
+        reader = TextReader(
             folder, module, "a text encoder", max_length, around.max_tokens, around.lower_case, around.prompt
         )
-        self.limit = reader.limit
+        notes = (*module.notes, *around.notes)
+        module = module.to(device)
+        return cls(module, reader, around, classes, prompt, logit_scale, precision, model_sha256(folder), notes)
+
+    def __init__(
+        self, module: nn.Module, reader: TextReader, around: SentenceFolder, classes: Sequence[str], prompt: str,
+        logit_scale: float, precision: Precision = "float32", sha256: str = "", notes: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Embed the prompts with an encoder that is in memory, in float32, and cast it to ``precision``.
+
+        Args:
+            module: the encoder, on the device where it computes.
+            reader: its tokenizer.
+            around: what goes before and after it.
+        Raises:
+            ModelError: it does not embed texts, or lets padding change what it computes.
+            InputError: as :meth:`load`.
+        """
+        self.module, self.device = module, next(module.parameters()).device
+        self.logit_scale, self.precision, self.sha256 = logit_scale, precision, sha256
+        self.limit, self._tokenizer, self._around = reader.limit, reader, around
         if not around.pooling.include_prompt:
             pooling = replace(around.pooling, n_prompt=reader.n_prompt_tokens())
             self._around = replace(around, pooling=pooling)
-        self.module: nn.Module = module.to(self.device)
         prompts = reader.class_prompts(prompt, classes)
-        self.notes = (*module.notes, *around.notes, *reader.prompt_notes(prompts))
+        self.notes = (*notes, *reader.prompt_notes(prompts))
         try:
             with torch.no_grad():
                 embedded = self._embed(*prompts.batch(np.arange(len(prompts))))
@@ -101,7 +111,9 @@ class PromptClassifier:
         except ModelError:
             raise
         except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise ModelError(f"{folder} does not embed a text by itself ({error}): give a text encoder") from error
+            raise ModelError(
+                f"{reader.folder} does not embed a text by itself ({error}): give a text encoder"
+            ) from error
 
     def prepare(self, examples: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``limit.tokens``."""

@@ -6,30 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lorabound.errors import ModelError
-from lorabound.models.locate import Reads
+from lorabound.models.kinds import Kind
 from lorabound.models.model_folder import CONFIG, read_json, weight_files
 from lorabound.stack import select_linears
 
-Towers = Literal["vision", "text", "both"]
-
-# Names of the modules of a tower; the first is called with the rows, the others follow it. "" is the whole model.
-Tower = tuple[str, ...]
-VISION: Tower = ("vision_model", "visual_projection")
-TEXT: Tower = ("text_model", "text_projection")
-
-# Names of CLIP's linear layers, and what people call them.
-_CLIP_NAMES = {
-    "q": ["q_proj"], "k": ["k_proj"], "v": ["v_proj"], "out": ["out_proj"], "mlp": ["fc1", "fc2"],
-    "query": ["q_proj"], "key": ["k_proj"], "value": ["v_proj"],
-}  # fmt: skip
-_PARTS: dict[Towers, tuple[str, ...]] = {"vision": VISION, "text": TEXT, "both": VISION + TEXT}
 # Kinds of models whose layers are transformers' Conv1D.
 _WITHOUT_LINEARS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # Parts of a checkpoint that hold a matrix and are no linear layer of the encoder: tables that are looked up; heads.
@@ -47,22 +33,17 @@ _HEADS = (
 )
 
 
-def target_names(takes: Reads, targets: Sequence[str]) -> list[str]:
-    """What the model calls its linear layers: for CLIP q, k, v, out and mlp are q_proj, ..., fc1 and fc2."""
-    if takes == "texts":
-        return list(targets)
-    return [name for target in targets for name in _CLIP_NAMES.get(target, [target])]
-
-
 def adapted_layers(
-    module: nn.Module, takes: Reads, targets: Sequence[str], layers: Sequence[int] | str | None, encoder: Towers
-) -> dict[str, tuple[int, int]]:
+    module: nn.Module, kind: Kind, targets: Sequence[str] | None = None, layers: Sequence[int] | str | None = None,
+    encoder: str = "both",
+) -> dict[str, tuple[int, int]]:  # fmt: skip
     """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.stack.select_linears`.
 
-    For CLIP ``encoder`` says in which towers; other models do not read it.
+    Args:
+        targets: names of linear layers; None takes those of the kind.
+        encoder: one of the kind's ``parts``.
     """
-    within = _PARTS[encoder] if takes == "images" else ("",)
-    return select_linears(module, target_names(takes, targets), layers, within)
+    return select_linears(module, kind.layer_names(targets), layers, kind.parts[encoder])
 
 
 @dataclass(frozen=True)
@@ -83,8 +64,7 @@ class Outline:
 def weight_outline(folder: Path) -> Outline:
     """The outline of a model, without transformers, which takes seconds to import.
 
-    Names and sizes of linear layers are those of :func:`lorabound.models.model_outline`; a prefix for the whole encoder
-    ("bert.") stays in the names.
+    Names and sizes of linear layers are those of the loaded model, and a prefix for the whole encoder ("bert.") stays.
 
     Raises:
         ModelError: weights are missing or cannot be read.

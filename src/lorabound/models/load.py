@@ -3,56 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-import transformers
-from torch import nn
+from lorabound.models.kinds import find_kind
 
-from lorabound.errors import InputError
-from lorabound.models.classifier import LoadedClassifier
-from lorabound.models.clip import ClipClassifier
-from lorabound.models.encoder import PromptClassifier
-from lorabound.models.locate import reads
-from lorabound.models.precision import Precision
-from lorabound.models.pretrained import explained, quiet
-from lorabound.models.sequence import SequenceClassifier
+if TYPE_CHECKING:
+    from lorabound.models.classifier import LoadedClassifier
 
 
 def load_classifier(
-    model: str, classes: Sequence[str], prompt: str, logit_scale: float | None, max_length: int,
-    device: torch.device | str | None = None, precision: Precision = "float32", trained_head: bool = False,
-    head_by_name: bool = True,
+    model: str, classes: Sequence[str], prompt: str | None = None, logit_scale: float | None = None,
+    max_length: int = 32, device: Any = None, precision: Literal["float32", "bfloat16"] = "float32",
+    head: Literal["prompts", "trained"] = "prompts", head_by_name: bool = True,
 ) -> LoadedClassifier:  # fmt: skip
-    """The classifier of a model's kind; see :class:`PromptClassifier`, :class:`ClipClassifier`,
-    :class:`SequenceClassifier`.
+    """The classifier of a model's kind: ``PromptClassifier``, ``SequenceClassifier``, ``ClipClassifier``, ...
 
-    ``logit_scale`` None takes the checkpoint's for CLIP and 20 for text encoders, which record none; ``head_by_name``
-    is the ``by_name`` of a trained head.
-
+    Args:
+        model: packaged model, local folder or hub name (see :func:`lorabound.models.locate_model`).
+        prompt: a template with one ``{}`` for the class name; None takes the kind's own, as for ``logit_scale``.
+        max_length: tokens a text is cut to.
+        device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        head: what the classes are.
+        head_by_name: whether classes that a checkpoint knows take the rows of its head.
     Raises:
-        ModelError, InputError: as these do; a trained head on a CLIP.
+        ModelError, InputError: no such model, no such kind, or what the kind's loader refuses.
     """
-    takes = reads(model)
-    if trained_head and takes == "images":
-        raise InputError(f"{model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers")
-    if trained_head:
-        return SequenceClassifier(model, classes, max_length, device, precision, head_by_name)
-    if takes == "images":
-        return ClipClassifier(model, classes, prompt, logit_scale, device, precision)
-    return PromptClassifier(model, classes, prompt, logit_scale or 20.0, max_length, device, precision)
-
-
-def model_outline(folder: Path) -> nn.Module:
-    """The model of a folder with shapes and names but without weights, as a sweep adapts it.
-
-    Raises:
-        ModelError: transformers cannot read its configuration.
-    """
-    with explained(folder, "a model"), quiet(), torch.device("meta"):
-        module = transformers.AutoModel.from_config(
-            transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        )
-    if getattr(module, "pooler", None) is not None:
-        module.pooler = None  # it is not on the way to the embedding
-    return module  # type: ignore[no-any-return]
+    kind = find_kind(model, head)
+    return kind.load(  # type: ignore[no-any-return]
+        model, classes, prompt=prompt or kind.prompt or "", logit_scale=logit_scale or kind.logit_scale,
+        max_length=max_length, device=device, precision=precision, head_by_name=head_by_name,
+    )  # fmt: skip

@@ -6,12 +6,11 @@ import difflib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lorabound.errors import ModelError, first_line
 from lorabound.models.model_folder import CONFIG, FILES, check_folder, file_sha256, read_json
 
-Reads = Literal["texts", "images"]
 NO_LIMIT = 2**20  # tokens; tokenizers overflow at the 1e30 by which transformers says that there is no limit
 
 # Installed packages that carry a model: name -> (importable package, sub-folder, SHA-256 of model.safetensors).
@@ -42,15 +41,6 @@ def locate_model(name: str) -> Path:
     folder = _local_folder(name) or _from_hub(name)
     check_folder(folder)
     return folder
-
-
-def reads(model: str) -> Reads:
-    """What a model takes, by its ``config.json``: CLIP reads images, any other encoder texts.
-
-    Raises:
-        ModelError: no such model, or a configuration that cannot be read.
-    """
-    return "images" if read_configuration(model).get("model_type") == "clip" else "texts"
 
 
 def read_configuration(model: str) -> dict[str, Any]:

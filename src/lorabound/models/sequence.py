@@ -10,7 +10,7 @@ starts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,11 @@ class SequenceClassifier:
     limit: TokenLimit | None
     notes: tuple[str, ...]
 
-    def __init__(
-        self,
-        model: str,
-        classes: Sequence[str],
-        max_length: int,
-        device: torch.device | str | None = None,
-        precision: Precision = "float32",
-        by_name: bool = True,
-    ) -> None:
+    @classmethod
+    def load(
+        cls, model: str, classes: Sequence[str], max_length: int, device: torch.device | str | None = None,
+        precision: Precision = "float32", by_name: bool = True,
+    ) -> SequenceClassifier:  # fmt: skip
         """Load the model and make its head one of the classes of the data.
 
         Args:
@@ -67,25 +63,39 @@ class SequenceClassifier:
             ModelError: the model cannot be found or loaded, lacks weights below its head, does not end in one linear
                 layer of its own (RoBERTa's head has two), or lets padding change what it computes.
         """
-        folder = locate_model(model)
-        self.sha256 = model_sha256(folder)
-        self.device = torch.device(device) if device else default_device()
-        self.precision = precision
-        self._n_classes = len(classes)
+        folder, device = locate_model(model), torch.device(device) if device else default_device()
         kind = transformers.AutoModelForSequenceClassification
         name = _head_name(kind, folder)
-        module = load_module(kind, folder, self.device, "a sequence classifier", may_lack=(f"{name}.",))
-        self._tokenizer = TextReader(folder, module, "a sequence classifier", max_length)
-        self.limit = self._tokenizer.limit
-        self.notes = tuple(module.notes)
+        module = load_module(kind, folder, device, "a sequence classifier", may_lack=(f"{name}.",))
+        reader = TextReader(folder, module, "a sequence classifier", max_length)
         rows = {} if module.lacks else {label.casefold(): row for row, label in module.config.id2label.items()}
+        notes, module = tuple(module.notes), module.to(device)
+        return cls(module, name, reader, classes, rows if by_name else {}, precision, model_sha256(folder), notes)
+
+    def __init__(
+        self, module: nn.Module, name: str, reader: TextReader, classes: Sequence[str], rows: Mapping[str, int],
+        precision: Precision = "float32", sha256: str = "", notes: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Make the head of a model that is in memory, in float32, one of ``classes``, and cast it to ``precision``.
+
+        Args:
+            module: the model, on the device where it computes.
+            name: name of its head in it.
+            reader: its tokenizer.
+            rows: class in lower case -> its row of the head, of the classes that the checkpoint knows.
+        Raises:
+            ModelError: it lets padding change what it computes.
+        """
+        self.device, self.precision, self.sha256 = next(module.parameters()).device, precision, sha256
+        self._n_classes = len(classes)
+        self._tokenizer, self.limit, self.notes = reader, reader.limit, tuple(notes)
         found = {rows[label.casefold()] for label in classes if label.casefold() in rows}
-        known = by_name and len(found) == len(classes)
+        known = len(found) == len(classes)
         order = [rows[label.casefold()] for label in classes] if known else list(range(len(classes)))
         self._columns = torch.tensor(order, device=self.device)
         head = _head(name, module, None if known else len(classes))
         self.head: Head | None = head
-        self.module: nn.Module = module.to(self.device)
+        self.module: nn.Module = module
         refuse_padding_leaks(self._raw, self.prepare)
         if self.device.type == "cpu":
             check_longest_row(self._raw, self._tokenizer)
@@ -158,12 +168,12 @@ def _head(name: str, module: nn.Module, n_classes: int | None) -> Head:
     """The model's own head, or zeros for ``n_classes``; with the frozen layers that PEFT takes along by their name."""
     last = module.get_submodule(name)
     beside = {
-        f"{other}.{key}": value.detach().numpy().copy()
+        f"{other}.{key}": value.detach().cpu().numpy().copy()
         for other, part in module.named_modules()
         if other != name and other.endswith(name)
         for key, value in part.named_parameters()
     }
-    weight, bias = (last.get_parameter(part).detach().numpy() for part in ("weight", "bias"))
+    weight, bias = (last.get_parameter(part).detach().cpu().numpy() for part in ("weight", "bias"))
     if n_classes is not None:
         weight, bias = np.zeros((n_classes, weight.shape[1]), np.float32), np.zeros(n_classes, np.float32)
     return Head(name, weight.copy(), bias.copy(), beside)

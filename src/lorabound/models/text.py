@@ -71,6 +71,7 @@ class TextReader:
     """The tokenizer of a model folder, fit for its model.
 
     Attributes:
+        folder: folder of the model.
         limit: the longest row of an example.
     """
 
@@ -90,7 +91,7 @@ class TextReader:
         Raises:
             ModelError: no tokenizer, or one with more tokens than the model has vectors for.
         """
-        self._folder, self._prompt = folder, prompt
+        self.folder, self._prompt = folder, prompt
         self._tokenizer = load_part(transformers.AutoTokenizer, folder, what)
         check_vocabulary(folder, self._tokenizer, module)
         if lower_case:
@@ -157,7 +158,7 @@ class TextReader:
         count = len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
         if count + 1 >= self.limit.tokens:
             raise InputError(
-                f"the prompt {self._prompt!r} that {self._folder} puts before every text takes {count} of "
+                f"the prompt {self._prompt!r} that {self.folder} puts before every text takes {count} of "
                 f"{self.limit.tokens} tokens: raise --max-length"
             )
         return count

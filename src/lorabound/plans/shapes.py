@@ -1,4 +1,4 @@
-"""Which weights get an adapter: shapes written down, or read from a model's configuration without its weights."""
+"""Which weights get an adapter: shapes written down, or read from the headers of a model's files of weights."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def model_shapes(config: SweepConfig) -> Shapes:
     Raises:
         ModelError: no such model, layer or target.
     """
-    from lorabound.models import adapted_layers, locate_model, model_outline, reads
+    from lorabound.models import adapted_layers, find_kind, locate_model, weight_outline
 
-    takes = reads(config.model)
-    config = config.resolved(takes, "")
-    module = model_outline(locate_model(config.model))
-    return adapted_layers(module, takes, config.targets or [], config.layers, config.encoder)
+    kind, outline = find_kind(config.model, config.head), weight_outline(locate_model(config.model))
+    return adapted_layers(outline.module, kind, config.targets, config.layers, config.encoder)

@@ -118,8 +118,8 @@ class SweepConfig(Settings):
     ``shots``, training sets hold so many examples of every class, and ``n_train`` follows from them. ``n_train`` and
     ``n_test`` follow from the data where they are not given: see :func:`lorabound.data.fit_sizes`.
 
-    ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see :meth:`resolved`. So
-    does ``head_lr``, the step size of a trained head.
+    ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see
+    :func:`lorabound.sweeps.defaults.resolved`. So does ``head_lr``, the step size of a trained head.
 
     Raises:
         InputError: an unknown name or a value out of range; one sentence for each.
@@ -247,16 +247,6 @@ class SweepConfig(Settings):
             if len(set(values)) != len(values):
                 raise ValueError(f"{axis} names a value twice: {', '.join(map(str, values))}")
         return self
-
-    def resolved(self, takes: Literal["texts", "images"], prompt: str) -> SweepConfig:
-        """With what a model of texts or images makes of the settings that were not given."""
-        texts = takes == "texts"
-        update = {
-            "prompt": self.prompt or prompt,
-            "targets": self.targets or (["query", "key", "value"] if texts else ["q_proj", "k_proj", "v_proj"]),
-            "logit_scale": self.logit_scale or (20.0 if texts else None),
-        }
-        return self.model_copy(update=update)
 
     @property
     def sizes(self) -> list[int]:

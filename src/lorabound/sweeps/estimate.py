@@ -9,10 +9,10 @@ downloads are not in it. No weight is loaded: shapes are read from the headers o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,13 +22,15 @@ from lorabound.adapters import check_rank
 from lorabound.data import NAMED
 from lorabound.data.check import CHARACTERS_PER_TOKEN
 from lorabound.data.sizes import TEST_MOST, TRAIN_MOST
-from lorabound.models.layers import TEXT, VISION, Tower, adapted_layers, check_tokens, weight_outline
-from lorabound.models.locate import Reads, locate_model, read_configuration, reads
+from lorabound.models.kinds import Kind, Tower, find_kind
+from lorabound.models.layers import adapted_layers, check_tokens, weight_outline
+from lorabound.models.locate import locate_model, read_configuration
 from lorabound.models.model_folder import check_values
 from lorabound.models.precision import default_device, resolve_precision
 from lorabound.modes import MODES
 from lorabound.stack import layer_index
 from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.defaults import resolved
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.material import Material, read_material
 from lorabound.sweeps.resume import as_resumed, runs_there
@@ -106,11 +108,11 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         ModelError, DataError, InputError: no such model or layers, or data that cannot be used.
         StoreError: ``out`` holds another sweep.
     """
-    takes = reads(config.model)
+    kind = find_kind(config.model, config.head)
     named = NAMED.get(config.data)
     if named and named.on_hub:  # the data would have to be downloaded
         material, n_classes = None, named.n_classes
-        settled = _usual_sizes(config, n_classes)
+        settled = _usual_sizes(resolved(config, kind), n_classes)
     else:
         material = read_material(as_resumed(config, out))
         settled, n_classes = material.config, len(material.divided.classes)
@@ -121,16 +123,15 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     outline = weight_outline(folder)
     check_values(folder)
     check_tokens(folder, outline.n_vectors)
-    targets = settled.resolved(takes, "").targets or []
 
     def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
-        return adapted_layers(outline.module, takes, targets, layers, settled.encoder)
+        return adapted_layers(outline.module, kind, settled.targets, layers, settled.encoder)
 
     shapes = adapted(settled.layers)
     check_rank(shapes, max(settled.ranks))
-    width, longest = _width_and_tokens(settled, takes)
-    tokens = longest if material is None or takes == "images" else _mean_tokens(material, longest)
-    shape = shape_of(outline.module, takes, list(shapes), tokens, n_classes)
+    configuration = read_configuration(config.model)
+    width, tokens = kind.width(configuration), _tokens(kind, configuration, settled, material)
+    shape = shape_of(outline.module, kind, list(shapes), tokens, n_classes)
     device = default_device()
     precision = resolve_precision(settled.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
@@ -144,7 +145,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         ends = min(settled.ranks), max(settled.ranks)
         few, fewest = [run for run in missing if run.rank in ends], shape
         if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
-            fewest = shape_of(outline.module, takes, list(adapted("top2")), tokens, n_classes)
+            fewest = shape_of(outline.module, kind, list(adapted("top2")), tokens, n_classes)
             quicker["--layers top2"] = seconds(fewest, missing)
         if len(few) < len(missing):
             quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(fewest, few)
@@ -175,17 +176,17 @@ def seconds_left(task: Task, missing: Sequence[Run]) -> float:
     """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment."""
     classifier, config = task.classifier, task.config
     lengths = np.concatenate([task.pool.inputs.lengths, task.test_set.inputs.lengths])
-    shape = shape_of(classifier.module, task.takes, list(task.shapes), float(lengths.mean()), len(task.data.classes))
+    shape = shape_of(classifier.module, task.kind, list(task.shapes), float(lengths.mean()), len(task.data.classes))
     speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
     trained = [run for run in missing if run.rank]
     return arithmetic(config, shape, trained, len(task.test_set.labels)) / (_SHARE * speed)
 
 
-def shape_of(module: nn.Module, takes: Reads, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
+def shape_of(module: nn.Module, kind: Kind, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
     """The shape of a run from the linear layers of a module, in full or in outline."""
-    examples, prompts = (VISION, TEXT) if takes == "images" else (("",), None)
+    examples, *prompts = kind.towers
     above = _above(module, examples, adapted)
-    of_prompts = _above(module, prompts, adapted) if prompts else []
+    of_prompts = [product for tower in prompts for product in _above(module, tower, adapted)]
     total = sum(math.prod(product) for product in _inside(module, examples).values())
     weights = sum(math.prod(product) for product in above)
     return Shape(
@@ -204,21 +205,16 @@ def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: i
     return 2.0 * (passes * shape.tokens * shape.weights + prompts + once)
 
 
-def _width_and_tokens(config: SweepConfig, takes: Reads) -> tuple[int, int]:
-    """Width of the tower of examples, and tokens of its longest example."""
-    record = read_configuration(config.model)
-    if takes == "texts":
-        width = record.get("hidden_size") or record.get("dim") or record.get("d_model") or 768
-        return int(width), config.max_length
-    vision = {"image_size": 224, "patch_size": 32, "hidden_size": 768} | (record.get("vision_config") or {})
-    return int(vision["hidden_size"]), (int(vision["image_size"]) // int(vision["patch_size"])) ** 2 + 1
-
-
-def _mean_tokens(material: Material, longest: int) -> float:
+def _tokens(kind: Kind, configuration: Mapping[str, Any], config: SweepConfig, material: Material | None) -> float:
+    """Tokens of an example on average; of texts that are not at hand, as many as they may have."""
+    if kind.n_tokens is not None:
+        return kind.n_tokens(configuration)
+    if material is None:
+        return config.max_length
     if material.lengths is not None:
         return float(material.lengths.mean())
     texts = material.table.examples
-    return float(np.mean([min(len(str(text)) / CHARACTERS_PER_TOKEN + 2, longest) for text in texts]))
+    return float(np.mean([min(len(str(text)) / CHARACTERS_PER_TOKEN + 2, config.max_length) for text in texts]))
 
 
 def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:

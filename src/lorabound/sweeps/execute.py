@@ -204,7 +204,7 @@ class _Sweep:
     def _task_of(self, run: Run) -> AdapterTask:
         config, classifier = self.config, self.task.classifier
         return AdapterTask(
-            model=config.model, model_sha256=classifier.sha256, takes=self.task.takes, head=config.head,
+            model=config.model, model_sha256=classifier.sha256, takes=self.task.kind.reads, head=config.head,
             prompt=config.prompt or "", classes=self.task.data.classes, logit_scale=config.logit_scale,
             max_length=config.max_length, precision=classifier.precision, n_train=run.n_train,
         )  # fmt: skip
@@ -233,7 +233,7 @@ def _label(stack: list[Run]) -> str:
 def _about(task: Task) -> dict[str, Any]:
     return {
         "config": task.config.model_dump(mode="json"),
-        "takes": task.takes,
+        "takes": task.kind.reads,
         "data_sha256": task.data.sha256,
         "model_sha256": task.classifier.sha256,
         "engine": ENGINE_VERSION,

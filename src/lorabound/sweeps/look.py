@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorabound.data import NAMED, DataCheck, check_data, fit_sizes, is_export
+from lorabound.data import NAMED, DataCheck, Reads, check_data, fit_sizes, is_export
 from lorabound.errors import DataError
-from lorabound.models.locate import Reads
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import read_tables
 
@@ -17,11 +16,11 @@ def look_at(config: SweepConfig) -> tuple[DataCheck, str]:
     Raises:
         DataError: the data cannot be read.
     """
-    takes = kind_of(config.data)
+    holds = content_of(config.data)
     try:
-        table, test = read_tables(config, takes or "texts")
+        table, test = read_tables(config, holds or "texts")
     except DataError as error:
-        if takes is not None:
+        if holds is not None:
             raise
         try:  # a table with a column of images
             table, test = read_tables(config, "images")
@@ -38,9 +37,9 @@ def look_at(config: SweepConfig) -> tuple[DataCheck, str]:
     return check, f"A sweep trains on {train} rows and tests on {n_test:,} (--n-train, --n-test)."
 
 
-def kind_of(data: str) -> Reads | None:
+def content_of(data: str) -> Reads | None:
     """What data hold, as far as their name tells; None for tables, which may hold either."""
+    if data in NAMED:
+        return NAMED[data].holds
     path = Path(data)
-    if data in NAMED or (path.is_dir() and not is_export(path)):
-        return "images"
-    return "texts" if data == "words" else None
+    return "images" if path.is_dir() and not is_export(path) else None

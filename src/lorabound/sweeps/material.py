@@ -17,18 +17,19 @@ from lorabound.data import (
     Empty,
     Labelled,
     Picture,
+    Reads,
     Split,
     check_data,
     fit_sizes,
-    load_images,
-    load_table,
+    load_examples,
     renamed,
     split,
     without_rare,
 )
-from lorabound.errors import DataError, InputError
-from lorabound.models.locate import Reads, reads
+from lorabound.errors import DataError
+from lorabound.models.kinds import Kind, find_kind
 from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.defaults import refuse_foreign_settings, resolved
 from lorabound.sweeps.tokens import count_tokens
 
 
@@ -37,9 +38,9 @@ class Material:
     """Everything a sweep needs beside the model.
 
     Attributes:
-        asked: configuration as it was given.
-        config: configuration with ``n_train`` and ``n_test`` settled.
-        takes: "texts" or "images".
+        asked: configuration with the defaults of its model, sizes as they were given.
+        config: configuration with the defaults of its model, ``n_train`` and ``n_test`` settled.
+        kind: kind of the model.
         table, test_table: the data, and the test set where it has one of its own.
         own_test_set: whether a named task brought its test set along.
         check: findings on the data.
@@ -51,7 +52,7 @@ class Material:
 
     asked: SweepConfig
     config: SweepConfig
-    takes: Reads
+    kind: Kind
     table: Labelled
     test_table: Labelled | None
     own_test_set: bool
@@ -76,19 +77,20 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
         DataError, InputError: the data cannot be used, with everything that is wrong with them; options do not fit.
         ModelError: no such model, or a configuration that cannot be read.
     """
-    takes = reads(config.model)
-    _refuse_options(config, takes)
-    table, test = read_tables(config, takes)
+    kind = find_kind(config.model, config.head)
+    refuse_foreign_settings(config, kind)
+    config = resolved(config, kind)
+    table, test = read_tables(config, kind.reads)
     check = check_data(table, test, config.head == "prompts")
     own = test is not None and not config.test_data
     sized, divided, faults = _divide(config, table, test, own, n_pool, check.faults == ())
     check = check.with_faults(*faults)
     if divided is None:
         raise DataError(check.refusal)
-    counted = count_tokens(config, table, test) if takes == "texts" else None
+    counted = count_tokens(config, table, test) if kind.n_tokens is None else None
     lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
     settled = _settled(config, sized, len(table), own)
-    return Material(config, sized, takes, table, test, own, check, divided, lengths, (settled, cut))
+    return Material(config, sized, kind, table, test, own, check, divided, lengths, (settled, cut))
 
 
 def divide_again(material: Material, without: frozenset[str], n_pool: int | None = None) -> Material:
@@ -105,7 +107,7 @@ def divide_again(material: Material, without: frozenset[str], n_pool: int | None
     return replace(material, config=sized, table=table, test_table=test, divided=divided)
 
 
-def read_tables(config: SweepConfig, takes: Reads) -> tuple[Labelled, Labelled | None]:
+def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled | None]:
     """The data, and the test set where it has one of its own, with what was asked to be dropped and renamed.
 
     Empty texts and labels stay where they are not to be dropped.
@@ -114,16 +116,16 @@ def read_tables(config: SweepConfig, takes: Reads) -> tuple[Labelled, Labelled |
         DataError: one or both cannot be read.
     """
     empty: Empty = "drop" if config.drop_empty else "keep"
-    column = config.text_column if takes == "texts" else config.image_column
-    load = load_table if takes == "texts" else load_images
-    named = NAMED.get(config.data) if takes == "images" else None
+    column = {"texts": config.text_column, "images": config.image_column}[holds]
+    named = NAMED.get(config.data)
     found: list[Labelled] = []
     faults: list[str] = []
     for source in (config.data, config.test_data):
         if source is None:
             continue
         try:
-            found.append(renamed(load(source, column, config.label_column, empty), config.rename_labels))
+            table = load_examples(holds, source, column, config.label_column, empty)
+            found.append(renamed(table, config.rename_labels))
         except DataError as error:
             faults.append(str(error))
     if faults:
@@ -131,19 +133,6 @@ def read_tables(config: SweepConfig, takes: Reads) -> tuple[Labelled, Labelled |
     table, *rest = found
     test = rest[0] if rest else named.test() if named and named.test else None
     return without_rare(table, test, config.min_class_rows)
-
-
-def _refuse_options(config: SweepConfig, takes: Reads) -> None:
-    if takes == "images" and config.head == "trained":
-        raise InputError(
-            f"{config.model} is a CLIP, its classes are prompts: a trained head is for sequence classifiers"
-        )
-    if config.head_lr is not None and config.head != "trained":
-        raise InputError("head_lr is the step size of a trained head: add --head trained, or leave it out")
-    if config.augment and takes == "texts":
-        raise InputError("augment crops and flips images, and this model reads texts: leave it out")
-    if takes == "texts" and (config.encoder != "both" or config.skip_corrupt):
-        raise InputError("encoder and skip_corrupt are for images, and this model reads texts: leave them out")
 
 
 def _divide(

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lorabound.data import Picture, identity
+from lorabound.data import Picture, Reads, identity
 from lorabound.errors import AdapterError, StoreError
 from lorabound.files import write_text
 
@@ -43,7 +43,7 @@ class AdapterTask(BaseModel):
     format: Literal[1] = 1
     model: str
     model_sha256: str
-    takes: Literal["texts", "images"]
+    takes: Reads
     head: Literal["prompts", "trained"]
     prompt: str
     classes: list[str]

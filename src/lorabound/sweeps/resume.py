@@ -37,8 +37,8 @@ def runs_there(config: SweepConfig, out: str | Path | None) -> set[Run]:
         return set()
     try:
         # Known when the model is loaded only, where they are not given.
-        unknown = {name for name in ("prompt", "targets", "logit_scale", "head_lr") if getattr(config, name) is None}
-        unknown |= {"targets"} | ({"precision"} if config.precision == "auto" else set())
+        unknown = {name for name in ("logit_scale", "head_lr") if getattr(config, name) is None}
+        unknown |= {"precision"} if config.precision == "auto" else set()
         refuse_other_settings(store, config, unknown)
         have = {(row.rank, row.mode, row.n_train, row.seed) for row in store.rows()}
     finally:

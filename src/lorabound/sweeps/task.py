@@ -7,28 +7,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lorabound.adapters import Adapter, new_adapter
-from lorabound.data import DEFAULT_PROMPT, NAMED, DataCheck, Split
+from lorabound.data import DataCheck, Split
 from lorabound.engine import Examples
 from lorabound.errors import InputError
 from lorabound.models import (
     CorruptImages,
+    Kind,
     LoadedClassifier,
-    Reads,
     adapted_layers,
     default_device,
     load_classifier,
     resolve_precision,
-    target_names,
 )
 from lorabound.modes import Mode
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import Material, divide_again, read_material
 from lorabound.sweeps.notes import cut_note
-
-# The task `words`, and any other texts. Zero-shot error of MiniLM with TEXT_PROMPT, with "{}" and with WORD_PROMPT:
-# sentences of Python's manual by topic (1,346 in 12 classes) 0.585, 0.583, 0.604; one-line descriptions of Debian
-# packages by section (2,740 in 12 classes) 0.376, 0.428, 0.426.
-WORD_PROMPT, TEXT_PROMPT = "This is a {} word.", "This text is about {}."
 
 # A head that starts at 0 has further to go than factors: on 200 Debian package descriptions of 12 sections (MiniLM, 6
 # epochs, lr 0.002, freeze_a, rank 2, layers 4 and 5) training and test error were 0.49 and 0.70 with the head at lr,
@@ -42,6 +36,7 @@ class Task:
 
     Attributes:
         config: configuration with every setting filled in.
+        kind: kind of the model.
         shapes: module name -> (d_out, d_in) of the adapted layers.
         pool: the examples of the largest training set; the others are its prefixes.
         n_skipped: images left out because they cannot be decoded.
@@ -50,7 +45,7 @@ class Task:
     """
 
     config: SweepConfig
-    takes: Reads
+    kind: Kind
     data: Split
     classifier: LoadedClassifier
     shapes: dict[str, tuple[int, int]]
@@ -99,12 +94,11 @@ def load_task(
     if material is None:
         observe("reading the data")
         material = read_material(config, n_pool)
-    takes = material.takes
     classifier: LoadedClassifier | None = None
     classes: list[str] = []
     skipped: set[str] = set()
     while True:
-        config, data = resolved(material.config, takes), material.divided
+        config, data = material.config, material.divided
         most = len(data.train_examples) if config.shots else n_pool or max(config.sizes)
         if classifier is None or classes != data.classes:
             observe("loading the model")
@@ -122,11 +116,20 @@ def load_task(
     config = config.model_copy(
         update={"precision": classifier.precision, "logit_scale": classifier.logit_scale} | _head_lr(config, classifier)
     )
-    shapes = adapted_layers(classifier.module, takes, config.targets or [], config.layers, config.encoder)
+    shapes = adapted_layers(classifier.module, material.kind, config.targets, config.layers, config.encoder)
     if classifier.head and classifier.head.name in shapes:
         raise InputError(f"{classifier.head.name} is the head, which is trained whole: leave it out of targets")
     return Task(
-        config, takes, data, classifier, shapes, pool, test_set, len(skipped), material.own_test_set, material.check
+        config,
+        material.kind,
+        data,
+        classifier,
+        shapes,
+        pool,
+        test_set,
+        len(skipped),
+        material.own_test_set,
+        material.check,
     )
 
 
@@ -141,19 +144,6 @@ def _head_lr(config: SweepConfig, classifier: LoadedClassifier) -> dict[str, flo
 def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
     device = default_device()
     return load_classifier(
-        config.model, classes, config.prompt or "", config.logit_scale, config.max_length, device,
-        resolve_precision(config.precision, device), config.head == "trained",
+        config.model, classes, config.prompt, config.logit_scale, config.max_length, device,
+        resolve_precision(config.precision, device), config.head,
     )  # fmt: skip
-
-
-def resolved(config: SweepConfig, takes: Reads) -> SweepConfig:
-    """With what the model and the data make of the settings that were not given."""
-    config = config.resolved(takes, default_prompt(config, takes))
-    return config.model_copy(update={"targets": target_names(takes, config.targets or [])})
-
-
-def default_prompt(config: SweepConfig, takes: Reads) -> str:
-    """The class prompt where none is given."""
-    if takes == "texts":
-        return WORD_PROMPT if config.data == "words" else TEXT_PROMPT
-    return NAMED[config.data].prompt if config.data in NAMED else DEFAULT_PROMPT

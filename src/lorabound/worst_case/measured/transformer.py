@@ -18,11 +18,12 @@ from torch import Tensor
 from lorabound.adapters import Adapter, Factors
 from lorabound.engine import Examples, Pool, WithPrefix, keep_freed_memory
 from lorabound.engine.batches import TOKENS_PER_PASS, passes
-from lorabound.models import Classifier, reads
+from lorabound.models import Classifier, find_kind
 from lorabound.modes import LARGEST_MODE, PAPER_MODE
 from lorabound.stack import Stack
 from lorabound.sweeps import SweepConfig
-from lorabound.sweeps.task import load_task, resolved
+from lorabound.sweeps.defaults import resolved
+from lorabound.sweeps.task import load_task
 from lorabound.worst_case.measured.ascent import largest_signed_means
 from lorabound.worst_case.measured.complexity import (
     TRIVIAL,
@@ -66,7 +67,7 @@ class TransformerClass:
 
 def described(config: SweepConfig) -> str:
     """What is measured, for a reader: the model, the data, how a class is asked for, the layers."""
-    settings = resolved(config, reads(config.model))
+    settings = resolved(config, find_kind(config.model, config.head))
     layers = "all layers" if settings.layers is None else f"layers {settings.layers}"
     return f"{config.model} on {config.data} (class prompt {settings.prompt!r}), {layers}"
 

@@ -1,0 +1,41 @@
+"""Kinds of models, one file each: what the model reads, its defaults, how it is loaded, its layers. No torch.
+
+A new kind is a new file with a :class:`Kind`, named in ``KINDS``. What computes with the weights (``encoder``,
+``sequence`` and ``clip`` one floor up) is imported when a model is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorabound.errors import InputError
+from lorabound.models.kinds.clip import CLIP
+from lorabound.models.kinds.encoder import ENCODER
+from lorabound.models.kinds.kind import Kind, Tower
+from lorabound.models.kinds.sequence import SEQUENCE
+from lorabound.models.locate import read_configuration
+
+KINDS: tuple[Kind, ...] = (ENCODER, SEQUENCE, CLIP)
+
+_CLASSES = {"prompts": "prompts", "trained": "rows of a head that is trained"}
+
+__all__ = ["CLIP", "ENCODER", "KINDS", "SEQUENCE", "Kind", "Tower", "find_kind"]
+
+
+def find_kind(model: str, head: Literal["prompts", "trained"] = "prompts") -> Kind:
+    """The kind of a model, by its ``config.json`` and by what its classes are.
+
+    Raises:
+        ModelError: no such model, or a configuration that cannot be read.
+        InputError: the classes of such a model are something else.
+    """
+    configuration = read_configuration(model)
+    known = [kind for kind in KINDS if kind.knows and kind.knows(configuration)]
+    known = known or [kind for kind in KINDS if kind.knows is None]
+    for kind in known:
+        if kind.head == head:
+            return kind
+    others = " or ".join(kind.name for kind in KINDS if kind.head == head)
+    raise InputError(
+        f"{model} is {known[0].name}, its classes are {_CLASSES[known[0].head]}: head {head} is for {others}"
+    )
