@@ -15,7 +15,7 @@ from lorabound.models import PromptClassifier, resolve_precision
 from lorabound.stack import select_linears
 
 GROUPS = {
-    "frozen products": ("aten::addmm", "aten::mm"),
+    "frozen products": ("aten::addmm", "aten::mm", "mkldnn::_linear_pointwise"),
     "products of attention and of A, B": ("aten::bmm", "aten::baddbmm"),
     "GELU": ("aten::gelu", "aten::gelu_backward"),
     "copies and conversions": ("aten::copy_", "aten::fill_", "aten::cat", "aten::index_select"),

@@ -20,6 +20,7 @@ from torch import nn
 from lorabound.errors import ModelError, first_line
 from lorabound.models.attention import NAME as SHORT_ROWS
 from lorabound.models.model_folder import ADAPTER_CONFIG, check_values, folder_notes
+from lorabound.models.products import with_fast_products
 
 # transformers looks here, inside the model's folder, for an adapter to load along: nowhere.
 _NO_ADAPTER = {"subfolder": ".no-adapter"}
@@ -64,7 +65,7 @@ def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_la
         if not name.startswith(may_lack or ("\0",)):
             raise ModelError(f"{folder} lacks {name}, which would start at random: it is not whole as {what}")
     module.notes = [*folder_notes(folder), *_unused(folder, module, sorted(loaded["unexpected_keys"]))]
-    return module.eval().requires_grad_(False)
+    return with_fast_products(module.eval().requires_grad_(False))
 
 
 def _unused(folder: Path, module: nn.Module, names: list[str]) -> list[str]:
