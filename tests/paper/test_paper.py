@@ -14,7 +14,8 @@ from lorabound.paper.page import readings
 from lorabound.reports.complexity import write_complexity
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.summary import summarize
-from lorabound.worst_case.measured.complexity import ComplexityConfig, measure_complexity
+from lorabound.worst_case.measured.complexity import measure_complexity
+from lorabound.worst_case.options import ComplexityConfig
 
 SMALL = ComplexityConfig(ranks=(1, 2), n_train=(16, 64), signs=4, steps=5)
 

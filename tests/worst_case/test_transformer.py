@@ -8,8 +8,8 @@ import torch
 from lorabound.engine import Examples
 from lorabound.stack import Stack, select_linears
 from lorabound.sweeps import SweepConfig
-from lorabound.worst_case.measured.complexity import ComplexityConfig
 from lorabound.worst_case.measured.transformer import TransformerClass, _adapters, measure_transformer
+from lorabound.worst_case.options import ComplexityConfig
 
 SETTINGS = ComplexityConfig(ranks=(1, 3), n_train=(12, 24), signs=4, steps=12, radius=2.0)
 

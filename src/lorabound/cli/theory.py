@@ -67,11 +67,11 @@ def complexity(
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
 ) -> None:
     """Measure the worst case: Rademacher complexity, and its bound."""
-    from lorabound.worst_case.options import whole_numbers
+    from lorabound.worst_case.options import ComplexityConfig, whole_numbers
 
     lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
-    from lorabound.reports.complexity import print_complexity, print_encoder, write_complexity
-    from lorabound.worst_case.measured.complexity import ComplexityConfig, measure_complexity
+    from lorabound.reports.complexity import print_complexity, write_complexity
+    from lorabound.worst_case.measured.complexity import measure_complexity
 
     settings = ComplexityConfig(*lists, signs, radius, std, scale, steps, seed)
     given = {
@@ -84,16 +84,15 @@ def complexity(
             raise InputError(f"--{needless[0].replace('_', '-')} is for an encoder's adapters: name it with --model")
         with telling() as tell:
             measured = measure_complexity(settings, tell)
-        print_complexity(measured, out)
     else:
         from lorabound.sweeps import read_config
-        from lorabound.worst_case.measured.transformer import described, measure_transformer
+        from lorabound.worst_case.measured.transformer import measure_transformer
 
         given["rename_labels"] = given.pop("rename_label")
         config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
         with telling() as tell:
             measured = measure_transformer(config, settings, tell)
-        print_encoder(measured, described(config), out)
+    print_complexity(measured, out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             say(f"-> {path}")

@@ -9,6 +9,8 @@ from lorabound.errors import InputError
 
 # A seed must be one of NumPy's and torch's.
 LARGEST_SEED = 2**63 - 1
+# Images that the measured worst case draws its samples from; the other 773 pre-train its network.
+POOL = 1024
 
 
 def whole_numbers(option: str, text: str) -> tuple[int, ...]:
@@ -85,3 +87,39 @@ class LowerConfig:
         check_ball(self.radius, self.std, self.scale, self.seed)
         real("worst case", "trials", self.trials, 100, 10**9, whole=True)
         probability("worst case", "probability", self.probability)
+
+
+@dataclass(frozen=True)
+class ComplexityConfig:
+    """The grid and the class.
+
+    Attributes:
+        ranks: r of digits; of the cells family the numbers of cells, at rank 4 m.
+        n_train: N, at most 1024.
+        signs: sign draws, even, at least 4.
+        radius: M, the Frobenius radius of every layer of digits.
+        std: nu of the Gaussian A.
+        scale: s.
+        steps: of each ascent.
+        seed: of everything.
+    Raises:
+        InputError: a value out of range.
+    """
+
+    ranks: tuple[int, ...] = (1, 2, 4, 8, 16)
+    n_train: tuple[int, ...] = (64, 256, 1024)
+    signs: int = 16
+    radius: float = 1.0
+    std: float = 1.0
+    scale: float = 1.0
+    steps: int = 150
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_list("ranks", self.ranks, 256)
+        check_list("n-train", self.n_train, POOL)
+        check_ball(self.radius, self.std, self.scale, self.seed)
+        real("complexity", "signs", self.signs, 4, 10_000, whole=True)
+        real("complexity", "steps", self.steps, 1, 1_000_000, whole=True)
+        if self.signs % 2:
+            raise InputError(f"signs must be even, as draws come in pairs s and -s, got {self.signs}")
