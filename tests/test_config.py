@@ -44,7 +44,7 @@ def test_all_faults_are_told_at_once_with_their_origin(tmp_path):
         f"{path}: ounces = 'x': it must be a number; times = 0: it must be at least 1; "
         "there is no setting 'gram': did you mean grams?"
     )
-    with pytest.raises(InputError, match=r"^options: grams and ounces both say the same: give one of them$"):
+    with pytest.raises(InputError, match=r"^options: give grams or ounces, not both$"):
         read_settings(Small, None, {"grams": 1, "ounces": 1.0})
     path.write_text("- 3\n")
     with pytest.raises(InputError, match=r"expected 'name: value' lines"):
@@ -55,10 +55,3 @@ def test_python_is_told_in_sentences_too():
     with pytest.raises(InputError, match=r"^ranks = 0: it must be at least 1; there is no setting 'rank': did"):
         SweepConfig(ranks=[0], rank=3)
     assert SweepConfig(modes="freeze_a", seeds=2) == SweepConfig(modes=["freeze_a"], seeds=[0, 1])
-
-
-def test_every_setting_says_what_it_does_in_one_or_two_sentences_and_where_it_stands():
-    for name, field in SweepConfig.model_fields.items():
-        assert field.description.endswith("."), name
-        assert len(field.description) < 220, name
-        assert field.json_schema_extra["group"], name

@@ -17,12 +17,13 @@ from that.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lorabound.errors import InputError
 from lorabound.faults import explain
@@ -35,8 +36,8 @@ BOUNDS, SIMULATION = "Guarantees", "Simulation"
 class Settings(BaseModel):
     """What a command is asked to do: keyword-only, frozen, without unknown names.
 
-    ``ALTERNATIVES`` holds pairs of fields that say the same thing in two ways: a flag of one overrules the other in a
-    file, and both at once are refused.
+    ``ALTERNATIVES`` holds pairs of fields of which one is given: a flag of one overrules the other in a file, and both
+    at once are refused.
 
     Raises:
         InputError: an unknown name or a value out of range; one sentence for each.
@@ -72,6 +73,35 @@ def setting(
     return Field(default, description=help, json_schema_extra={"group": group, "shown": shown, "flag": flag}, **limits)
 
 
+def list_of(convert: type) -> BeforeValidator:
+    """Accept a list, one value, or the comma-separated text of a flag; None stays."""
+    return BeforeValidator(partial(split_at_commas, convert))
+
+
+def split_at_commas(convert: type, value: Any) -> Any:
+    """The entries of a flag such as "1,2,4"; what is no text becomes a list as it is."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif not isinstance(value, list | tuple):
+        value = [value]
+    try:
+        return [convert(v) if isinstance(v, str) else v for v in value]
+    except ValueError:
+        raise ValueError("give whole numbers with commas between them, as 1,2,4") from None
+
+
+def _without_repeats(values: Any) -> Any:
+    if values is not None and len(set(values)) != len(values):
+        raise ValueError(f"it names a value twice: {', '.join(map(str, values))}")
+    return values
+
+
+once = AfterValidator(_without_repeats)
+"""Of a list: no value stands in it twice."""
+
+
 def read_settings(kind: type[Kind], source: Source, flags: Mapping[str, Any]) -> Kind:
     """The settings of a YAML file, or settings that are there, with the flags that were given laid over them.
 
@@ -89,7 +119,7 @@ def read_record(kind: type[Settings], source: Source, flags: Mapping[str, Any]) 
     """As :func:`read_settings`, before the values are checked.
 
     Raises:
-        InputError: a missing or malformed file, or two ways of saying the same thing at once.
+        InputError: a missing or malformed file, or both of two alternatives.
     """
     if isinstance(source, Settings):
         record = source.model_dump(exclude_none=True)
@@ -103,7 +133,7 @@ def read_record(kind: type[Settings], source: Source, flags: Mapping[str, Any]) 
     record.update(given)
     for one, other in kind.ALTERNATIVES:
         if not isinstance(source, Settings) and record.get(one) is not None and record.get(other) is not None:
-            raise InputError(f"{origin(source)}: {one} and {other} both say the same: give one of them")
+            raise InputError(f"{origin(source)}: give {one} or {other}, not both")
     return record
 
 

@@ -82,7 +82,8 @@ def _sentence(fault: Mapping[str, Any]) -> str:
         limit = limits[key]
         return f"it must be {words} {int(limit) if limit == int(limit) else limit:,}"
     if kind == "too_short":
-        return "give one value at least"
+        least = limits["min_length"]
+        return f"give {'one value' if least == 1 else f'{least} values'} at least"
     for beginning, what in _WANTED.items():
         if kind.startswith(beginning):
             return f"it must be {what}"

@@ -86,7 +86,7 @@ def test_shots_and_sizes_exclude_one_another_and_flags_win(tmp_path):
     assert read_config(path, {"n_train": "100"}).shots is None
     assert read_config(path, {"shots": "2,8"}).shots == [2, 8]
     path.write_text("shots: [4]\nn_train: [100]\n")
-    with pytest.raises(InputError, match="shots and n_train both say"):
+    with pytest.raises(InputError, match="give shots or n_train, not both"):
         read_config(path, {})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter, load_adapter
 from lorabound.adapters.peft_folder import open_adapter
 from lorabound.checks.fresh import FreshCheck, check_errors
-from lorabound.data import Empty, load_examples
+from lorabound.data import Empty, load_examples, renamed
 from lorabound.data.phrases import listed
 from lorabound.engine import evaluate, keep_freed_memory
 from lorabound.errors import AdapterError, DataError, InputError
@@ -51,6 +51,7 @@ def check_adapters(
     use: AdapterUse | None = None,
     observe: Callable[[str], None] = lambda _: None,
     empty: Empty = "refuse",
+    rename_labels: Mapping[str, str] | None = None,
 ) -> FreshCheck:
     """Run adapters on labelled rows and limit their errors on new data, the choice among them counted.
 
@@ -66,6 +67,7 @@ def check_adapters(
         use: what adapters from elsewhere do not say.
         observe: is told what goes on.
         empty: what becomes of rows without text, image or label: "refuse" or "drop" them.
+        rename_labels: label in the data -> label as the adapters know it.
     Raises:
         AdapterError, ModelError, DataError, InputError: an adapter, its model or the data cannot be used, or no row
             is fresh.
@@ -80,7 +82,7 @@ def check_adapters(
     if len(kinds) > 1:
         raise InputError("some of the adapters read texts and others images: check them apart")
     observe("reading the data")
-    table = load_examples(kinds.pop(), data, text_column, label_column, empty)
+    table = renamed(load_examples(kinds.pop(), data, text_column, label_column, empty), rename_labels or {})
     prints = [fingerprint(example) for example in table.examples]
     fresh, notes = _fresh(prints, paths, tasks, data)
     rows = [table.examples[i] for i in fresh]

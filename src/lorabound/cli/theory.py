@@ -8,96 +8,90 @@ from typing import Annotated
 import typer
 
 from lorabound.cli.consoles import out, say, telling
+from lorabound.cli.options import ConfigFile, Flags, Grouped, flag_of, options, takes
+from lorabound.config import checked, origin, read_record, read_settings
 from lorabound.errors import InputError
 from lorabound.modes import MODES
+from lorabound.sweeps.config import SweepConfig
+from lorabound.worst_case.options import ComplexityConfig, LowerConfig
+
+# What of a sweep's settings the worst case on an encoder depends on.
+_ON_A_MODEL = (
+    "model",
+    "data",
+    "layers",
+    "prompt",
+    "max_length",
+    "text_column",
+    "label_column",
+    "drop_empty",
+    "rename_labels",
+    "min_class_rows",
+)
+_LAYERS = [5]
+
+app = typer.Typer(rich_markup_mode=None)
 
 
-def lower_bound(
-    widths: Annotated[str, typer.Option(help="Layer widths d_0 .. d_L.")] = "8,8,1",
-    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16,64",
-    n_train: Annotated[str, typer.Option(help="Training set sizes.")] = "100,10000",
-    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
-    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
-    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
-    trials: Annotated[int, typer.Option(help="Draws of A and of the sample.")] = 1_000_000,
-    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
-    probability: Annotated[float, typer.Option(help="p of the statement: the gap is that large with p.")] = 0.5,
-) -> None:
-    """Simulate Theorem 2: how small the largest gap cannot be."""
+@app.command("lower-bound", cls=Grouped)
+@takes(options(LowerConfig))
+def lower_bound(flags: Flags, config: ConfigFile = None) -> None:
+    """Simulate Theorem 2: how small the largest gap cannot be.
+
+    The gap is the error on new data minus the training error. The theorem says how large it is at least for the worst
+    adapter of a rank; this draws the random matrices and counts.
+    """
+    asked = read_settings(LowerConfig, config, flags)
     from lorabound.reports.lower import print_lower_bound
-    from lorabound.worst_case.options import whole_numbers
-    from lorabound.worst_case.simulated import LowerConfig, simulate_lower_bound
+    from lorabound.worst_case.simulated import simulate_lower_bound
 
-    settings = LowerConfig(
-        whole_numbers("--widths", widths), whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train),
-        radius, std, scale, trials, seed, probability,
-    )  # fmt: skip
-    print_lower_bound(simulate_lower_bound(settings), out)
+    print_lower_bound(simulate_lower_bound(asked), out)
 
 
+@app.command(cls=Grouped)
+@takes(
+    options(ComplexityConfig),
+    options(SweepConfig, _ON_A_MODEL, group="On a model", defaults={"model": "a small network", "layers": _LAYERS}),
+)
 def complexity(
-    ranks: Annotated[str, typer.Option(help="LoRA ranks.")] = "1,2,4,8,16",
-    n_train: Annotated[str, typer.Option(help="Sample sizes, at most 1024.")] = "64,256,1024",
-    signs: Annotated[int, typer.Option(help="Draws of the random signs; even, at least 4.")] = 16,
-    radius: Annotated[float, typer.Option(help="M: every trained factor has Frobenius norm at most this.")] = 1.0,
-    std: Annotated[float, typer.Option(help="Standard deviation of the Gaussian factor A.")] = 1.0,
-    scale: Annotated[float, typer.Option(help="LoRA scale s.")] = 1.0,
-    steps: Annotated[int, typer.Option(help="Steps of each of the four ascents; more find more.")] = 150,
-    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
-    model: Annotated[
-        str | None, typer.Option(help="Measure adapters on this encoder instead of a small network; minutes.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="With --model: 'words' or a file, as in sweep. [words]")] = None,
-    layers: Annotated[str | None, typer.Option(help="With --model: layer indices, as 4,5, or all. [5]")] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="With --model: class prompt with one {}. [This text is about {}.]")
-    ] = None,
-    max_length: Annotated[int | None, typer.Option(help="With --model: tokens a text is cut to. [32]")] = None,
-    text_column: Annotated[str | None, typer.Option(help="With --model: column of texts. [text]")] = None,
-    label_column: Annotated[str | None, typer.Option(help="With --model: column of labels. [label]")] = None,
-    drop_empty: Annotated[
-        bool | None, typer.Option("--drop-empty", help="With --model: leave out rows without text or label.")
-    ] = None,
-    rename_label: Annotated[
-        list[str] | None, typer.Option(help="With --model: OLD=NEW, for a label spelled in two ways; repeat it.")
-    ] = None,
-    min_class_rows: Annotated[
-        int | None, typer.Option(help="With --model: leave out classes of fewer rows than this. [1]")
-    ] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for complexity.csv and .json.")] = None,
+    flags: Flags,
+    config: ConfigFile = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for complexity.csv and .json.")] = None,
 ) -> None:
-    """Measure the worst case: Rademacher complexity, and its bound."""
-    from lorabound.worst_case.options import ComplexityConfig, whole_numbers
+    """Measure the worst case over all adapters of a rank, and its bound.
 
-    lists = whole_numbers("--ranks", ranks), whole_numbers("--n-train", n_train)
-    from lorabound.reports.complexity import print_complexity, write_complexity
+    How well can the worst adapter match random labels (Rademacher complexity)? The better, the further the error on new
+    data can be above the training error. On a small network in about a minute; with --model on yours, in minutes.
+    """
+    record = read_record(ComplexityConfig, config, flags)
+    own = {name: record.pop(name) for name in list(record) if name in ComplexityConfig.model_fields}
+    settings = checked(ComplexityConfig, own, origin(config))
+    if record:
+        record.setdefault("layers", _LAYERS)
+        sweep = checked(SweepConfig, record, origin(config))
+        if "model" not in record:
+            name = next(name for name in record if name != "layers" or name in flags)
+            raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")
+    from lorabound.reports.complexity import print_complexity, print_encoder, write_complexity
     from lorabound.worst_case.measured.complexity import measure_complexity
 
-    settings = ComplexityConfig(*lists, signs, radius, std, scale, steps, seed)
-    given = {
-        "data": data, "layers": layers, "prompt": prompt, "max_length": max_length, "text_column": text_column,
-        "label_column": label_column, "drop_empty": drop_empty, "rename_label": rename_label,
-        "min_class_rows": min_class_rows,
-    }  # fmt: skip
-    if model is None:
-        if needless := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"--{needless[0].replace('_', '-')} is for an encoder's adapters: name it with --model")
-        with telling() as tell:
-            measured = measure_complexity(settings, tell)
-    else:
-        from lorabound.sweeps import read_config
-        from lorabound.worst_case.measured.transformer import measure_transformer
+    with telling() as tell:
+        if record:
+            from lorabound.worst_case.measured.transformer import described, measure_transformer
 
-        given["rename_labels"] = given.pop("rename_label")
-        config = read_config(None, {"layers": "5", **{k: v for k, v in given.items() if v is not None}, "model": model})
-        with telling() as tell:
-            measured = measure_transformer(config, settings, tell)
-    print_complexity(measured, out)
+            measured = measure_transformer(sweep, settings, tell)
+        else:
+            measured = measure_complexity(settings, tell)
+    if record:
+        print_encoder(measured, described(sweep), out)
+    else:
+        print_complexity(measured, out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             say(f"-> {path}")
 
 
+@app.command(cls=Grouped)
 def concentration(
     factors: Annotated[int, typer.Option(help="Draws of the frozen factor, at least 3.")] = 8,
     samples: Annotated[int, typer.Option(help="Training samples, at least 3; they share no example.")] = 8,
@@ -138,6 +132,7 @@ def concentration(
             say(f"-> {path}")
 
 
+@app.command(cls=Grouped)
 def paper(
     out_dir: Annotated[Path, typer.Option("--out", help="Directory of everything; run again to go on.")],
     quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: about a minute on two cores.")] = False,

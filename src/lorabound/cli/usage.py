@@ -11,12 +11,13 @@ from typing import Any
 import typer
 
 from lorabound.errors import InputError
+from lorabound.faults import did_you_mean
 
 # Typer keeps a copy of click's errors to itself; this is the base of those about how a command was typed.
 UsageError: Any = typer.BadParameter.__base__
 
-# Options that take several values with commas between them.
-LISTS = ("--ranks", "--modes", "--n-train", "--shots", "--seeds", "--targets", "--layers")
+# What the help calls an option that takes several values with commas between them.
+LIST = "<list>"
 # What the parser's messages call values, and what people do.
 _NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a number", "boolean": "yes or no"}
 # Settings of other programs that are not ours in another unit.
@@ -30,7 +31,7 @@ def explain_usage(error: Any, typed: Sequence[str]) -> str:
     context = error.ctx
     command = context.command_path if context else "lorabound"
     see = f"see  {command} --help"
-    spaced = listed_with_spaces(typed)
+    spaced = listed_with_spaces(typed, context)
     kind = type(error).__name__
     if kind == "NoSuchOption":
         return _no_such_option(error, command, see)
@@ -54,7 +55,7 @@ def explain_usage(error: Any, typed: Sequence[str]) -> str:
     return f"{said[0].lower()}{said[1:]}: {see}"
 
 
-def refuse_no_configuration(config: Path | None, typed: Sequence[str]) -> None:
+def refuse_no_configuration(config: Path | None, typed: Sequence[str], context: Any) -> None:
     """A sweep's argument that is no YAML file: values of an option given with spaces, or data.
 
     Raises:
@@ -62,7 +63,7 @@ def refuse_no_configuration(config: Path | None, typed: Sequence[str]) -> None:
     """
     if config is None:
         return
-    spaced = None if config.is_file() else listed_with_spaces(typed)
+    spaced = None if config.is_file() else listed_with_spaces(typed, context)
     if spaced:
         raise InputError(spaced)
     if config.suffix.lower() not in _CONFIGURATIONS and _is_data(str(config)):
@@ -71,11 +72,13 @@ def refuse_no_configuration(config: Path | None, typed: Sequence[str]) -> None:
         )
 
 
-def listed_with_spaces(typed: Sequence[str]) -> str | None:
+def listed_with_spaces(typed: Sequence[str], context: Any) -> str | None:
     """A sentence that names --ranks 1,8 where --ranks 1 8 was typed; None where no list was typed like that."""
+    params = context.command.params if context else []
+    lists = {option for param in params if param.metavar == LIST for option in param.opts}
     for at, word in enumerate(typed):
         name, has_value, first = word.partition("=")
-        if name not in LISTS:
+        if name not in lists:
             continue
         values = [first] if has_value else []
         for following in typed[at + 1 :]:
@@ -90,8 +93,6 @@ def listed_with_spaces(typed: Sequence[str]) -> str | None:
 
 
 def _no_such_option(error: Any, command: str, see: str) -> str:
-    from lorabound.faults import did_you_mean
-
     context = error.ctx
     params = context.command.params if context else []
     known = {opt.lstrip("-").replace("-", "_"): opt for param in params for opt in param.opts if opt.startswith("--")}

@@ -9,7 +9,7 @@ import csv
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from lorabound.worst_case.measured.complexity import (
     ComplexityRow,
     measure_complexity,
 )
-from lorabound.worst_case.measured.family import About
 from lorabound.worst_case.options import ComplexityConfig
 
 SWEEP = "sweep"
@@ -53,12 +52,6 @@ class Evidence:
     trained: Summary
     gaps: dict[str, list[float]]
     guarantee: float
-
-    @property
-    def families(self) -> list[About]:
-        """The families of ``complexity``, first those whose worst case is known."""
-        known = {row.family for row in self.complexity.rows if row.exact is not None}
-        return sorted(self.complexity.families, key=lambda about: about.name not in known)
 
 
 def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], None] = lambda _: None) -> Evidence:
@@ -93,12 +86,12 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
 
 
 def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Complexity:
-    settings = ComplexityConfig(ranks=(1, 4, 16), n_train=(64, 256), signs=8, steps=60) if quick else ComplexityConfig()
+    settings = ComplexityConfig(ranks=[1, 4, 16], n_train=[64, 256], signs=8, steps=60) if quick else ComplexityConfig()
     path = folder / COMPLEXITY
     if path.is_file():
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            if record["settings"] == json.loads(json.dumps(asdict(settings))):
+            if record["settings"] == settings.model_dump(mode="json"):
                 return _read(record, settings)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} cannot be read ({error}): move it away") from None
@@ -116,8 +109,7 @@ def _read(record: dict[str, Any], settings: ComplexityConfig) -> Complexity:
     for entry in map(_nan, record["growth"]):
         entry["exponent"] = Exponent(**_nan(entry["exponent"]))
         growth.append(ComplexityGrowth(**entry))
-    families = tuple(About(**about) for about in record["families"])
-    return Complexity(settings=settings, families=families, rows=rows, growth=growth)
+    return Complexity(settings, record["accuracy"], rows, growth)
 
 
 def _nan(record: dict[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from lorabound.config import (
     ADAPTERS,
@@ -16,14 +15,17 @@ from lorabound.config import (
     MODEL,
     RESOURCES,
     TRAINING,
-    Settings,
     Source,
     checked,
+    list_of,
+    once,
     origin,
     read_record,
     read_settings,
     setting,
+    split_at_commas,
 )
+from lorabound.data.config import LabelledConfig
 from lorabound.errors import InputError
 from lorabound.modes import MODES, Mode
 from lorabound.notation import Law
@@ -37,25 +39,6 @@ _SOURCES = (
 )  # fmt: skip
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
-
-
-def _list_of(convert: type) -> BeforeValidator:
-    """Accept a list, one value, or the comma-separated text of a flag; None stays."""
-
-    return BeforeValidator(partial(_split, convert))
-
-
-def _split(convert: type, value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    elif not isinstance(value, list | tuple):
-        value = [value]
-    try:
-        return [convert(v) if isinstance(v, str) else v for v in value]
-    except ValueError:
-        raise ValueError("give whole numbers with commas between them, as 1,2,4") from None
 
 
 def _seeds(value: Any) -> Any:
@@ -79,10 +62,10 @@ def _layers(value: Any) -> Any:
     name = value.strip()
     if name == "all":
         return None
-    return name if name and not name[0].isdigit() and not name.startswith("-") else _split(int, value)
+    return name if name and not name[0].isdigit() and not name.startswith("-") else split_at_commas(int, value)
 
 
-PositiveInts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1), _list_of(int)]
+PositiveInts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1), list_of(int), once]
 # Beyond these a float32 step or logit overflows, whatever the data.
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 _LARGEST = 2**63 - 1  # what SQLite can hold
@@ -94,21 +77,7 @@ def _prompt(value: str | None) -> str | None:
     return value
 
 
-def _renamed(value: Any) -> Any:
-    """ "old=new" texts of flags become pairs; a mapping stays."""
-    if value is None:
-        return {}
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    pairs = [str(entry).partition("=")[::2] for entry in value]
-    if not all(old.strip() and new.strip() for old, new in pairs):
-        raise ValueError('write OLD=NEW, as "Biling=Billing"')
-    return {old.strip(): new.strip() for old, new in pairs}
-
-
-class SweepConfig(Settings):
+class SweepConfig(LabelledConfig):
     """A grid of runs and everything that decides their results.
 
     ``precision`` is the number format of the frozen model; "auto" becomes what the machine is fast at when a sweep
@@ -125,29 +94,17 @@ class SweepConfig(Settings):
         InputError: an unknown name or a value out of range; one sentence for each.
     """
 
-    ALTERNATIVES = (("shots", "n_train"),)
+    ALTERNATIVES: ClassVar[tuple[tuple[str, str], ...]] = (("shots", "n_train"),)
 
-    data: str = setting(
-        "words",
-        "What to learn from: a named task such as words, a file (CSV, TSV, JSONL, Parquet), a folder with one folder "
-        "of images per class, or a data set of the Hugging Face Hub.",
-        DATA,
+    test_data: str | None = setting(
+        None, "Examples for the test set, in the same forms.", DATA, shown="a part of --data"
     )
-    test_data: str | None = setting(None, "The test set, in the same forms.", DATA, shown="a part of --data")
-    text_column: str = setting("text", "Column that holds the texts.", DATA)
-    image_column: str = setting("image", "Column that holds the images, or their paths.", DATA)
-    label_column: str = setting("label", "Column that holds the labels.", DATA)
     data_seed: int = setting(
         0, "Seed of the shuffle that divides the data into training and test set.", DATA, ge=0, le=_LARGEST
     )
     n_test: Annotated[int, Field(ge=2, strict=True)] | None = setting(
         None, "Number of test examples.", DATA, shown="a quarter of the data, at most 2000"
     )
-    drop_empty: bool = setting(False, "Leave out rows without text, image or label.", DATA)
-    rename_labels: Annotated[dict[str, str], BeforeValidator(_renamed)] = setting(
-        {}, "OLD=NEW: read label OLD as NEW, where one label is spelled in two ways. May be repeated.", DATA,
-        flag="--rename-label",
-    )  # fmt: skip
     min_class_rows: int = setting(1, "Leave out classes with fewer rows than this.", DATA, ge=1, strict=True)
     skip_corrupt: bool = setting(False, "Leave out images that cannot be decoded.", DATA)
 
@@ -174,7 +131,7 @@ class SweepConfig(Settings):
     max_length: int = setting(32, "Number of tokens after which a text is cut.", MODEL, ge=3)
 
     ranks: PositiveInts = setting([1, 2, 4, 8], "LoRA ranks to compare.", ADAPTERS)
-    modes: Annotated[list[Mode], Field(min_length=1), _list_of(str)] = setting(
+    modes: Annotated[list[Mode], Field(min_length=1), list_of(str), once] = setting(
         ["freeze_a", "train_both"],
         f"What is trained. {'; '.join(f'{mode}: {facts.sentence}' for mode, facts in MODES.items())}.",
         ADAPTERS,
@@ -188,14 +145,15 @@ class SweepConfig(Settings):
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
         Field(min_length=1),
-        _list_of(int),
+        list_of(int),
         BeforeValidator(_seeds),
+        once,
     ] = setting(
         [0, 1, 2], "How often each setting is trained, with another random start (3); or which seeds (0,7,9).",
         ADAPTERS, shown="3",
     )  # fmt: skip
 
-    targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, _list_of(str)] = setting(
+    targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, list_of(str)] = setting(
         None, "Linear layers that get an adapter, by name (target_modules of PEFT).", ADAPTERS,
         shown="query,key,value; for CLIP: q,k,v",
     )  # fmt: skip
@@ -239,14 +197,6 @@ class SweepConfig(Settings):
     memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = setting(
         None, "Memory that the whole process may use, in GiB.", RESOURCES, shown="70% of what is free"
     )
-
-    @model_validator(mode="after")
-    def _grid_without_repeats(self) -> SweepConfig:
-        for axis in (*AXES, "shots"):
-            values = getattr(self, axis) or []
-            if len(set(values)) != len(values):
-                raise ValueError(f"{axis} names a value twice: {', '.join(map(str, values))}")
-        return self
 
     @property
     def sizes(self) -> list[int]:

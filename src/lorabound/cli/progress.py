@@ -1,0 +1,61 @@
+"""How far a sweep is, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lorabound.cli.consoles import err, note
+
+if TYPE_CHECKING:
+    from lorabound.sweeps.execute import Observer
+
+
+@contextmanager
+def progress() -> Iterator[Observer]:
+    """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from lorabound.data import counted
+    from lorabound.reports.estimates import about_time
+    from lorabound.sweeps.estimate import LONG
+    from lorabound.sweeps.execute import Progress as SweepProgress
+
+    announced = False
+
+    def announce(at: SweepProgress) -> None:
+        nonlocal announced
+        if at.seconds is not None and not announced:
+            announced = True
+            left = counted(at.runs_total - at.runs_done, "run")
+            hint = "; --dry-run names quicker ways" if at.seconds > LONG else ""
+            note(f"{left}, {about_time(at.seconds)} on this machine{hint}")
+
+    if not err.is_terminal:
+        seen = -1
+
+        def count(at: SweepProgress) -> None:
+            nonlocal seen
+            announce(at)
+            if at.runs_total > 1 and at.runs_done != seen:
+                seen = at.runs_done
+                note(f"{at.runs_done}/{at.runs_total} runs; {at.now}")
+
+        yield count
+        return
+
+    columns = (
+        BarColumn(bar_width=16), TextColumn("{task.fields[runs]}"), TimeElapsedColumn(), TextColumn("elapsed,"),
+        TimeRemainingColumn(), TextColumn("left; {task.description}"),
+    )  # fmt: skip
+    with Progress(*columns, console=err, transient=True, speed_estimate_period=120) as bar:
+        task = bar.add_task("", total=None, runs="")
+
+        def observe(at: SweepProgress) -> None:
+            announce(at)
+            runs = f"{at.runs_done}/{at.runs_total} runs" if at.runs_total > 1 else ""
+            total = at.work_total if at.runs_total > 1 else None
+            bar.update(task, completed=at.work_done, total=total, description=at.now, runs=runs)
+
+        yield observe

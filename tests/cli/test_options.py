@@ -1,0 +1,107 @@
+"""Options made from settings: none is lost, each says its default once, and every command with settings takes YAML."""
+
+import pytest
+import typer
+
+from lorabound.checks.config import CheckConfig
+from lorabound.cli import COMMANDS, app
+from lorabound.plans.config import PlanConfig
+from lorabound.sweeps import SweepConfig
+from lorabound.worst_case.options import ComplexityConfig, LowerConfig
+from tests.commands import run
+
+# Options that users have in their scripts; a release that drops one breaks them.
+KEPT = {
+    "sweep": "alpha-over-r augment batch-size clip-norm data data-seed drop-empty dry-run encoder epochs head head-lr "
+             "image-column label-column law layers logit-scale lr max-length memory min-class-rows model modes n-test n-train "
+             "out precision prompt ranks rename-label schedule seeds shots skip-corrupt targets test-data text-column "
+             "weight-decay",
+    "data": "drop-empty image-column label-column max-length min-class-rows n-test n-train rename-label test-data text-column",
+    "report": "figure page",
+    "export": "",
+    "check": "classes data delta drop-empty label-column max-length model predicted predictions prompt text-column",
+    "inspect": "csv",
+    "plan": "bits classes csv delta encoder layers model modes n-train pilot ranks shapes target-gap targets",
+    "lower-bound": "n-train probability radius ranks scale seed std trials widths",
+    "complexity": "data drop-empty label-column layers max-length min-class-rows model n-train out prompt radius ranks "
+                  "rename-label scale seed signs std steps text-column",
+    "concentration": "data data-seed drop-empty epochs factors label-column layers lr max-length min-class-rows model modes "
+                     "n-test n-train out prompt rank rename-label samples text-column",
+    "paper": "out quick",
+}  # fmt: skip
+NAMES = [name for commands in COMMANDS.values() for name in commands]
+
+
+def options_of(name):
+    command = typer.main.get_command(app).get_command(None, name)
+    return {option: param for param in command.params for option in param.opts if option.startswith("--")}
+
+
+def test_the_commands_are_those_that_were():
+    assert set(NAMES) == set(KEPT)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_no_option_is_lost(name):
+    assert {f"--{option}" for option in KEPT[name].split()} <= set(options_of(name))
+
+
+@pytest.mark.parametrize("name", ["sweep", "data", "check", "plan", "lower-bound", "complexity"])
+def test_settings_may_come_from_a_file(name):
+    assert "--config" in options_of(name)
+
+
+@pytest.mark.parametrize("kind", [SweepConfig, PlanConfig, CheckConfig, LowerConfig, ComplexityConfig])
+def test_every_setting_is_made_by_setting_and_says_what_it_does(kind):
+    for name, field in kind.model_fields.items():
+        assert field.description.endswith("."), name
+        assert len(field.description) < 220, name
+        assert field.json_schema_extra["group"], name
+
+
+def test_help_stands_in_groups_with_defaults_that_are_those_of_the_settings(capsys, monkeypatch):
+    status, output, _ = run(capsys, monkeypatch, "sweep", "--help")
+    assert status == 0
+    lines = output.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Arguments:", "Options:", "Data:", "Model:", "Adapters:", "Training:", "Resources:"]
+    plain = " ".join(output.split())
+    defaults = SweepConfig()
+    assert f"[default: {','.join(map(str, defaults.ranks))}]" in plain
+    assert f"[default: {defaults.lr:g}]" in plain
+    assert f"[default: {defaults.model}]" in plain
+
+
+def test_the_first_help_says_where_to_start(capsys, monkeypatch):
+    status, output, _ = run(capsys, monkeypatch, "--help")
+    assert status == 0
+    assert "Start with one of these" in output
+    for name in NAMES:
+        assert f"  {name} " in output
+
+
+def test_a_file_of_settings_and_flags_over_it(capsys, monkeypatch, tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("shapes: 16x16\nranks: [1, 2]\nn_train: [1000]\nmodes: [freeze_a]\nbits: 4\n")
+    csv = tmp_path / "plan.csv"
+    status, _, errors = run(capsys, monkeypatch, "plan", "--config", path, "--ranks", "4", "--csv", csv)
+    assert (status, errors) == (0, "")
+    header, row, *rest = csv.read_text().splitlines()
+    record = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (record["rank"], record["n_train"], record["bits"], rest) == ("4", "1000", "4", [])
+    path.write_text("rank: 4\n")
+    status, _, errors = run(capsys, monkeypatch, "lower-bound", "--config", path)
+    assert status == 2
+    assert errors == f"lorabound: {path}: there is no setting 'rank': did you mean ranks?\n"
+    path.write_text("ranks: [0]\nsigns: 3\n")
+    status, _, errors = run(capsys, monkeypatch, "complexity", "--config", path)
+    assert status == 2
+    assert "ranks = 0: it must be at least 1; signs = 3: it must be at least 4" in errors
+
+
+def test_two_files_of_settings_are_one_too_many(capsys, monkeypatch, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("ranks: [1]\n")
+    status, _, errors = run(capsys, monkeypatch, "sweep", path, "--config", path, "--out", tmp_path / "o")
+    assert status == 2
+    assert "two files of settings" in errors
