@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lorabound.bounds import Bound
+from lorabound.worst_case.simulated.constructions import CONSTRUCTIONS
 from lorabound.worst_case.simulated.theorem2 import DELTA, FREQUENCY_LEVEL, AdmissionRow, Frequency, LowerSimulation
 
 
@@ -34,15 +35,16 @@ def table(*heads: str) -> Table:
 
 
 def _admissions(simulation: LowerSimulation, console: Console) -> None:
+    made = {construction.name: construction for construction in CONSTRUCTIONS}
     shown = table(
         "rank", "<construction", "theory", "frequency", f"{FREQUENCY_LEVEL:.0%} interval", "largest\n|f(x) - x|"
     )
     for row in simulation.admissions:
         if row.frequency is None:
-            width = max(simulation.settings.widths[:-1])
-            shown.add_row(str(row.rank), _NAMES[row.construction], f"needs r >= {width}", "", "", "")
+            least = made[row.construction].least_rank(simulation.settings.widths)
+            shown.add_row(str(row.rank), made[row.construction].title, f"needs r >= {least}", "", "", "")
             continue
-        shown.add_row(str(row.rank), _NAMES[row.construction], *_frequency(row.frequency), f"{row.max_error:.0e}")
+        shown.add_row(str(row.rank), made[row.construction].title, *_frequency(row.frequency), f"{row.max_error:.0e}")
     console.print(shown)
     exact = [row for row in simulation.admissions if row.frequency and row.frequency.exact]
     console.print(
@@ -52,9 +54,6 @@ def _admissions(simulation: LowerSimulation, console: Console) -> None:
         "(>=: theory gives a lower bound, from Gordon's inequality.)",
         highlight=False,
     )
-
-
-_NAMES = {"rank_one": "rank one (ours)", "full": "full (paper)"}
 
 
 def _frequency(frequency: Frequency) -> tuple[str, str, str]:

@@ -1,7 +1,4 @@
-"""The worst case the theorems speak of, simulated (Theorem 2, no torch) and measured (``complexity``, with torch).
-
-``lorabound.worst_case.measured.complexity`` is imported by its own name, so that the simulation starts without torch.
-"""
+"""The worst case simulated: Theorem 2 and the rank in the lower bound, on draws of the factors. Needs no torch."""
 
 from lorabound.worst_case.options import LowerConfig
 from lorabound.worst_case.simulated.cells import CellsRow, simulate_cells

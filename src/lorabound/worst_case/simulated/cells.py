@@ -23,16 +23,21 @@ _WORK = 2**33
 _BLOCK = 2**22
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellsRow:
     """Rank r, m cells, N examples.
 
     Attributes:
-        exact: E (1/N) sum_i |S_i - n_i/2|, exact; the least the mean uniform gap can be.
-        mean, standard_error: the gap R - Rhat of real adapters, from their outputs.
-        trials: draws of A and of the sample.
+        rank: r.
+        cells: m.
+        n_train: N.
+        exact: E (1/N) sum_i |S_i - n_i/2|, exactly; the least the mean uniform gap can be.
+        mean: mean gap R - Rhat of real adapters, from their outputs.
+        standard_error: standard error of that mean.
+        trials: number of draws of A and of the sample.
         max_error: largest |f(e_i) - c_i|.
-        norm, max_norm: median and largest ||B||_F.
+        norm: median ||B||_F.
+        max_norm: largest ||B||_F.
         upper: mean over the A drawn of the chaining bound on E sup (R - Rhat), in the ball of radius
             :func:`holding_radius`, which holds every such B.
     """
@@ -110,9 +115,17 @@ def _rows(rank: int, cells: int, settings: LowerConfig, random: np.random.Genera
             uppers[j, here] = np.add(terms["discretization"], terms["chain"])
     return [
         CellsRow(
-            rank, cells, n, float(rank_lower_bound(n, cells).value), float(gaps[j].mean()),
-            float(gaps[j].std(ddof=1)) / math.sqrt(trials), trials, max_error,
-            float(np.median(norms[j])), float(norms[j].max()), float(uppers[j].mean()),
+            rank=rank,
+            cells=cells,
+            n_train=n,
+            exact=float(rank_lower_bound(n, cells).value),
+            mean=float(gaps[j].mean()),
+            standard_error=float(gaps[j].std(ddof=1)) / math.sqrt(trials),
+            trials=trials,
+            max_error=max_error,
+            norm=float(np.median(norms[j])),
+            max_norm=float(norms[j].max()),
+            upper=float(uppers[j].mean()),
         )
         for j, n in enumerate(settings.n_train)
-    ]  # fmt: skip
+    ]
