@@ -1,6 +1,7 @@
 """Tables in 80 columns show whole numbers, whatever their size; a log hears what goes on; the prompt is told."""
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from lorabound.cli import consoles
 from lorabound.errors import InputError
 from lorabound.models.kinds import ENCODER, find_kind
 from lorabound.plans.verbs import plan
-from lorabound.reports.complexity import print_complexity, print_encoder
+from lorabound.reports.complexity import print_complexity
 from lorabound.reports.lower import print_lower_bound
 from lorabound.reports.plan import print_plan
 from lorabound.reports.spread import print_spread
@@ -21,6 +22,7 @@ from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.defaults import resolved
 from lorabound.sweeps.spread import Crossed, ModeSpread, SpreadConfig, measure_spread
 from lorabound.worst_case.measured.complexity import Complexity, row
+from lorabound.worst_case.measured.family import TRIVIAL, About
 from lorabound.worst_case.measured.transformer import described
 from lorabound.worst_case.options import ComplexityConfig
 from lorabound.worst_case.simulated import LowerConfig, simulate_lower_bound
@@ -42,19 +44,33 @@ def complexity(upper):
     import torch
 
     values = torch.linspace(-0.4999, 0.5, 8)
-    rows = [row("digits", 256, 1024, 1234567, values, upper), row("digits", 8, 64, 12, 0.2 + 0 * values, 0.3)]
-    rows += [replace(row("cells", 1024, 1024, 1234567, values, upper), supremum=0.4999, exact=0.4321)]
-    return Complexity(ComplexityConfig(), 0.958, rows, [])
+    large = {"n_params": 1234567, "upper": upper}
+    rows = [
+        row(values, family="digits", rank=256, n_train=1024, **large),
+        row(0.2 + 0 * values, family="digits", rank=8, n_train=64, n_params=12, upper=0.3),
+        row(values, family="cells", rank=1024, n_train=1024, **large, supremum=0.4999, exact=0.4321),
+        row(values, family="encoder", rank=256, n_train=1024, n_params=1234567, upper=TRIVIAL),
+    ]
+    families = tuple(
+        About(name=name, title="", sentence=f"{name}: a class.", bounded=name != "encoder")
+        for name in ("digits", "cells", "encoder")
+    )
+    return Complexity(settings=ComplexityConfig(), families=families, rows=rows, growth=[], notes=("One note.",))
 
 
 @pytest.mark.parametrize("upper", [0.4999, 0.5, 123.456])
 def test_complexity(upper):
     text = text_of(print_complexity, complexity(upper))
     assert "1234567" in text
-    assert "nothing" in text.split("Digits:")[0]  # -0.5 .. 0.5 proves nothing
+    digits, cells, encoder = re.split("digits: a class.|cells: a class.", text)
+    assert "nothing" in digits  # -0.5 .. 0.5 proves nothing
+    assert "proved" not in cells  # where the supremum is known, a lower limit is needless
+    assert "exact" in cells
+    assert "<=" in cells
+    assert "<=" not in encoder.split("encoder: a class.")[0]  # no bound is known
     assert "0.2000" in text
     assert "Proved: nothing where the limit is 0 or below" in " ".join(text.split())
-    assert "nothing" in text_of(print_encoder, complexity(upper), "a model")
+    assert "One note." in text
 
 
 def test_lower_bound():

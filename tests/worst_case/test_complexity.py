@@ -15,14 +15,12 @@ from scipy import stats
 from lorabound.bounds import rademacher_lower, rademacher_upper, rank_lower_bound
 from lorabound.cli import main
 from lorabound.reports.complexity import print_complexity, verdict, write_complexity
+from lorabound.worst_case.measured import complexity
 from lorabound.worst_case.measured.ascent import largest_signed_means
-from lorabound.worst_case.measured.complexity import (
-    _cells_row,
-    _gaussian,
-    measure_complexity,
-    signs_of,
-)
+from lorabound.worst_case.measured.cells import cells
+from lorabound.worst_case.measured.complexity import measure_complexity, measure_family
 from lorabound.worst_case.measured.digits import pretrained_digits
+from lorabound.worst_case.measured.family import TRIVIAL, About, Problem, gaussian, signs_of
 from lorabound.worst_case.measured.lora_mlp import DISTANCE, MISS, BoundedLoss, FrozenMlp, LoraMlpClass
 from lorabound.worst_case.options import POOL, ComplexityConfig
 
@@ -33,7 +31,13 @@ ROUNDING = 1e-6
 
 def random_mlp(random, widths):
     weights = [random.normal(size=(o, i)).astype(np.float32) / np.float32(math.sqrt(i)) for i, o in pairwise(widths)]
-    return FrozenMlp(weights, [0.1 * random.normal(size=len(w)).astype(np.float32) for w in weights])
+    return FrozenMlp(weights=weights, biases=[0.1 * random.normal(size=len(w)).astype(np.float32) for w in weights])
+
+
+def cells_row(m, n, settings):
+    (row,) = measure_family(cells(settings), n, settings)
+    assert row.rank == 4 * m
+    return row
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +58,8 @@ def test_a_linear_loss_reaches_its_exact_supremum(rank, n):
     radius, scale = 0.25 / np.linalg.norm(a, 2, axis=(1, 2)), -2.0
     y = random.choice([-1.0, 1.0], size=n)
     signs = random.choice([-1.0, 1.0], size=(12, n))
-    linear = BoundedLoss(0.5, lambda outputs, labels: 0.5 + labels * outputs.squeeze(-1) / 2)
-    mlp = FrozenMlp([np.zeros((1, 5), np.float32)], [np.zeros(1, np.float32)])
+    linear = BoundedLoss(lipschitz=0.5, losses=lambda outputs, labels: 0.5 + labels * outputs.squeeze(-1) / 2)
+    mlp = FrozenMlp(weights=[np.zeros((1, 5), np.float32)], biases=[np.zeros(1, np.float32)])
     members = LoraMlpClass(
         mlp, [a], [radius], scale, torch.tensor(x[None]).float(), torch.tensor(y[None]).float(), linear
     )
@@ -69,7 +73,7 @@ def test_a_linear_loss_reaches_its_exact_supremum(rank, n):
 
 @pytest.mark.parametrize(("m", "n", "std", "scale"), [(1, 30, 1.0, 1.0), (4, 64, 0.2, -3.0), (12, 200, 1.0, 1.0)])
 def test_cells_reach_their_exact_supremum_and_never_exceed_it(m, n, std, scale):
-    row = _cells_row(m, n, ComplexityConfig(signs=24, std=std, scale=scale, steps=100, seed=m), lambda _: None)
+    row = cells_row(m, n, ComplexityConfig(ranks=(m,), signs=24, std=std, scale=scale, steps=100, seed=m))
     assert 0.97 * row.supremum <= row.mean <= row.supremum + ROUNDING
     assert row.supremum <= row.upper
     # The suprema of these draws are draws around the exact mean.
@@ -80,7 +84,7 @@ def test_cells_reach_their_exact_supremum_and_never_exceed_it(m, n, std, scale):
 
 def test_what_is_proved_is_true_and_intervals_cover():
     # One cell: Rad_S = E|walk of N steps|/(2N) for every sample. 250 experiments of 8 pairs each.
-    row = _cells_row(1, 20, ComplexityConfig(signs=4000, steps=20, seed=3), lambda _: None)
+    row = cells_row(1, 20, ComplexityConfig(ranks=(1,), signs=4000, steps=20, seed=3))
     values = np.reshape(row.values, (250, 8))
     means = values.mean(1)
     wrong = np.sum(rademacher_lower(means, 20, 8, 0.2) > row.exact)
@@ -178,7 +182,7 @@ def test_the_losses_are_bounded_with_their_lipschitz_constants(loss, width):
         first[0, 0], second[0, 0], labels[0, 0] = -50.0, -50.0, 0
         first[0, 0, :2] = 0.0
         second[0, 0, :2] = torch.tensor([1e-4, -1e-4])
-    one, two = loss.of(first, labels), loss.of(second, labels)
+    one, two = loss.losses(first, labels), loss.losses(second, labels)
     assert one.min() >= 0
     assert one.max() <= 1
     ratio = ((one - two).abs() / (first - second).norm(dim=-1)).max()
@@ -198,13 +202,13 @@ def test_digits_have_norm_one_and_the_network_has_not_seen_the_pool():
 
 
 def test_larger_ranks_and_samples_go_on_where_smaller_ones_ended():
-    assert np.array_equal(_gaussian(SMALL, 0, 7, 5)[:, :3], _gaussian(SMALL, 0, 3, 5))
-    assert not np.array_equal(_gaussian(SMALL, 0, 3, 5), _gaussian(SMALL, 1, 3, 5))
+    assert np.array_equal(gaussian(SMALL, 0, 7, 5)[:, :3], gaussian(SMALL, 0, 3, 5))
+    assert not np.array_equal(gaussian(SMALL, 0, 3, 5), gaussian(SMALL, 1, 3, 5))
     assert torch.equal(signs_of(SMALL, 40)[:, :16], signs_of(SMALL, 16))
     assert torch.equal(signs_of(SMALL, 16)[:4], -signs_of(SMALL, 16)[4:])
     many = SMALL.model_copy(update=dict(signs=2000))
     assert abs(signs_of(many, 500)[:1000].mean()) < 0.01
-    assert stats.kstest(_gaussian(many, 0, 4, 5).ravel(), "norm").pvalue > 1e-4
+    assert stats.kstest(gaussian(many, 0, 4, 5).ravel(), "norm").pvalue > 1e-4
 
 
 # --- measured against bounds ---
@@ -255,6 +259,35 @@ def test_growth_in_a_small_ball_is_that_of_the_linearized_class():
             assert growth.exact == pytest.approx(theory, abs=0.03)
         # Seen: within 0.06; the intervals hold chance in signs and A, not what 1/sqrt(N) leaves out.
         assert growth.exponent.low - 0.05 <= theory <= growth.exponent.high + 0.05
+
+
+def test_another_family_is_one_function(monkeypatch, capsys, tmp_path):
+    """Measured, shown and written, where nothing else has heard its name."""
+    from rich.console import Console
+
+    def thirds(settings):
+        made = cells(settings)
+        about = About(name="thirds", title="Thirds", sentence="Thirds: a class nobody has heard of.", bounded=False)
+
+        def problem(rank, n):
+            known = made.problem(rank, n)
+            return Problem(members=known.members, n_params=7, upper=TRIVIAL)
+
+        return dataclasses.replace(made, about=about, problem=problem)
+
+    monkeypatch.setattr(complexity, "FAMILIES", (cells, thirds))
+    measured = measure_complexity(SMALL)
+    one, other = ([row for row in measured.rows if row.family == name] for name in ("cells", "thirds"))
+    assert [row.values for row in one] == [row.values for row in other]
+    assert [(growth.family, growth.axis) for growth in measured.growth] == [
+        (family, axis) for family in ("cells", "thirds") for axis in ("rank", "n_train")
+    ]
+    print_complexity(measured, Console())
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.count("Thirds: a class nobody has heard of.") == words.count("thirds, N = 48: ") == 1
+    table, everything = write_complexity(measured, tmp_path)
+    assert sum(row["family"] == "thirds" for row in csv.DictReader(table.open())) == 4
+    assert json.loads(everything.read_text())["families"][1]["sentence"] == "Thirds: a class nobody has heard of."
 
 
 # --- what is shown ---

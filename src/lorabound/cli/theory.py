@@ -72,20 +72,17 @@ def complexity(
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")
-    from lorabound.reports.complexity import print_complexity, print_encoder, write_complexity
+    from lorabound.reports.complexity import print_complexity, write_complexity
     from lorabound.worst_case.measured.complexity import measure_complexity
 
     with telling() as tell:
         if record:
-            from lorabound.worst_case.measured.transformer import described, measure_transformer
+            from lorabound.worst_case.measured.transformer import measure_transformer
 
             measured = measure_transformer(sweep, settings, tell)
         else:
             measured = measure_complexity(settings, tell)
-    if record:
-        print_encoder(measured, described(sweep), out)
-    else:
-        print_complexity(measured, out)
+    print_complexity(measured, out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             say(f"-> {path}")

@@ -1,4 +1,7 @@
-"""The figure: four rows, against rank on the left and against N on the right, logarithmic."""
+"""The figure, against rank on the left and against N on the right: worst cases by family, trained gaps, single runs.
+
+All axes but that of single runs are logarithmic.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import polars as pl
 from lorabound.paper.make import Evidence
 from lorabound.reports.charts import MODE_COLOURS
 from lorabound.sweeps.cells import LOSSES
-from lorabound.worst_case.measured.complexity import TRIVIAL, Family
+from lorabound.worst_case.measured.family import TRIVIAL, About
 
 _SERIES = {
     "upper bound": "#b03a2e", "exact": "#222222", "measured": "#1b6ca8", **MODE_COLOURS, "slope": "#999999",
@@ -23,8 +26,10 @@ _SCHEMA = {"x": pl.Float64, "what": pl.String, "y": pl.Float64, "low": pl.Float6
 def paper_figure(evidence: Evidence) -> dict[str, Any]:
     """The Vega-Lite specification of the whole figure."""
     rows = [
-        alt.hconcat(_worst(evidence, "cells", "rank"), _worst(evidence, "cells", "n_train")),
-        alt.hconcat(_worst(evidence, "digits", "rank"), _worst(evidence, "digits", "n_train")),
+        *(
+            alt.hconcat(_worst(evidence, about, "rank"), _worst(evidence, about, "n_train"))
+            for about in evidence.families
+        ),
         alt.hconcat(_trained(evidence, "rank"), _trained(evidence, "n_train")),
         _spread(evidence),
     ]
@@ -32,9 +37,9 @@ def paper_figure(evidence: Evidence) -> dict[str, Any]:
     return dict(chart.configure_axis(gridColor="#eee").to_dict())
 
 
-def _worst(evidence: Evidence, family: Family, axis: str) -> alt.LayerChart:
+def _worst(evidence: Evidence, about: About, axis: str) -> alt.LayerChart:
     """Complexity of the worst case: measured, exact where it is known, and the bound where it says something."""
-    rows = [row for row in evidence.complexity.rows if row.family == family]
+    rows = [row for row in evidence.complexity.rows if row.family == about.name]
     other = "n_train" if axis == "rank" else "rank"
     fixed = max(getattr(row, other) for row in rows)
     points: list[PlotRow] = []
@@ -46,10 +51,9 @@ def _worst(evidence: Evidence, family: Family, axis: str) -> alt.LayerChart:
                 points.append((x, "exact", row.exact, row.exact, row.exact))
             if row.upper < TRIVIAL:
                 points.append((x, "upper bound", row.upper, row.upper, row.upper))
-    titles = {"cells": "A class whose worst case is known", "digits": "A 64-32-10 network on digits"}
     names = ["upper bound", "measured"] if rows[0].exact is None else ["upper bound", "exact", "measured"]
     at = f"{'N' if axis == 'rank' else 'r'} = {fixed}"
-    return _panel(points, names, axis, f"{titles[family]}, {at}", "Rademacher complexity")
+    return _panel(points, names, axis, f"{about.title}, {at}", "Rademacher complexity")
 
 
 def _trained(evidence: Evidence, axis: str) -> alt.LayerChart:

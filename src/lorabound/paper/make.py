@@ -32,6 +32,7 @@ from lorabound.worst_case.measured.complexity import (
     ComplexityRow,
     measure_complexity,
 )
+from lorabound.worst_case.measured.family import About
 from lorabound.worst_case.options import ComplexityConfig
 
 SWEEP = "sweep"
@@ -52,6 +53,12 @@ class Evidence:
     trained: Summary
     gaps: dict[str, list[float]]
     guarantee: float
+
+    @property
+    def families(self) -> list[About]:
+        """The families of ``complexity``, first those whose worst case is known."""
+        known = {row.family for row in self.complexity.rows if row.exact is not None}
+        return sorted(self.complexity.families, key=lambda about: about.name not in known)
 
 
 def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], None] = lambda _: None) -> Evidence:
@@ -109,7 +116,8 @@ def _read(record: dict[str, Any], settings: ComplexityConfig) -> Complexity:
     for entry in map(_nan, record["growth"]):
         entry["exponent"] = Exponent(**_nan(entry["exponent"]))
         growth.append(ComplexityGrowth(**entry))
-    return Complexity(settings, record["accuracy"], rows, growth)
+    families = tuple(About(**about) for about in record["families"])
+    return Complexity(settings=settings, families=families, rows=rows, growth=growth)
 
 
 def _nan(record: dict[str, Any]) -> dict[str, Any]:

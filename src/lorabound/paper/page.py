@@ -41,10 +41,10 @@ def write_paper(evidence: Evidence, folder: str | Path) -> list[Path]:
 def readings(evidence: Evidence) -> list[str]:
     """What the figure says, a line a fact."""
     lines = []
-    for family in ("cells", "digits"):
-        rows = [row for row in evidence.complexity.rows if row.family == family]
-        lines.append(f"{family}: {verdict(rows)}")
-        lines += [growth_sentence(growth) for growth in evidence.complexity.growth if growth.family == family]
+    for about in evidence.families:
+        rows = [row for row in evidence.complexity.rows if row.family == about.name]
+        lines.append(f"{about.name}: {verdict(rows)}")
+        lines += [growth_sentence(growth) for growth in evidence.complexity.growth if growth.family == about.name]
     cells = evidence.trained.cells
     for growth in evidence.trained.growth:
         fixed = max(cell.n_train if growth.axis == "rank" else cell.rank for cell in cells)

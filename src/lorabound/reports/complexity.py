@@ -1,4 +1,4 @@
-"""What ``complexity`` measured: two tables, their reading, and the files another program can read."""
+"""What ``complexity`` measured: a table per family, their reading, and the files another program can read."""
 
 from __future__ import annotations
 
@@ -8,85 +8,57 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from lorabound.files import write_json, write_table
 from lorabound.reports.lower import table
 from lorabound.worst_case.measured.complexity import DELTA, LEVEL, Complexity, ComplexityGrowth, ComplexityRow
 
 CSV, JSON = "complexity.csv", "complexity.json"
+_STAR = "* says nothing: 1/2 needs no theorem."
 _NOTHING = "Proved: nothing where the limit is 0 or below, which more sign draws (--signs) may mend."
 # What float32 may add to a measured value.
 _ROUNDING = 1e-6
 
 
 def print_complexity(complexity: Complexity, console: Console) -> None:
-    """Print both families and the growth exponents."""
+    """Print every family: its table, what its class is, how near the values come to their limits, how they grow."""
     settings = complexity.settings
     console.print(
         f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n: {settings.signs} sign draws in pairs s and -s, one "
-        f"Gaussian A a pair (std {settings.std:g}), scale {settings.scale:g}, seed {settings.seed}. Every number is on "
-        "this complexity; the mean of the largest gap is at most twice its mean.",
+        f"Gaussian A per pair (std {settings.std:g}), scale {settings.scale:g}, seed {settings.seed}. Every number is "
+        "on this complexity; the mean of the largest gap is at most twice its mean.",
         highlight=False,
     )
-    digits = [row for row in complexity.rows if row.family == "digits"]
-    shown = table(
-        "rank", "params", "N", "measured", f"{LEVEL:.0%} interval", f"proved\n{1 - DELTA:.0%} >=", "bound\n<="
-    )
-    for row in digits:
-        shown.add_row(*_measured(row), _proved(row), _upper(row))
-    console.print(shown)
-    console.print(
-        f"Digits: 64-32-10 ReLU network ({complexity.accuracy:.1%} right without an adapter), every layer adapted, "
-        f"||B||_F <= {settings.radius:g}, loss 1 - p(label). {verdict(digits)} * says nothing: 1/2 needs no theorem. "
-        f"{_NOTHING}",
-        highlight=False,
-    )
-    for growth in complexity.growth:
-        if growth.family == "digits":
-            console.print(growth_sentence(growth), highlight=False)
-    cells = [row for row in complexity.rows if row.family == "cells"]
-    shown = table(
-        "rank",
-        "params",
-        "N",
-        "measured",
-        f"{LEVEL:.0%} interval",
-        "largest\nthere is",
-        "exact\nmean",
-        "bound\n<=",
-    )
-    for row in cells:
-        shown.add_row(*_measured(row), f"{row.supremum:.4f}", f"{row.exact:.4f}", _upper(row))
-    console.print(shown)
-    shares = [row.mean / row.supremum for row in cells if row.supremum]
-    console.print(
-        "Cells: a class whose supremum is known (one layer, rank/4 cells, fair-coin labels). The search found "
-        f"{min(shares):.1%} to {max(shares):.1%} of it. {verdict(cells)}",
-        highlight=False,
-    )
-    for growth in complexity.growth:
-        if growth.family == "cells":
-            console.print(growth_sentence(growth), highlight=False)
-
-
-def print_encoder(complexity: Complexity, what: str, console: Console) -> None:
-    """Print the complexity of an encoder's adapters; ``what`` names model, data and layers."""
-    settings = complexity.settings
-    shown = table("rank", "params", "N", "measured", f"{LEVEL:.0%} interval", f"proved\n{1 - DELTA:.0%} >=")
-    for row in complexity.rows:
-        shown.add_row(*_measured(row), _proved(row))
-    console.print(shown)
-    console.print(
-        f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n of {what}: loss 1 - p(label), A frozen and Gaussian "
-        f"(std {settings.std:g}/sqrt(d_in)), scale {settings.scale:g}, ||B||_F <= {settings.radius:g} in every layer; "
-        f"{settings.signs} sign draws in pairs s and -s. Measured is an estimate from below. No upper bound is known "
-        f"for a transformer but 1/2. {_NOTHING}",
-        highlight=False,
-    )
-    for growth in complexity.growth:
-        console.print(growth_sentence(growth), highlight=False)
+    for about in complexity.families:
+        rows = [row for row in complexity.rows if row.family == about.name]
+        known = all(row.supremum is not None for row in rows)
+        console.print(_table(rows, known, about.bounded))
+        parts = [about.sentence, _found(rows) if known else "Measured is an estimate from below."]
+        parts += [verdict(rows), _STAR] if about.bounded else []
+        parts += [] if known else [_NOTHING]
+        console.print(" ".join(parts), highlight=False)
+        for growth in complexity.growth:
+            if growth.family == about.name:
+                console.print(growth_sentence(growth), highlight=False)
     for note in complexity.notes:
         console.print(note, highlight=False, markup=False)
+
+
+def _table(rows: Sequence[ComplexityRow], known: bool, bounded: bool) -> Table:
+    """Rank, q, N and the measured value; then the supremum where it is known or else what is proved, and the bound."""
+    limits = ["largest\nthere is", "exact\nmean"] if known else [f"proved\n{1 - DELTA:.0%} >="]
+    heads = ["rank", "params", "N", "measured", f"{LEVEL:.0%} interval", *limits]
+    shown = table(*heads, *(["bound\n<="] if bounded else []))
+    for row in rows:
+        cells = [f"{row.supremum:.4f}", f"{row.exact:.4f}"] if known else [_proved(row)]
+        shown.add_row(*_measured(row), *cells, *([_upper(row)] if bounded else []))
+    return shown
+
+
+def _found(rows: Sequence[ComplexityRow]) -> str:
+    shares = [row.mean / row.supremum for row in rows if row.supremum]
+    return f"The search found {min(shares):.1%} to {max(shares):.1%} of it."
 
 
 def verdict(rows: Sequence[ComplexityRow]) -> str:
@@ -132,7 +104,7 @@ def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     record = {
         "settings": complexity.settings.model_dump(mode="json"),
-        "accuracy": complexity.accuracy,
+        "families": [asdict(about) for about in complexity.families],
         "rows": [asdict(row) | {"vacuous": row.vacuous} for row in complexity.rows],
         "growth": [asdict(growth) for growth in complexity.growth],
         "notes": list(complexity.notes),

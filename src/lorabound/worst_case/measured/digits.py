@@ -1,4 +1,7 @@
-"""Scikit-learn's handwritten digits on the unit sphere, and a small network pre-trained on those left out."""
+"""The family ``digits``: handwritten digits on the unit sphere, a small network pre-trained on others.
+
+A 64-32-10 ReLU network that has not seen the images of the sample, loss 1 - p(label), every layer adapted.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lorabound.bounds import rademacher_upper
 from lorabound.errors import DataError
-from lorabound.worst_case.measured.lora_mlp import FrozenMlp
-from lorabound.worst_case.options import POOL
+from lorabound.worst_case.measured.family import About, Family, Problem, gaussian, twice
+from lorabound.worst_case.measured.lora_mlp import MISS, FrozenMlp, LoraMlpClass
+from lorabound.worst_case.options import POOL, ComplexityConfig
 
 WIDTHS = (64, 32, 10)
 _STEPS = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Digits:
-    """POOL images (POOL, 64) of norm 1, their labels, and the network that has not seen them.
+    """The images that samples are drawn from, and the network that has not seen them.
 
-    ``accuracy`` is the network's on the pool, without an adapter.
+    Attributes:
+        images: images of norm 1, (POOL, 64).
+        labels: digit on each image, (POOL,).
+        mlp: pre-trained network.
+        accuracy: accuracy of the network on the images, without an adapter.
     """
 
     images: NDArray[np.float32]
@@ -65,4 +74,38 @@ def pretrained_digits(seed: int) -> Digits:
     with torch.no_grad():
         accuracy = (logits(slice(POOL)).argmax(dim=1) == y[:POOL]).float().mean().item()
     arrays = [parameter.detach().numpy() for parameter in parameters]
-    return Digits(images[:POOL], labels[:POOL], FrozenMlp(arrays[::2], arrays[1::2]), accuracy)
+    return Digits(
+        images=images[:POOL],
+        labels=labels[:POOL],
+        mlp=FrozenMlp(weights=arrays[::2], biases=arrays[1::2]),
+        accuracy=accuracy,
+    )
+
+
+def digits(settings: ComplexityConfig) -> Family:
+    """Every layer of the network adapted, in balls of one radius; samples are prefixes of the pool.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
+    pool = pretrained_digits(settings.seed)
+    radii = [settings.radius] * (len(WIDTHS) - 1)
+
+    def problem(rank: int, n: int) -> Problem:
+        x, y = torch.from_numpy(pool.images[None, :n]), torch.from_numpy(pool.labels[None, :n])
+        a = [gaussian(settings, layer, rank, width) for layer, width in enumerate(WIDTHS[:-1])]
+        network = pool.mlp.lora_class(rank, a, radii, settings.scale, input_radius=1.0)
+        return Problem(
+            members=LoraMlpClass(pool.mlp, [twice(f) for f in a], radii, settings.scale, x, y, MISS),
+            n_params=int(network.n_params),
+            upper=float(np.mean(rademacher_upper(network.blocks(MISS.lipschitz), n))),
+        )
+
+    about = About(
+        name="digits",
+        title="A 64-32-10 network on digits",
+        sentence=f"Digits: 64-32-10 ReLU network ({pool.accuracy:.1%} right without an adapter), every layer adapted, "
+        f"||B||_F <= {settings.radius:g}, loss 1 - p(label).",
+        accuracy=pool.accuracy,
+    )
+    return Family(about=about, ranks=sorted(settings.ranks), nested=True, problem=problem)

@@ -15,15 +15,17 @@ from lorabound.bounds import LoraNetwork
 from lorabound.modes import PAPER_MODE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoundedLoss:
-    """A loss in [0, 1]: ``of`` maps outputs (K, N, d_L) and labels (K or 1, N) to (K, N).
+    """A loss in [0, 1].
 
-    ``lipschitz`` is its constant in the output, 2-norm.
+    Attributes:
+        lipschitz: Lipschitz constant in the output, 2-norm.
+        losses: function from outputs (K, N, d_L) and labels (K or 1, N) to losses (K, N).
     """
 
     lipschitz: float
-    of: Callable[[Tensor, Tensor], Tensor]
+    losses: Callable[[Tensor, Tensor], Tensor]
 
 
 def _miss(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -36,14 +38,19 @@ def _distance(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 # 1 - p(label); the gradient in the logits is p_y (p - e_y), of norm at most sqrt(2) p_y (1 - p_y) <= sqrt(2)/4.
-MISS = BoundedLoss(math.sqrt(2) / 4, _miss)
+MISS = BoundedLoss(lipschitz=math.sqrt(2) / 4, losses=_miss)
 # |clip(yhat, 0, 1) - y| for labels 0 and 1.
-DISTANCE = BoundedLoss(1.0, _distance)
+DISTANCE = BoundedLoss(lipschitz=1.0, losses=_distance)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrozenMlp:
-    """W_t (d_t, d_{t-1}) and b_t (d_t,) of a ReLU network, as float32 arrays."""
+    """A ReLU network that is not trained.
+
+    Attributes:
+        weights: W_t (d_t, d_{t-1}) of every layer, float32.
+        biases: b_t (d_t,) of every layer, float32.
+    """
 
     weights: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
     biases: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
@@ -104,7 +111,7 @@ class LoraMlpClass:
             hidden = hidden.relu()
             frozen = hidden @ self._weights[t].T + self._biases[t]
             hidden = torch.baddbmm(frozen, hidden @ self._a[t].mT, factors[t].mT)
-        return self._loss.of(hidden, self._y)
+        return self._loss.losses(hidden, self._y)
 
     def signed_means(self, factors: Sequence[Tensor], signs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """(1/N) sum_n s_n (ell_n - 1/2), (K,), and its gradients."""

@@ -19,20 +19,17 @@ from lorabound.adapters import Adapter, Factors
 from lorabound.engine import Examples, Pool, WithPrefix, keep_freed_memory
 from lorabound.engine.batches import TOKENS_PER_PASS, passes
 from lorabound.models import Classifier, find_kind
-from lorabound.modes import LARGEST_MODE, PAPER_MODE
+from lorabound.modes import LARGEST_MODE, MODES, PAPER_MODE
 from lorabound.stack import Stack
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.defaults import resolved
 from lorabound.sweeps.task import load_task
 from lorabound.worst_case.measured.ascent import largest_signed_means
-from lorabound.worst_case.measured.complexity import (
-    TRIVIAL,
-    Complexity,
-    growth,
-    row,
-    signs_of,
-)
+from lorabound.worst_case.measured.complexity import Complexity, growth, row
+from lorabound.worst_case.measured.family import TRIVIAL, About, signs_of
 from lorabound.worst_case.options import ComplexityConfig
+
+NAME = "encoder"
 
 
 class TransformerClass:
@@ -72,6 +69,18 @@ def described(config: SweepConfig) -> str:
     return f"{config.model} on {config.data} (class prompt {settings.prompt!r}), {layers}"
 
 
+def about(config: SweepConfig, settings: ComplexityConfig) -> About:
+    """What a reader is told of the family."""
+    return About(
+        name=NAME,
+        title=f"Adapters of {config.model}",
+        sentence=f"Adapters of {described(config)}: loss 1 - p(label), entries of A with standard deviation "
+        f"{settings.std:g}/sqrt(d_in), ||B||_F <= {settings.radius:g} in every layer. No upper bound is known for a "
+        "transformer but 1/2.",
+        bounded=False,
+    )
+
+
 def measure_transformer(
     config: SweepConfig, settings: ComplexityConfig, observe: Callable[[str], None] = lambda _: None
 ) -> Complexity:
@@ -104,9 +113,15 @@ def measure_transformer(
     rows = []
     for (rank, n), parts in sorted(found.items()):
         drawn = torch.cat([value for _, value in sorted(parts, key=lambda part: part[0])], dim=1)
-        q = rank * sum(d_out for d_out, _ in shapes.values())
-        rows.append(row("encoder", rank, n, q, drawn.reshape(-1), TRIVIAL))
-    return Complexity(settings, math.nan, rows, growth(rows), tuple(task.notes))
+        q = MODES[PAPER_MODE].n_params(rank, shapes.values())
+        rows.append(row(drawn.reshape(-1), family=NAME, rank=rank, n_train=n, n_params=q, upper=TRIVIAL))
+    return Complexity(
+        settings=settings,
+        families=(about(config, settings),),
+        rows=rows,
+        growth=growth(rows),
+        notes=tuple(task.notes),
+    )
 
 
 def _search(
