@@ -50,7 +50,7 @@ class Bound:
 
     Attributes:
         value: the number bounded from above, or from below when ``direction`` is "lower".
-        kind: "gap" (R - Rhat) or "risk" (R).
+        kind: "gap" (R - Rhat), "risk" (R), or "gain" (R of a reference predictor - R).
         delta: failure probability; None for a bound that holds in expectation.
         n_samples: N, the number of independent examples it rests on.
         terms: the named parts of ``value``.
@@ -63,7 +63,7 @@ class Bound:
     """
 
     value: Number
-    kind: Literal["gap", "risk"]
+    kind: Literal["gap", "risk", "gain"]
     delta: float | None
     n_samples: Number
     terms: Mapping[str, Number]
@@ -120,7 +120,7 @@ class Bound:
     def __str__(self) -> str:
         relation = "<=" if self.direction == "upper" else ">="
         gap = "|R - Rhat|" if self.inputs.get("sides", 1) == 2 else "R - Rhat"
-        quantity = gap if self.kind == "gap" else "R"
+        quantity = {"gap": gap, "risk": "R", "gain": "R_0 - R"}[self.kind]
         level = "in expectation" if self.delta is None else f"with probability >= 1 - {self.delta:g}"
         empty = np.any(self.vacuous)
         trivial = self.trivial if self.direction == "upper" else 0.0

@@ -11,6 +11,7 @@ from lorabound.bounds import (
     Bound,
     LoraNetwork,
     best_of,
+    cross_fit,
     holdout,
     holdout_bounded,
     information_gap,
@@ -19,6 +20,7 @@ from lorabound.bounds import (
     occam_gap,
     over_radii,
     pac_bayes,
+    progressive,
     rank_lower_bound,
     uniform_gap,
 )
@@ -96,6 +98,8 @@ CASES = [
         risk=True,
         complexity=False,
     ),
+    Case("progressive", lambda n, delta, risk, c: progressive(risk, n, delta, lam=0.7), risk=True, complexity=False),
+    Case("cross_fit", lambda n, delta, risk, c: cross_fit(risk, n, 1, delta, lam=0.7), risk=True, complexity=False),
     Case(
         "best_of",
         lambda n, delta, risk, c: (

@@ -163,5 +163,5 @@ def test_deltas_out_of_range_are_named(case, delta):
 @pytest.mark.parametrize("case", [c for c in CASES if c.risk and c.name != "holdout"], ids=str)
 @pytest.mark.parametrize("risk", [-0.1, 1.1, math.nan])
 def test_risks_out_of_range_are_named(case, risk):
-    with pytest.raises(InputError, match=r"(risk|mean) must lie in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"(risk|mean|mean_loss) must lie in \[0, 1\]"):
         case.make(10, 0.05, risk, 1.0)

@@ -12,9 +12,19 @@ from lorabound.bounds.net import net_kl
 from lorabound.bounds.network import RELU, SIGMOID, TANH, Activation, LoraNetwork
 from lorabound.bounds.occam import occam, occam_gap
 from lorabound.bounds.pac_bayes import gaussian_kl, log_xi, pac_bayes, snap_prior_variance
+from lorabound.bounds.progressive import (
+    best_a,
+    best_lam,
+    cross_fit,
+    disagreement,
+    paired_gain,
+    progressive,
+    progressive_losses,
+)
 from lorabound.bounds.rademacher import rademacher_lower, rademacher_upper
 from lorabound.bounds.radii import over_radii
 from lorabound.bounds.random_matrix import operator_norm_radius
+from lorabound.bounds.recursive import recursive_pac_bayes
 from lorabound.bounds.tails import binomial_upper, kl_bernoulli, kl_inverse
 from lorabound.bounds.uniform import uniform_gap
 from lorabound.notation import Bound
@@ -27,11 +37,15 @@ __all__ = [
     "Bound",
     "LoraNetwork",
     "admissibility",
+    "best_a",
+    "best_lam",
     "best_of",
     "binomial_upper",
     "chaining_sum",
     "concentration",
     "concentration_width",
+    "cross_fit",
+    "disagreement",
     "dudley_rademacher",
     "entropy_integral",
     "gaussian_kl",
@@ -49,9 +63,13 @@ __all__ = [
     "operator_norm_radius",
     "over_radii",
     "pac_bayes",
+    "paired_gain",
+    "progressive",
+    "progressive_losses",
     "rademacher_lower",
     "rademacher_upper",
     "rank_lower_bound",
+    "recursive_pac_bayes",
     "snap_prior_variance",
     "uniform_gap",
 ]
