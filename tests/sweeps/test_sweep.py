@@ -61,9 +61,7 @@ def test_every_cell_of_the_grid_is_there_once(config, tmp_path):
 
 def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters, tmp_path):
     """Notes of the training data and of the test data, once each."""
-    from rich.console import Console
-
-    from lorabound.reports import print_summary, write_page
+    from lorabound.reports import write_page
     from lorabound.sweeps.summary import summarize
 
     frame = pl.read_csv(letters)
@@ -78,10 +76,9 @@ def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters,
         f"{few.data}: the columns are separated by semicolons.",
         f"{few.test_data}: the columns are separated by tabs.",
     ]
-    console = Console(record=True, width=400)
-    print_summary(summarize(store), console)
+    terminal = commands.shown(store, width=400)
     page = write_page(summarize(store), tmp_path / "page.html") or tmp_path / "page.html"
-    for written in (console.export_text(), page.read_text()):
+    for written in (terminal, page.read_text()):
         assert all(note in written for note in store.about["notes"])
 
 

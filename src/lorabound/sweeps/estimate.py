@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import nn
 
@@ -78,6 +79,26 @@ class Estimate:
     precision: str
     seen: list[str] | None
     quicker: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What several sweeps take, as those of one file of settings.
+
+    Attributes:
+        each: estimate of each sweep, by its name.
+    """
+
+    each: Mapping[str, Estimate]
+
+    def frame(self) -> pl.DataFrame:
+        """One row per sweep: its name, numbers of runs, sizes, storage, arithmetic, time, trained parameters."""
+        names = ("n_runs", "n_there", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds", "precision")
+        return pl.DataFrame([
+            {"name": name, **{column: getattr(one, column) for column in names},
+             "least_params": one.n_params[0], "most_params": one.n_params[1]}
+            for name, one in self.each.items()
+        ])  # fmt: skip
 
 
 @dataclass(frozen=True)
