@@ -11,8 +11,10 @@ import pytest
 
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, ModelError, StoreError
+from lorabound.models import kinds
 from lorabound.sweeps import Sweep, SweepConfig, execute, read_config, runs_of
 from lorabound.sweeps.grid import stacks_of
+from lorabound.sweeps.material import read_material
 from tests import commands
 
 
@@ -57,6 +59,30 @@ def test_every_cell_of_the_grid_is_there_once(config, tmp_path):
         assert row.test_error == pytest.approx(row.test_errors.mean())
         assert row.test_ce == pytest.approx(row.test_log_losses.mean(), rel=1e-5)
         assert row.test_risk == pytest.approx((1 - np.exp(-row.test_log_losses)).mean(), rel=1e-5)
+
+
+def test_a_sweep_goes_on_with_the_prompt_it_began_with(config, tmp_path, monkeypatch):
+    """Another version may ask for a class otherwise; what is stored keeps its meaning."""
+    begun = execute.run_sweep(config, tmp_path / "out")
+    assert begun.config.prompt == kinds.ENCODER.prompt
+    monkeypatch.setattr(kinds, "KINDS", (replace(kinds.ENCODER, prompt="It is {}."),))
+    longer = config.model_copy(update={"seeds": [0, 1, 2]})
+    again = execute.run_sweep(longer, tmp_path / "out")
+    assert len(again.rows()) == 2 * (1 + 3 * 2 * 3)
+    assert again.config.prompt == kinds.ENCODER.prompt
+    with pytest.raises(StoreError, match="was made with prompt = .*, now it is 'It is {}.'"):
+        execute.run_sweep(config.model_copy(update={"prompt": "It is {}."}), tmp_path / "out")
+    assert execute.run_sweep(config, tmp_path / "new").config.prompt == "It is {}."
+
+
+def test_the_prompt_that_nobody_gave_is_told(config):
+    assert read_material(config).sentences[1] == (
+        f"No prompt is given: a class is asked for as {kinds.ENCODER.prompt!r}; --prompt changes that."
+    )
+    given = config.model_copy(update={"prompt": "{}"})
+    assert not any("No prompt" in line for line in read_material(given).sentences)
+    head = config.model_copy(update={"head": "trained"})
+    assert not any("No prompt" in line for line in read_material(head).sentences)
 
 
 def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lorabound.data import NAMED
 from lorabound.errors import InputError
-from lorabound.models.kinds import KINDS, Kind
+from lorabound.models import kinds
+from lorabound.models.kinds import Kind
 from lorabound.sweeps.config import SweepConfig
 
 
@@ -29,7 +30,7 @@ def refuse_foreign_settings(config: SweepConfig, kind: Kind) -> None:
     Raises:
         InputError: one is; the message says what it does.
     """
-    known = {name: what for other in KINDS for name, what in other.settings.items() if name not in kind.settings}
+    known = {name: what for other in kinds.KINDS for name, what in other.settings.items() if name not in kind.settings}
     for name, what in known.items():
         if getattr(config, name) != SweepConfig.model_fields[name].default:
             raise InputError(f"{name} {what}, and {config.model} is {kind.name}: leave it out")

@@ -129,13 +129,14 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         ModelError, DataError, InputError: no such model or layers, or data that cannot be used.
         StoreError: ``out`` holds another sweep.
     """
+    config = as_resumed(config, out)
     kind = find_kind(config.model, config.head)
     named = NAMED.get(config.data)
     if named and named.on_hub:  # the data would have to be downloaded
         material, n_classes = None, named.n_classes
         settled = _usual_sizes(resolved(config, kind), n_classes)
     else:
-        material = read_material(as_resumed(config, out))
+        material = read_material(config)
         settled, n_classes = material.config, len(material.divided.classes)
     there = runs_there(settled, out)
     runs = [run for run in runs_of(settled) if run.rank]
@@ -143,7 +144,8 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     folder = locate_model(config.model)
     outline = weight_outline(folder)
     check_values(folder)
-    check_tokens(folder, outline.n_vectors)
+    if kind.has_tokenizer:
+        check_tokens(folder, outline.n_vectors)
 
     def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
         return adapted_layers(outline.module, kind, settled.targets, layers, settled.encoder)
