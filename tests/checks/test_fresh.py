@@ -12,7 +12,8 @@ from scipy.stats import beta, binom
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from lorabound.checks import check_errors, check_predictions
-from lorabound.checks.adapters import AdapterUse, check_adapters
+from lorabound.checks.adapters import check_adapters
+from lorabound.checks.rows import AdapterUse
 from lorabound.errors import AdapterError, DataError, InputError, StoreError
 from lorabound.reports.check import sentences
 from lorabound.sweeps import Sweep, SweepConfig

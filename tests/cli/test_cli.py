@@ -37,7 +37,7 @@ def test_torch_stays_out(code):
     (["sweep", "--out", "o", "--n-train", "300000"], "at most 201,490 can be trained on beside 2,000 test rows, not 300,000; give --n-train 200000"),
     (["sweep", "--out", "o", "--targets", "qurey"], "no linear layer of the model is called 'qurey'"),
     (["sweep", "--out", "o", "--layers", "9"], "no layer 9 holds query, key, value: the model has layers 0 to 5"),
-    (["sweep", "--out", "o", "--ranks", "500"], "rank 500 does not fit layer encoder.layer.0.attention.self.query (384 x 384)"),
+    (["sweep", "--out", "o", "--ranks", "500"], "rank 500 does not fit layer encoder.layer.0.attention.self.key (384 x 384)"),
     (["report", "nowhere"], "nowhere holds no sweep"),
     (["export", "nowhere", "x.csv"], "nowhere holds no sweep"),
 ])  # fmt: skip

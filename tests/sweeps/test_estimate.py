@@ -13,6 +13,7 @@ from lorabound.engine.pool import n_workers
 from lorabound.errors import InputError
 from lorabound.models import locate_model, weight_outline
 from lorabound.reports.estimates import about_time
+from lorabound.stack import modules_of
 from lorabound.sweeps import SweepConfig, read_config, read_configs, speed
 from lorabound.sweeps.estimate import estimate
 from lorabound.sweeps.material import read_material
@@ -112,7 +113,6 @@ def skeleton(folder):
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "clip"])
 def test_the_outline_from_files_has_the_layers_that_transformers_makes(tmp_path, kind):
-    import torch
     import transformers
 
     small = {
@@ -131,16 +131,12 @@ def test_the_outline_from_files_has_the_layers_that_transformers_makes(tmp_path,
         config = transformers.AutoConfig.for_model(kind, **small)
         transformers.AutoModelForMaskedLM.from_config(config).save_pretrained(folder := tmp_path / kind)
 
-    def linears(module):
+    def linears(modules):
         prefix = "" if kind == "clip" else f"{kind}."
-        return {
-            name.removeprefix(prefix): (part.out_features, part.in_features)
-            for name, part in module.named_modules()
-            if isinstance(part, torch.nn.Linear)
-        }
+        return {name.removeprefix(prefix): shape for name, shape in modules.linears.items()}
 
     outline = weight_outline(folder)
-    assert linears(outline.module) == linears(skeleton(folder))
+    assert linears(outline.modules) == linears(modules_of(skeleton(folder)))
     assert outline.n_vectors == (300 if kind == "clip" else 40)
 
 

@@ -32,7 +32,7 @@ def check(
     these rows: the limits count the choice.
     """
     from lorabound.checks import check_predictions
-    from lorabound.reports import show
+    from lorabound.reports.check import print_check
 
     asked = read_settings(CheckConfig, config, {**flags, "adapters": adapters})
     named, predictions = asked.adapters, asked.predictions
@@ -48,17 +48,20 @@ def check(
             raise InputError(
                 f"{flag_of(CheckConfig, needless[0])} is for --data: mend such rows in the table of answers itself"
             )
-        show(check_predictions(predictions, asked.predicted, asked.label_column, asked.delta), out)
+        print_check(check_predictions(predictions, asked.predicted, asked.label_column, asked.delta), out)
         return
-    from lorabound.checks.adapters import AdapterUse, check_adapters
+    from lorabound.checks.rows import AdapterUse, read_fresh_rows
 
     use = AdapterUse(asked.model or None, asked.prompt or None, asked.classes or None, asked.max_length)
     with telling() as tell:
-        found = check_adapters(
-            named, asked.data, asked.text_column or None, asked.label_column, asked.delta, use, tell,
+        rows = read_fresh_rows(
+            named, asked.data, asked.text_column or None, asked.label_column, use, tell,
             "drop" if asked.drop_empty else "refuse", asked.rename_labels,
         )  # fmt: skip
-    show(found, out)
+        from lorabound.checks.adapters import run_adapters
+
+        found = run_adapters(rows, asked.delta, tell)
+    print_check(found, out)
 
 
 @app.command(cls=Grouped)
@@ -69,11 +72,11 @@ def inspect(
     """Show how large each layer's update is, and how much of its rank is used."""
     from lorabound.adapters import inspect_adapter
     from lorabound.files import write_table
-    from lorabound.reports import show
+    from lorabound.reports.spectra import print_spectra
 
     spectra = inspect_adapter(adapter)
     if csv:
         write_table(csv, spectra.frame())
-    show(spectra, out)
+    print_spectra(spectra, out)
     if csv:
         say(f"{len(spectra.layers)} layers -> {csv}")

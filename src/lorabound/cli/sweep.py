@@ -14,8 +14,9 @@ from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import progress
 from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
-from lorabound.sweeps.config import SweepConfig, read_config, read_configs
+from lorabound.sweeps.config import SweepConfig, read_configs
 
+PAGE = "report.html"
 # What a look at data depends on.
 _OF_DATA = (
     "test_data", "text_column", "image_column", "label_column", "drop_empty", "rename_labels", "min_class_rows",
@@ -66,8 +67,8 @@ def sweep(
         material = read_material(as_resumed(one, folder))
         runs_there(material.config, folder)  # refuses the store of another sweep
         for line in material.sentences:
-            say(line)
-        from lorabound.reports import PAGE, show, write_page
+            out.print(line, highlight=False, markup=False)
+        from lorabound.reports import print_summary, write_page
         from lorabound.sweeps.execute import run_sweep
         from lorabound.sweeps.summary import summarize
 
@@ -79,7 +80,7 @@ def sweep(
             note(f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}")
             raise typer.Exit(130) from None
         summary = summarize(store)
-        show(summary, out)
+        print_summary(summary, out, material.sentences)
         say(f"Page: {write_page(summary, folder / PAGE)}")
 
 
@@ -98,29 +99,30 @@ def data(
         raise InputError("lorabound data needs FILE: see  lorabound data --help")
     from lorabound.sweeps.look import look_at
 
-    seen, sizes = look_at(read_config(config, {**flags, "data": file}))
-    say(seen.report(sizes))
-    if not seen.usable:
+    looked = [look_at(asked) for asked in read_configs(config, {**flags, "data": file}).values()]
+    for seen, sizes in looked:
+        say(seen.report(sizes))
+    if not all(seen.usable for seen, _ in looked):
         raise typer.Exit(2)
 
 
 @app.command(cls=Grouped)
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep.")],
-    page: Annotated[Path | None, typer.Option("--page", help="File of the page. [default: in FOLDER]")] = None,
+    page: Annotated[Path | None, typer.Option("--page", help=f"File of the page. [default: FOLDER/{PAGE}]")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Also draw how the gap grows with rank, to an .svg or .png file.")
     ] = None,
 ) -> None:
     """Print the table of a sweep again and write its page."""
-    from lorabound.reports import PAGE, show, write_figure, write_page
+    from lorabound.reports import print_summary, write_figure, write_page
     from lorabound.sweeps import Sweep
     from lorabound.sweeps.summary import summarize
 
     summary = summarize(Sweep.open(folder))
     if figure:
         write_figure(summary, figure)
-    show(summary, out)
+    print_summary(summary, out)
     say(f"Page: {write_page(summary, page or folder / PAGE)}")
 
 
@@ -143,12 +145,16 @@ def _folder_of(out_dir: Path, name: str) -> Path:
 
 def _say_what_it_takes(asked: dict[str, SweepConfig], out_dir: Path | None) -> None:
     """Runs, memory and time of every sweep, before any of it is done."""
+    from lorabound.sweeps.defaults import fitted
+
+    for settings in asked.values():
+        fitted(settings)  # what does not fit the model is refused before torch is imported
     with err.status("looking at data and machine"):
-        from lorabound.reports import show
-        from lorabound.sweeps.estimate import Estimates, estimate
+        from lorabound.reports.estimates import print_estimates
+        from lorabound.sweeps.estimate import estimate
 
         estimates = {
             name or settings.data: estimate(settings, out_dir and _folder_of(out_dir, name))
             for name, settings in asked.items()
         }
-    show(Estimates(estimates), out)
+    print_estimates(estimates, out)

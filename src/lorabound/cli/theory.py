@@ -42,10 +42,10 @@ def lower_bound(flags: Flags, config: ConfigFile = None) -> None:
     adapter of a rank; this draws the random matrices and counts.
     """
     asked = read_settings(LowerConfig, config, flags)
-    from lorabound.reports import show
+    from lorabound.reports.lower import print_lower_bound
     from lorabound.worst_case.simulated import simulate_lower_bound
 
-    show(simulate_lower_bound(asked), out)
+    print_lower_bound(simulate_lower_bound(asked), out)
 
 
 @app.command(cls=Grouped)
@@ -72,8 +72,7 @@ def complexity(
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")
-    from lorabound.reports import show
-    from lorabound.reports.complexity import write_complexity
+    from lorabound.reports.complexity import print_complexity, write_complexity
     from lorabound.worst_case.measured.complexity import measure_complexity
 
     with telling() as tell:
@@ -83,7 +82,7 @@ def complexity(
             measured = measure_transformer(sweep, settings, tell)
         else:
             measured = measure_complexity(settings, tell)
-    show(measured, out)
+    print_complexity(measured, out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             say(f"-> {path}")
@@ -142,6 +141,6 @@ def paper(
     with telling() as tell:
         evidence = gather(out_dir, quick, tell)
     for sentence in readings(evidence):
-        say(sentence)
+        out.print(sentence, highlight=False, markup=False)
     for path in write_paper(evidence, out_dir):
         say(f"-> {path}")

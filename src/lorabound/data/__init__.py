@@ -68,7 +68,7 @@ def load_table(
         DataError: the data cannot be found or read, or do not hold what was asked of them.
     """
     if str(data) in NAMED:
-        return _named(str(data), "texts")
+        return _named(str(data), "texts", empty)
     path = Path(data)
     if path.is_dir() and not is_export(path) and any(path.glob("*/*")):
         raise DataError(f"{path} is a folder of folders, as images are kept: images need a CLIP, name one with --model")
@@ -85,7 +85,7 @@ def load_images(
     library, or a name on its hub. Nothing is decoded. Arguments and errors as in :func:`load_table`.
     """
     if str(data) in NAMED:
-        return _named(str(data), "images")
+        return _named(str(data), "images", empty)
     path = Path(data)
     if path.is_dir() and not is_export(path):
         return read_folder(path)
@@ -103,8 +103,8 @@ def _names(holds: Reads) -> list[str]:
     return [name for name, task in NAMED.items() if task.holds == holds]
 
 
-def _named(name: str, holds: Reads) -> Labelled:
-    """A named task, with a note where a file or folder here has its name.
+def _named(name: str, holds: Reads, empty: Empty) -> Labelled:
+    """A named task, with a note where a file or folder here has its name, or where nothing can be dropped.
 
     Raises:
         DataError: it holds something else.
@@ -114,11 +114,12 @@ def _named(name: str, holds: Reads) -> Labelled:
             f"{name} is a task of {NAMED[name].holds}, and the model reads {holds}: give other data, such as "
             f"{', '.join(_names(holds)[:3])}, or a model that reads {NAMED[name].holds}"
         )
-    task = NAMED[name].train()
-    if not Path(name).exists():
-        return task
-    note = f"{name} is the built-in task, not the file or folder {name} here: write ./{name} for that."
-    return replace(task, notes=(note, *task.notes))
+    task, notes = NAMED[name].train(empty), []
+    if Path(name).exists():
+        notes.append(f"{name} is the built-in task, not the file or folder {name} here: write ./{name} for that.")
+    if empty == "drop" and not NAMED[name].on_hub:
+        notes.append(f"{name}: no row is without {holds[:-1]} or label, so --drop-empty left out none.")
+    return replace(task, notes=(*notes, *task.notes))
 
 
 def _kept_by_datasets(data: str | Path) -> HubName | None:

@@ -19,7 +19,7 @@ import numpy as np
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, read_pictures
 from lorabound.data.images import from_arrays
-from lorabound.data.labelled import Labelled, Reads
+from lorabound.data.labelled import Empty, Labelled, Reads
 from lorabound.data.words import words
 from lorabound.errors import DataError
 
@@ -38,16 +38,16 @@ class NamedTask:
     Attributes:
         prompt: class prompt.
         n_classes: number of classes.
-        train: function that reads the data.
-        test: function that reads the test set of its own; None without one.
+        train: function that reads the data; its argument says what becomes of rows without image or label.
+        test: function that reads the test set of its own, likewise; None without one.
         on_hub: whether the data are fetched from the hub.
         holds: what its examples are.
     """
 
     prompt: str
     n_classes: int
-    train: Callable[[], Labelled]
-    test: Callable[[], Labelled] | None = None
+    train: Callable[[Empty], Labelled]
+    test: Callable[[Empty], Labelled] | None = None
     on_hub: bool = False
     holds: Reads = "images"
 
@@ -60,10 +60,10 @@ class _OnHub:
     label: str
     names: dict[str, str]
 
-    def read(self) -> Labelled:
+    def read(self, empty: Empty) -> Labelled:
         name = HubName.parse(self.where)
         assert name is not None
-        table = read_pictures(name, "image", self.label, "refuse")
+        table = read_pictures(name, "image", self.label, empty)
         labels = [self.names.get(label) or _tidied(label) for label in table.labels]
         return replace(table, name=self.where, labels=labels)
 
@@ -137,12 +137,12 @@ def _hub(
 
 
 NAMED: dict[str, NamedTask] = {
-    "words": NamedTask("This is a {} word.", 10, words, holds="texts"),
-    "digits": NamedTask("a photo of the number {}.", 10, _digits),
+    "words": NamedTask("This is a {} word.", 10, lambda _: words(), holds="texts"),
+    "digits": NamedTask("a photo of the number {}.", 10, lambda _: _digits()),
     "fashion-mnist": NamedTask(
-        "a photo of a {}.", 10, lambda: fashion_mnist("train"), lambda: fashion_mnist("t10k")
+        "a photo of a {}.", 10, lambda _: fashion_mnist("train"), lambda _: fashion_mnist("t10k")
     ),
-    "textiles": NamedTask("a photo of a textile with {} texture.", 3, _textiles),
+    "textiles": NamedTask("a photo of a textile with {} texture.", 3, lambda _: _textiles()),
     "imagenet": _hub("a photo of a {}.", 1000, "ILSVRC/imagenet-1k", "validation"),
     "sun397": _hub("a photo of a {}.", 397, "tanganke/sun397", "test"),
     "fgvc-aircraft": _hub(

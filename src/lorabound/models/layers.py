@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
+from lorabound.adapters.targets import Modules, select_layers
 from lorabound.errors import ModelError
 from lorabound.models.kinds import Kind
 from lorabound.models.model_folder import CONFIG, read_json, weight_files
-from lorabound.stack import select_linears
 
 # Kinds of models whose layers are transformers' Conv1D.
 _WITHOUT_LINEARS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
@@ -34,16 +32,16 @@ _HEADS = (
 
 
 def adapted_layers(
-    module: nn.Module, kind: Kind, targets: Sequence[str] | None = None, layers: Sequence[int] | str | None = None,
+    modules: Modules, kind: Kind, targets: Sequence[str] | None = None, layers: Sequence[int] | str | None = None,
     encoder: str = "both",
 ) -> dict[str, tuple[int, int]]:  # fmt: skip
-    """Module name -> (d_out, d_in) of the layers that adapters go on; see :func:`lorabound.stack.select_linears`.
+    """Module name -> (d_out, d_in) of the layers adapters go on: :func:`lorabound.adapters.targets.select_layers`.
 
     Args:
         targets: names of linear layers; None takes those of the kind.
         encoder: one of the kind's ``parts``.
     """
-    return select_linears(module, kind.layer_names(targets), layers, kind.parts[encoder])
+    return select_layers(modules, kind.layer_names(targets), layers, kind.parts[encoder])
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,12 @@ class Outline:
     """What the headers of a model's files of weights tell.
 
     Attributes:
-        module: a module with the linear layers of the model under their names, and nothing in them.
+        modules: linear layers of the model; among the others, what holds a matrix and is none.
         n_weights: numbers in all its tensors, heads left out.
         n_vectors: tokens that it has a vector for; None where no such table is recognized.
     """
 
-    module: nn.Module
+    modules: Modules
     n_weights: int
     n_vectors: int | None
 
@@ -70,9 +68,10 @@ def weight_outline(folder: Path) -> Outline:
         ModelError: weights are missing or cannot be read.
     """
     record = read_json(folder / CONFIG)
-    name = next(iter(record.get("architectures") or ()), "model")
-    root: nn.Module = type(str(name), (nn.Module,), {})()
-    kind = Conv1D if record.get("model_type") in _WITHOUT_LINEARS else None
+    model = str(next(iter(record.get("architectures") or ()), "model"))
+    conv = record.get("model_type") in _WITHOUT_LINEARS
+    linears: dict[str, tuple[int, int]] = {}
+    others: dict[str, str] = {}
     n_weights, n_vectors = 0, None
     for name, shape in _shapes(folder):
         parts = name.split(".")
@@ -81,9 +80,16 @@ def weight_outline(folder: Path) -> Outline:
         n_weights += math.prod(shape)
         if name.endswith(_TOKEN_TABLES):
             n_vectors = shape[0]
-        elif len(shape) == 2 and parts[-1] == "weight" and not any(word in name for word in _NO_LAYER):
-            _put(root, parts[:-1], shape, kind)
-    return Outline(root, n_weights, n_vectors)
+        if len(shape) != 2 or parts[-1] != "weight":
+            continue
+        layer = name.removesuffix(".weight")
+        if any(word in name for word in _NO_LAYER):
+            others[layer] = "Embedding"
+        elif conv:
+            others[layer] = "Conv1D"
+        else:
+            linears[layer] = (shape[0], shape[1])
+    return Outline(Modules(model=model, linears=linears, others=others), n_weights, n_vectors)
 
 
 # Files that hold the words of a tokenizer, of one kind or another.
@@ -130,10 +136,6 @@ def refuse_tokens_beyond(folder: Path, vocabulary: Mapping[str, int], n_vectors:
         )
 
 
-class Conv1D(nn.Module):
-    """Stands for a layer of transformers' class of that name, which is no ``nn.Linear``."""
-
-
 def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
     for path in weight_files(folder):
         try:
@@ -141,13 +143,3 @@ def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
                 yield from [(name, file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path} cannot be read ({error}): the file is damaged or unfinished") from None
-
-
-def _put(root: nn.Module, parts: Sequence[str], shape: Sequence[int], kind: type[nn.Module] | None) -> None:
-    at = root
-    for part in parts[:-1]:
-        if part not in dict(at.named_children()):
-            at.add_module(part, nn.Module())
-        at = at.get_submodule(part)
-    with torch.device("meta"):
-        at.add_module(parts[-1], nn.Linear(shape[1], shape[0], bias=False) if kind is None else kind())

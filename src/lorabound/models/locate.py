@@ -38,7 +38,7 @@ def locate_model(name: str) -> Path:
     """
     if name in PACKAGES:
         _refuse_changed_package(name)
-    folder = _local_folder(name) or _from_hub(name)
+    folder = local_folder(name) or _from_hub(name)
     check_folder(folder)
     return folder
 
@@ -49,7 +49,7 @@ def read_configuration(model: str) -> dict[str, Any]:
     Raises:
         ModelError: no such model, or a configuration that cannot be read.
     """
-    folder = _local_folder(model)
+    folder = local_folder(model)
     if folder is None:
         return read_json(_from_hub(model, (CONFIG,)) / CONFIG)
     check_folder(folder)
@@ -58,7 +58,7 @@ def read_configuration(model: str) -> dict[str, Any]:
 
 def find_tokenizer(model: str) -> Path | None:
     """The ``tokenizer.json`` of a model that is on this machine; None where there is none, or nothing is here yet."""
-    folder = _local_folder(model)
+    folder = local_folder(model)
     if folder is not None:
         path = folder / "tokenizer.json"
         return path if path.is_file() else None
@@ -85,11 +85,11 @@ def name_for_others(name: str) -> str:
     Raises:
         ModelError: a packaged model that is not installed.
     """
-    folder = _local_folder(name)
+    folder = local_folder(name)
     return str(folder.absolute()) if folder else name
 
 
-def _local_folder(name: str) -> Path | None:
+def local_folder(name: str) -> Path | None:
     """The folder of a packaged model, or the local folder of that name; None where there is neither.
 
     Raises:

@@ -54,4 +54,4 @@ def model_shapes(config: SweepConfig) -> Shapes:
     from lorabound.models import adapted_layers, find_kind, locate_model, weight_outline
 
     kind, outline = find_kind(config.model, config.head), weight_outline(locate_model(config.model))
-    return adapted_layers(outline.module, kind, config.targets, config.layers, config.encoder)
+    return adapted_layers(outline.modules, kind, config.targets, config.layers, config.encoder)

@@ -116,7 +116,7 @@ class SweepConfig(LabelledConfig):
     )
     prompt: Annotated[str | None, AfterValidator(_prompt)] = setting(
         None, "Sentence that asks for a class, with {} where its name goes. Its embedding stands for the class.", MODEL,
-        shown="This text is about {}.; for CLIP: a photo of a {}.",
+        shown="the named task's own; else: This text is about {}.; for CLIP: a photo of a {}.",
     )  # fmt: skip
     logit_scale: Positive | None = setting(
         None, "Cosine similarities are multiplied by this to become logits (1 / temperature).", MODEL,

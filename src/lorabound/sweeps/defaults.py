@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from lorabound.adapters import check_rank
+from lorabound.adapters.targets import matches
 from lorabound.data import NAMED
 from lorabound.errors import InputError
-from lorabound.models import kinds
-from lorabound.models.kinds import Kind
+from lorabound.models.kinds import KINDS, Kind, find_kind
+from lorabound.models.layers import adapted_layers, weight_outline
+from lorabound.models.locate import local_folder
 from lorabound.sweeps.config import SweepConfig
+
+
+def fitted(config: SweepConfig) -> tuple[SweepConfig, Kind]:
+    """The settings with what the kind of the model decides filled in, and that kind; no weight is read.
+
+    Raises:
+        ModelError, InputError, AdapterError: no such model, or settings that do not fit it.
+    """
+    kind = find_kind(config.model, config.head)
+    refuse_foreign_settings(config, kind)
+    settled = resolved(config, kind)
+    check_layers(settled, kind)
+    return settled, kind
 
 
 def resolved(config: SweepConfig, kind: Kind) -> SweepConfig:
@@ -30,7 +46,24 @@ def refuse_foreign_settings(config: SweepConfig, kind: Kind) -> None:
     Raises:
         InputError: one is; the message says what it does.
     """
-    known = {name: what for other in kinds.KINDS for name, what in other.settings.items() if name not in kind.settings}
+    known = {name: what for other in KINDS for name, what in other.settings.items() if name not in kind.settings}
     for name, what in known.items():
         if getattr(config, name) != SweepConfig.model_fields[name].default:
             raise InputError(f"{name} {what}, and {config.model} is {kind.name}: leave it out")
+
+
+def check_layers(config: SweepConfig, kind: Kind) -> None:
+    """See that targets, layers and ranks fit a model that is on this machine, by the headers of its weights.
+
+    What headers do not tell is left to the loaded model: a head that is trained, a target that may be a table.
+
+    Raises:
+        ModelError, InputError, AdapterError: they do not fit, as the loaded model would say.
+    """
+    folder = local_folder(config.model)
+    if folder is None or kind.head == "trained":
+        return
+    modules = weight_outline(folder).modules
+    if any(matches(name, target) for target in kind.layer_names(config.targets) for name in modules.others):
+        return
+    check_rank(adapted_layers(modules, kind, config.targets, config.layers, config.encoder), max(config.ranks))

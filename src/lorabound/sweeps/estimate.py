@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import torch
-from torch import nn
 
 from lorabound.adapters import check_rank
+from lorabound.adapters.targets import Modules, layer_index
 from lorabound.data import NAMED
 from lorabound.data.check import CHARACTERS_PER_TOKEN
 from lorabound.data.sizes import TEST_MOST, TRAIN_MOST
@@ -29,7 +28,7 @@ from lorabound.models.locate import locate_model, read_configuration
 from lorabound.models.model_folder import check_values
 from lorabound.models.precision import default_device, resolve_precision
 from lorabound.modes import MODES
-from lorabound.stack import layer_index
+from lorabound.stack import modules_of
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.defaults import resolved
 from lorabound.sweeps.grid import Run, runs_of
@@ -82,26 +81,6 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """What several sweeps take, as those of one file of settings.
-
-    Attributes:
-        each: estimate of each sweep, by its name.
-    """
-
-    each: Mapping[str, Estimate]
-
-    def frame(self) -> pl.DataFrame:
-        """One row per sweep: its name, numbers of runs, sizes, storage, arithmetic, time, trained parameters."""
-        names = ("n_runs", "n_there", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds", "precision")
-        return pl.DataFrame([
-            {"name": name, **{column: getattr(one, column) for column in names},
-             "least_params": one.n_params[0], "most_params": one.n_params[1]}
-            for name, one in self.each.items()
-        ])  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Shape:
     """What decides the arithmetic of a run beside its sizes.
 
@@ -129,14 +108,13 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         ModelError, DataError, InputError: no such model or layers, or data that cannot be used.
         StoreError: ``out`` holds another sweep.
     """
-    config = as_resumed(config, out)
     kind = find_kind(config.model, config.head)
     named = NAMED.get(config.data)
     if named and named.on_hub:  # the data would have to be downloaded
         material, n_classes = None, named.n_classes
         settled = _usual_sizes(resolved(config, kind), n_classes)
     else:
-        material = read_material(config)
+        material = read_material(as_resumed(config, out))
         settled, n_classes = material.config, len(material.divided.classes)
     there = runs_there(settled, out)
     runs = [run for run in runs_of(settled) if run.rank]
@@ -144,17 +122,16 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     folder = locate_model(config.model)
     outline = weight_outline(folder)
     check_values(folder)
-    if kind.has_tokenizer:
-        check_tokens(folder, outline.n_vectors)
+    check_tokens(folder, outline.n_vectors)
 
     def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
-        return adapted_layers(outline.module, kind, settled.targets, layers, settled.encoder)
+        return adapted_layers(outline.modules, kind, settled.targets, layers, settled.encoder)
 
     shapes = adapted(settled.layers)
     check_rank(shapes, max(settled.ranks))
     configuration = read_configuration(config.model)
     width, tokens = kind.width(configuration), _tokens(kind, configuration, settled, material)
-    shape = shape_of(outline.module, kind, list(shapes), tokens, n_classes)
+    shape = shape_of(outline.modules, kind, list(shapes), tokens, n_classes)
     device = default_device()
     precision = resolve_precision(settled.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
@@ -168,7 +145,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         ends = min(settled.ranks), max(settled.ranks)
         few, fewest = [run for run in missing if run.rank in ends], shape
         if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
-            fewest = shape_of(outline.module, kind, list(adapted("top2")), tokens, n_classes)
+            fewest = shape_of(outline.modules, kind, list(adapted("top2")), tokens, n_classes)
             quicker["--layers top2"] = seconds(fewest, missing)
         if len(few) < len(missing):
             quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(fewest, few)
@@ -199,18 +176,20 @@ def seconds_left(task: Task, missing: Sequence[Run]) -> float:
     """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment."""
     classifier, config = task.classifier, task.config
     lengths = np.concatenate([task.pool.inputs.lengths, task.test_set.inputs.lengths])
-    shape = shape_of(classifier.module, task.kind, list(task.shapes), float(lengths.mean()), len(task.data.classes))
+    shape = shape_of(
+        modules_of(classifier.module), task.kind, list(task.shapes), float(lengths.mean()), len(task.data.classes)
+    )
     speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
     trained = [run for run in missing if run.rank]
     return arithmetic(config, shape, trained, len(task.test_set.labels)) / (_SHARE * speed)
 
 
-def shape_of(module: nn.Module, kind: Kind, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
-    """The shape of a run from the linear layers of a module, in full or in outline."""
+def shape_of(modules: Modules, kind: Kind, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
+    """The shape of a run from the linear layers of its model."""
     examples, *prompts = kind.towers
-    above = _above(module, examples, adapted)
-    of_prompts = [product for tower in prompts for product in _above(module, tower, adapted)]
-    total = sum(math.prod(product) for product in _inside(module, examples).values())
+    above = _above(modules, examples, adapted)
+    of_prompts = [product for tower in prompts for product in _above(modules, tower, adapted)]
+    total = sum(math.prod(product) for product in _inside(modules, examples).values())
     weights = sum(math.prod(product) for product in above)
     return Shape(
         weights, sum(math.prod(product) for product in of_prompts), tokens, n_classes, above or of_prompts,
@@ -246,19 +225,15 @@ def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]
     return [shape for name, shape in shapes.items() if (layer_index(name) or 0) == first]
 
 
-def _inside(module: nn.Module, tower: Tower) -> dict[str, tuple[int, int]]:
+def _inside(modules: Modules, tower: Tower) -> dict[str, tuple[int, int]]:
     """(d_out, d_in) of the linear layers of a tower, by name."""
     prefixes = tuple(f"{name}." if name else "" for name in tower)
-    return {
-        name: (part.out_features, part.in_features)
-        for name, part in module.named_modules()
-        if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes)
-    }
+    return {name: shape for name, shape in modules.linears.items() if f"{name}.".startswith(prefixes)}
 
 
-def _above(module: nn.Module, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
+def _above(modules: Modules, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
     """Of these layers the ones from the first adapted layer up; none where nothing is adapted."""
-    inside = _inside(module, tower)
+    inside = _inside(modules, tower)
     indices = [layer_index(name) or 0 for name in adapted if name in inside]
     if not indices:
         return []

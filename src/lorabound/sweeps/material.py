@@ -27,9 +27,9 @@ from lorabound.data import (
     without_rare,
 )
 from lorabound.errors import DataError
-from lorabound.models.kinds import Kind, find_kind
+from lorabound.models.kinds import Kind
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.defaults import refuse_foreign_settings, resolved
+from lorabound.sweeps.defaults import fitted
 from lorabound.sweeps.tokens import count_tokens
 
 
@@ -47,7 +47,7 @@ class Material:
         divided: training pool and test set.
         lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
             tokenizer is here.
-        worked_out: sentences on a prompt and sizes that nobody gave, and on texts that lose their end; or "".
+        worked_out: sentences on sizes that nobody gave, and on texts that lose their end; or "".
     """
 
     asked: SweepConfig
@@ -59,7 +59,7 @@ class Material:
     check: DataCheck
     divided: Split
     lengths: NDArray[np.int64] | None
-    worked_out: tuple[str, ...]
+    worked_out: tuple[str, str]
 
     @property
     def sentences(self) -> list[str]:
@@ -77,9 +77,7 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
         DataError, InputError: the data cannot be used, with everything that is wrong with them; options do not fit.
         ModelError: no such model, or a configuration that cannot be read.
     """
-    kind = find_kind(config.model, config.head)
-    refuse_foreign_settings(config, kind)
-    given, config = config, resolved(config, kind)
+    config, kind = fitted(config)
     table, test = read_tables(config, kind.reads)
     check = check_data(table, test, config.head == "prompts")
     own = test is not None and not config.test_data
@@ -90,9 +88,7 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
     counted = count_tokens(config, table, test) if kind.n_tokens is None else None
     lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
     settled = _settled(config, sized, len(table), own)
-    return Material(
-        config, sized, kind, table, test, own, check, divided, lengths, (_prompted(given, config), settled, cut)
-    )
+    return Material(config, sized, kind, table, test, own, check, divided, lengths, (settled, cut))
 
 
 def divide_again(material: Material, without: frozenset[str], n_pool: int | None = None) -> Material:
@@ -133,7 +129,9 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
     if faults:
         raise DataError("; ".join(dict.fromkeys(faults)))
     table, *rest = found
-    test = rest[0] if rest else named.test() if named and named.test else None
+    test = rest[0] if rest else named.test(empty) if named and named.test else None
+    if test and not rest:
+        test = renamed(test, config.rename_labels)
     return without_rare(table, test, config.min_class_rows)
 
 
@@ -159,13 +157,6 @@ def _divide(
         per_shot = len(divided.train_examples) // shots
         sized = sized.model_copy(update={"n_train": [per_shot * count for count in sorted(config.shots)]})
     return sized, divided, []
-
-
-def _prompted(given: SweepConfig, config: SweepConfig) -> str:
-    """How a class is asked for, in one sentence; "" where the prompt was given, or classes are no prompts."""
-    if given.prompt or not config.prompt:
-        return ""
-    return f"No prompt is given: a class is asked for as {config.prompt!r}; --prompt changes that."
 
 
 def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> str:

@@ -20,6 +20,7 @@ from lorabound.models import (
     resolve_precision,
 )
 from lorabound.modes import Mode
+from lorabound.stack import modules_of
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import Material, divide_again, read_material
 from lorabound.sweeps.notes import cut_note
@@ -116,7 +117,7 @@ def load_task(
     config = config.model_copy(
         update={"precision": classifier.precision, "logit_scale": classifier.logit_scale} | _head_lr(config, classifier)
     )
-    shapes = adapted_layers(classifier.module, material.kind, config.targets, config.layers, config.encoder)
+    shapes = adapted_layers(modules_of(classifier.module), material.kind, config.targets, config.layers, config.encoder)
     if classifier.head and classifier.head.name in shapes:
         raise InputError(f"{classifier.head.name} is the head, which is trained whole: leave it out of targets")
     return Task(

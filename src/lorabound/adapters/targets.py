@@ -1,11 +1,13 @@
-"""Which linear layers an adapter goes on: PEFT-style target names, matched by whole words; layer indices, positions."""
+"""Which linear layers an adapter goes on: PEFT-style target names, matched by whole words; layer indices, positions.
+
+No torch: a model is its modules by name, whether it is loaded or only the headers of its weights were read.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-
-from torch import nn
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from lorabound.adapters.adapter import Shapes
 from lorabound.errors import ModelError
@@ -13,10 +15,25 @@ from lorabound.errors import ModelError
 _LAYER_INDEX = re.compile(r"\.(\d+)\.")
 
 
-def select_linears(
-    model: nn.Module, targets: Sequence[str], layers: Sequence[int] | str | None = None, within: Sequence[str] = ("",)
+@dataclass(frozen=True, kw_only=True)
+class Modules:
+    """The modules of a model, as far as adapters are concerned.
+
+    Attributes:
+        model: name of the model's class.
+        linears: module name -> (d_out, d_in) of each linear layer, in the model's own order.
+        others: module name -> class name of each other module that holds no modules.
+    """
+
+    model: str
+    linears: Shapes
+    others: Mapping[str, str]
+
+
+def select_layers(
+    modules: Modules, targets: Sequence[str], layers: Sequence[int] | str | None = None, within: Sequence[str] = ("",)
 ) -> Shapes:
-    """Module name -> (d_out, d_in) of every ``nn.Linear`` that is selected, in the model's own order.
+    """Module name -> (d_out, d_in) of every linear layer that is selected, in the model's own order.
 
     A target matches a module whose dotted name equals it or ends in ``"." + target`` (PEFT's rule for a
     list of ``target_modules``), never a part of a word. ``layers`` keeps the modules whose first
@@ -28,18 +45,15 @@ def select_linears(
         ModelError: a target, an index or a position that matches nothing; the message lists what could match.
     """
     linears = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and any(not part or name == part or name.startswith(f"{part}.") for part in within)
+        name: shape
+        for name, shape in modules.linears.items()
+        if any(not part or name == part or name.startswith(f"{part}.") for part in within)
     }
     selected: Shapes = {}
     for target in targets:
-        if not any(_matches(name, target) for name in linears):
-            raise ModelError(_no_such_layer(model, target, list(linears)))
-    for name, module in linears.items():
-        if any(_matches(name, target) for target in targets):
-            selected[name] = (module.out_features, module.in_features)
+        if not any(matches(name, target) for name in linears):
+            raise ModelError(_no_such_layer(modules, target, list(linears)))
+    selected |= {name: shape for name, shape in linears.items() if any(matches(name, target) for target in targets)}
     if layers is None:
         return selected
     if isinstance(layers, str):
@@ -60,25 +74,21 @@ def select_linears(
         kept = {name: shape for name, shape in selected.items() if layer_index(name) in set(layers)}
     where = layers if isinstance(layers, str) else ", ".join(map(str, sorted(layers)))
     for target in targets:
-        if not any(_matches(name, target) for name in kept):
+        if not any(matches(name, target) for name in kept):
             raise ModelError(f"no {target!r} in layers {where}: name other layers or targets")
     return kept
 
 
-def _no_such_layer(model: nn.Module, target: str, linears: Sequence[str]) -> str:
+def _no_such_layer(modules: Modules, target: str, linears: Sequence[str]) -> str:
     """Why no adapter can go on ``target``: it is a layer of another kind, there are no linear layers, or a typo."""
-    others = {
-        name: type(module).__name__
-        for name, module in model.named_modules()
-        if name not in linears and _matches(name, target) and not any(True for _ in module.children())
-    }
+    others = {name: kind for name, kind in modules.others.items() if matches(name, target)}
     endings = sorted({name.rsplit(".", 1)[-1] for name in linears})
     kind = next(iter(others.values()), None)
     if not linears:
-        conv = any(type(module).__name__ == "Conv1D" for module in model.modules())
+        conv = "Conv1D" in modules.others.values()
         why = ", its layers are transformers' Conv1D (as in GPT-2)" if conv else ""
         return (
-            f"this {type(model).__name__} has no linear layers (torch.nn.Linear){why}, and adapters go on those alone: "
+            f"this {modules.model} has no linear layers (torch.nn.Linear){why}, and adapters go on those alone: "
             "give another model, of BERT's kind or a CLIP"
         )
     if kind:
@@ -133,5 +143,6 @@ def layer_index(name: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def _matches(name: str, target: str) -> bool:
+def matches(name: str, target: str) -> bool:
+    """Whether a target means this module: PEFT's rule, by whole words."""
     return name == target or name.endswith("." + target)

@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
+from lorabound.adapters.targets import at_position, layer_index
 from lorabound.errors import ModelError
-from lorabound.stack import layer_index, select_linears
-from lorabound.stack.targets import at_position
+from lorabound.stack import select_linears
 
 
 def test_selects_by_last_words_and_layer(tiny):

@@ -1,0 +1,173 @@
+"""What a check works on, looked at before any model is loaded: the adapters, how each is used, the rows that are fresh.
+
+Nothing here imports torch or transformers, so that a mistake is told within a second or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabound.adapters import Adapter, load_adapter
+from lorabound.adapters.peft_folder import open_adapter
+from lorabound.data import Empty, Picture, load_examples, renamed
+from lorabound.errors import DataError, InputError
+from lorabound.models.kinds import find_kind
+from lorabound.models.locate import read_configuration
+from lorabound.sweeps.records import ADAPTERS, AdapterTask, fingerprint, read_rows, read_task
+
+# Where an adapter from elsewhere does not say it: the model's own limit, at most this.
+_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class AdapterUse:
+    """How an adapter that no sweep of ours made reads an example; what an adapter of a sweep records wins.
+
+    Attributes:
+        model: the frozen model, in place of the one the adapter names.
+        prompt: class prompt with one ``{}``, for an adapter without a head.
+        classes: names of the classes; with a head, in the order of its rows.
+        max_length: tokens a text is cut to; None takes the model's limit, at most 512.
+    """
+
+    model: str | None = None
+    prompt: str | None = None
+    classes: Sequence[str] | None = None
+    max_length: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshRows:
+    """Adapters and the rows they are checked on.
+
+    Attributes:
+        adapters: folder, factors and use of each adapter.
+        examples: texts or images that no adapter has seen.
+        labels: labels of the examples.
+        repeated: (n,) bool, whether an example repeats an earlier one.
+        of_sweeps: whether every adapter stands in the folder of the sweep that made it.
+        notes: sentences on rows that were left out, and on how the data were read.
+    """
+
+    adapters: list[tuple[Path, Adapter, AdapterTask]]
+    examples: Sequence[str | Picture]
+    labels: list[str]
+    repeated: NDArray[np.bool_]
+    of_sweeps: bool
+    notes: list[str]
+
+
+def read_fresh_rows(
+    folders: Sequence[str | Path],
+    data: str,
+    text_column: str | None = None,
+    label_column: str = "label",
+    use: AdapterUse | None = None,
+    observe: Callable[[str], None] = lambda _: None,
+    empty: Empty = "refuse",
+    rename_labels: Mapping[str, str] | None = None,
+) -> FreshRows:
+    """Read adapters and rows; leave out the rows that stand in the training or test set of an adapter's sweep.
+
+    Arguments and errors as in :func:`lorabound.checks.adapters.check_adapters`.
+    """
+    paths = [Path(folder) for folder in folders]
+    if len(set(paths)) != len(paths):
+        raise InputError("an adapter is named twice: name each once, as every one of them is paid for")
+    loaded = [(path, load_adapter(path)) for path in paths]
+    tasks = [_task(path, adapter, use or AdapterUse()) for path, adapter in loaded]
+    kinds = {task.takes for task in tasks}
+    if len(kinds) > 1:
+        raise InputError("some of the adapters read texts and others images: check them apart")
+    observe("reading the data")
+    table = renamed(load_examples(kinds.pop(), data, text_column, label_column, empty), rename_labels or {})
+    prints = [fingerprint(example) for example in table.examples]
+    fresh, notes = _fresh(prints, paths, tasks, data)
+    first = {prints[i]: i for i in reversed(fresh)}
+    return FreshRows(
+        adapters=[(path, adapter, task) for (path, adapter), task in zip(loaded, tasks, strict=True)],
+        examples=[table.examples[i] for i in fresh],
+        labels=[table.labels[i] for i in fresh],
+        repeated=np.array([first[prints[i]] != i for i in fresh]),
+        of_sweeps=all(_sweep_of(path) is not None for path in paths),
+        notes=[*notes, *table.notes],
+    )
+
+
+def _task(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
+    """What the folder records, or what the caller says."""
+    recorded = read_task(path)
+    if recorded:
+        return recorded.model_copy(update={"model": use.model}) if use.model else recorded
+    model = use.model or open_adapter(path).config.get("base_model_name_or_path")
+    if not model:
+        raise InputError(f"{path} does not say which model it belongs to: name it with --model")
+    head: Literal["prompts", "trained"] = "trained" if adapter.head else "prompts"
+    classes = list(use.classes or ())
+    if adapter.head:
+        classes = classes or _names_of_rows(str(model))
+        if len(classes) != len(adapter.head.bias):
+            raise InputError(
+                f"{path} has a head of {len(adapter.head.bias)} classes and "
+                f"{f'{len(classes)} names: ' if classes else 'no names for them: '}"
+                "name them in the order of its rows, --classes NAME,NAME,..."
+            )
+    elif not classes or not use.prompt:
+        raise InputError(
+            f"{path} has no head and was not made by a sweep: say how its classes are asked for, "
+            '--classes NAME,NAME,... and --prompt "A {} review."'
+        )
+    return AdapterTask(
+        model=str(model), model_sha256="", takes=find_kind(str(model), head).reads, head=head,
+        prompt=use.prompt or "", classes=classes, logit_scale=None, max_length=use.max_length or _MAX_LENGTH,
+        precision="float32", n_train=0,
+    )  # fmt: skip
+
+
+def _names_of_rows(model: str) -> list[str]:
+    """The labels of a checkpoint in the order of its rows; nothing where it only counts them (LABEL_0, ...)."""
+    names = {int(row): str(name) for row, name in (read_configuration(model).get("id2label") or {}).items()}
+    ordered = [names[row] for row in sorted(names)]
+    return [] if any(name.startswith("LABEL_") for name in ordered) else ordered
+
+
+def _sweep_of(path: Path) -> Path | None:
+    """The folder of the sweep that made an adapter, where it still stands in it."""
+    folder = path.resolve().parent.parent
+    return folder if path.resolve().parent.name == ADAPTERS and read_rows(folder) else None
+
+
+def _fresh(prints: list[str], paths: list[Path], tasks: list[AdapterTask], data: str) -> tuple[list[int], list[str]]:
+    """Indices of the rows that no adapter has seen in training and no sweep in its test set; and what was left out."""
+    trained: set[str] = set()
+    tested: set[str] = set()
+    for path, task in zip(paths, tasks, strict=True):
+        folder = _sweep_of(path)
+        rows = read_rows(folder) if folder else None
+        if rows:
+            trained |= set(rows.train[: task.n_train or None])  # without its task any of them may have been
+            tested |= set(rows.test)
+    tested -= trained
+    fresh = [i for i, mark in enumerate(prints) if mark not in trained and mark not in tested]
+    n_trained = sum(mark in trained for mark in prints)
+    n_tested = len(prints) - len(fresh) - n_trained
+    counts = [f"{n_trained:,} it was trained on"] if n_trained else []
+    counts += [f"{n_tested:,} of the test set of its sweep, by which it may have been chosen"] if n_tested else []
+    if not fresh:
+        raise DataError(
+            f"{data} holds no fresh row: of {len(prints):,} rows {' and '.join(counts)}. They prove nothing about new "
+            "data: give rows that the sweep has not seen"
+        )
+    if not counts:
+        return fresh, []
+    first = next(i for i in range(len(prints)) if prints[i] in trained or prints[i] in tested)
+    return fresh, [
+        f"Left out of {data}: {' and '.join(counts)} (the first is row {first + 1}). With them the limit would not be "
+        "valid."
+    ]
