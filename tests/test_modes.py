@@ -27,7 +27,10 @@ def filled(adapter: Adapter) -> Adapter:
     """Without zeros, so that every trained entry has a gradient."""
     random = np.random.default_rng(0)
     drawn = lambda x: random.normal(size=x.shape).astype(np.float32)  # noqa: E731
-    return Adapter({n: Factors(drawn(f.a), drawn(f.b), f.scale) for n, f in adapter.layers.items()}, adapter.mode)
+    return Adapter(
+        layers={n: Factors(a=drawn(f.a), b=drawn(f.b), scale=f.scale) for n, f in adapter.layers.items()},
+        mode=adapter.mode,
+    )
 
 
 def test_the_table_holds_the_three_modes_of_the_paper():

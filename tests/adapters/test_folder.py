@@ -21,8 +21,8 @@ def trained(shapes, mode, rank=3, seed=4):
     random = np.random.default_rng(seed)
     adapter = new_adapter(shapes, rank, mode, seed, "kaiming_uniform", 2.0)
     noise = lambda x: (x if x.any() else random.normal(size=x.shape) * 0.05).astype(np.float32)  # noqa: E731
-    layers = {n: Factors(noise(f.a), noise(f.b), f.scale) for n, f in adapter.layers.items()}
-    return Adapter(layers, mode, seed, "kaiming_uniform")
+    layers = {n: Factors(a=noise(f.a), b=noise(f.b), scale=f.scale) for n, f in adapter.layers.items()}
+    return Adapter(layers=layers, mode=mode, seed=seed, law="kaiming_uniform")
 
 
 def base_model():
@@ -133,7 +133,7 @@ def test_a_changed_frozen_factor_is_noticed(tiny, tmp_path):
 def test_a_factor_that_its_seed_does_not_draw_is_noticed(tiny, tmp_path):
     shapes = select_linears(tiny.module, ["query"])
     other = new_adapter(shapes, 3, "freeze_a", 5, "kaiming_uniform", 2.0)
-    save_adapter(Adapter(other.layers, "freeze_a", seed=4, law="kaiming_uniform"), tmp_path / "adapter")
+    save_adapter(Adapter(layers=other.layers, mode="freeze_a", seed=4, law="kaiming_uniform"), tmp_path / "adapter")
     with pytest.raises(AdapterError, match="is not what seed 4 of lorabound.json draws"):
         load_adapter(tmp_path / "adapter")
 
@@ -143,10 +143,12 @@ def test_layers_of_different_rank_and_scale_survive(tmp_path):
     random = np.random.default_rng(0)
     sizes = {"first": (2, 1.0), "block.fc": (2, 1.0), "fc": (4, 3.0)}
     layers = {
-        name: Factors(random.normal(size=(r, 6)).astype(np.float32), random.normal(size=(5, r)).astype(np.float32), s)
+        name: Factors(
+            a=random.normal(size=(r, 6)).astype(np.float32), b=random.normal(size=(5, r)).astype(np.float32), scale=s
+        )
         for name, (r, s) in sizes.items()
     }
-    save_adapter(Adapter(layers, "train_both"), tmp_path / "mixed")
+    save_adapter(Adapter(layers=layers, mode="train_both"), tmp_path / "mixed")
     again = load_adapter(tmp_path / "mixed")
     assert {name: (f.rank, f.scale) for name, f in again.layers.items()} == sizes
     modules = {"first": torch.nn.Linear(6, 5), "fc": torch.nn.Linear(6, 5)}
@@ -213,8 +215,13 @@ def test_auto_peft_model_loads_what_a_sweep_saves(kind, tmp_path):
         classifier, targets = PromptClassifier.load(name, ["good", "bad"], "{}", 20.0, 32, device="cpu"), ["query"]
     adapter = trained(select_linears(classifier.module, targets), "freeze_a")
     if classifier.head:
-        head = Head(classifier.head.name, classifier.head.weight + 1, classifier.head.bias, classifier.head.beside)
-        adapter = Adapter(adapter.layers, adapter.mode, adapter.seed, adapter.law, head)
+        head = Head(
+            name=classifier.head.name,
+            weight=classifier.head.weight + 1,
+            bias=classifier.head.bias,
+            beside=classifier.head.beside,
+        )
+        adapter = Adapter(layers=adapter.layers, mode=adapter.mode, seed=adapter.seed, law=adapter.law, head=head)
     saved = save_adapter(adapter, tmp_path / "adapter", name_for_others(name), type(classifier.module))
     auto = AutoPeftModelForSequenceClassification if kind == "head" else AutoPeftModel
     model = auto.from_pretrained(str(saved)).eval()

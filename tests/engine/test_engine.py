@@ -108,8 +108,8 @@ def test_nan_marks_the_run_and_leaves_its_neighbours_bitwise_alone(tiny):
     poisoned = make(tiny, SPECS)
     first = next(iter(poisoned[2].layers))
     factors = poisoned[2].layers[first]
-    bad = {**poisoned[2].layers, first: Factors(np.full_like(factors.a, np.nan), factors.b, factors.scale)}
-    poisoned[2] = Adapter(bad, poisoned[2].mode)
+    bad = {**poisoned[2].layers, first: Factors(a=np.full_like(factors.a, np.nan), b=factors.b, scale=factors.scale)}
+    poisoned[2] = Adapter(layers=bad, mode=poisoned[2].mode)
     recipe = Recipe(2, 8, 0.02, clip_norm=0.1)
     clean = train(tiny, train_set, test_set, healthy, [0] * 5, recipe)
     mixed = train(tiny, train_set, test_set, poisoned, [0] * 5, recipe)

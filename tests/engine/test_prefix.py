@@ -1,6 +1,7 @@
 """The stored prefix: the same losses as the whole model, on every kind of first adapted layer; passes without padding."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,8 +112,8 @@ def test_a_module_that_runs_twice_is_never_stored(tiny):
     classifier.prototypes = torch.nn.functional.normalize(torch.randn(3, 8), dim=-1)
     inputs = classifier.prepare(["abc", "de", "fghi"])
     adapter = adapters(classifier, ["query"])[1]
-    filled = {n: type(f)(f.a, np.ones_like(f.b), f.scale) for n, f in adapter.layers.items()}
-    adapter = type(adapter)(filled, adapter.mode)
+    filled = {n: replace(f, b=np.ones_like(f.b)) for n, f in adapter.layers.items()}
+    adapter = replace(adapter, layers=filled)
     index = np.arange(3)
     with Stack(classifier.module, [adapter]):
         expected = classifier.logits(inputs, index)

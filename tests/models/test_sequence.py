@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -68,7 +69,7 @@ def adapters(classifier):
         new_adapter(shapes, k + 1, mode, k, "gaussian", 2.0)
         for k, mode in enumerate(("freeze_a", "train_both", "freeze_b"))
     ]
-    return [type(a)(a.layers, a.mode, a.seed, a.law, classifier.head) for a in made]
+    return [replace(adapter, head=classifier.head) for adapter in made]
 
 
 def test_the_checkpoints_head_in_the_order_of_the_classes(folder):
@@ -190,7 +191,7 @@ def test_distilbert_takes_its_pre_classifier_along(tmp_path):
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     shapes = select_linears(classifier.module, ["q_lin"])
     start = new_adapter(shapes, 2, "freeze_a", 0, "gaussian", 2.0)
-    start = type(start)(start.layers, start.mode, start.seed, start.law, classifier.head)
+    start = replace(start, head=classifier.head)
     (done,) = train(classifier, data, data, [start], [0], Recipe(5, 4, 1e-2))
     saved = save_adapter(done.adapter, tmp_path / "adapter", "base")
     assert set(load_adapter(saved).head.beside) == {"pre_classifier.weight", "pre_classifier.bias"}

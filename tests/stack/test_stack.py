@@ -21,13 +21,13 @@ def adapters(tiny, specs, filled=True):
         if filled:
             layers = {
                 name: Factors(
-                    random.normal(size=f.a.shape).astype(np.float32) / 4,
-                    random.normal(size=f.b.shape).astype(np.float32) / 4,
-                    1.0 + k,
+                    a=random.normal(size=f.a.shape).astype(np.float32) / 4,
+                    b=random.normal(size=f.b.shape).astype(np.float32) / 4,
+                    scale=1.0 + k,
                 )
                 for name, f in adapter.layers.items()
             }
-            adapter = Adapter(layers, mode, k)
+            adapter = Adapter(layers=layers, mode=mode, seed=k)
         made.append(adapter)
     return made
 

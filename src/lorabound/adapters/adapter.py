@@ -1,4 +1,4 @@
-"""One LoRA adapter as plain arrays: what is trained, what is frozen, how many parameters that makes."""
+"""One LoRA adapter as plain arrays: its factors, which of them are frozen, how many entries are trained."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Array = NDArray[np.float32]
 Shapes = dict[str, tuple[int, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Factors:
     """The two factors of one layer: the layer computes ``W x + scale * b @ (a @ x)``.
 
     Attributes:
-        a: A, (r, d_in).
-        b: B, (d_out, r).
-        scale: s; PEFT's lora_alpha / r, or lora_alpha / sqrt(r) with rsLoRA.
+        a: factor A, (r, d_in), which reads the input.
+        b: factor B, (d_out, r), which writes the output.
+        scale: scale s; PEFT's lora_alpha / r, or lora_alpha / sqrt(r) with rsLoRA.
     """
 
     a: Array
@@ -40,16 +40,16 @@ class Factors:
         return self.a if factor == "a" else np.ascontiguousarray(self.b.T)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Head:
-    """A classification layer that is trained whole: logits = weight x + bias.
+    """A classification layer whose every entry is trained: logits = weight x + bias.
 
     Attributes:
-        name: of its module in the model.
-        weight: (classes, d_in).
-        bias: (classes,).
-        beside: frozen tensors by name that PEFT takes along, since the names of their layers end like the head's
-            (DistilBERT's ``pre_classifier``).
+        name: name of its module in the model.
+        weight: weight, (classes, d_in).
+        bias: bias, (classes,).
+        beside: tensor name -> frozen tensor that PEFT saves as well, because the name of its layer ends like the
+            head's (DistilBERT's ``pre_classifier``).
     """
 
     name: str
@@ -59,18 +59,21 @@ class Head:
 
     @property
     def n_params(self) -> int:
+        """Trained entries: those of weight and bias."""
         return int(self.weight.size + self.bias.size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
     """A LoRA adapter: factors by module name, and which of them training may touch.
 
     Attributes:
-        layers: module name -> factors.
+        layers: module name -> factors of that layer.
         mode: name of a mode of :mod:`lorabound.modes`, which says what is trained.
-        seed, law: where the random factor came from; None when it was not drawn here.
-        head: trained along with the factors; None where the model's own head stays, or class prompts stand in for one.
+        seed: seed that the random factors were drawn from; None when they were not drawn by ``new_adapter``.
+        law: law of their entries; None as for ``seed``.
+        head: classification layer that is trained with the factors; None where the model's own head stays, or class
+            prompts stand in for one.
     """
 
     layers: dict[str, Factors]
@@ -88,7 +91,7 @@ class Adapter:
 
     @property
     def shapes(self) -> Shapes:
-        """Module name -> (d_out, d_in)."""
+        """Shapes of the adapted layers: module name -> (d_out, d_in)."""
         return {name: (f.b.shape[0], f.a.shape[1]) for name, f in self.layers.items()}
 
     def frozen(self) -> dict[str, Array]:
@@ -97,7 +100,7 @@ class Adapter:
         return {name: f.rows(factor) for name, f in self.layers.items() for factor in frozen}
 
     def frozen_sha256(self) -> str | None:
-        """SHA-256 of the frozen factors, None when nothing is frozen."""
+        """SHA-256 of the frozen factors; None where nothing is frozen."""
         return factor_sha256(self.frozen()) if MODES[self.mode].frozen else None
 
 
@@ -126,7 +129,7 @@ def new_adapter(shapes: Shapes, rank: int, mode: Mode, seed: int, law: Law, alph
         mode: name of a mode.
         seed: seed of the random factors.
         law: law of their entries, see :func:`random_factor`.
-        alpha_over_r: the scale s.
+        alpha_over_r: scale s.
     Raises:
         InputError: an unknown mode, or a rank that a layer cannot hold.
     """
@@ -142,5 +145,5 @@ def new_adapter(shapes: Shapes, rank: int, mode: Mode, seed: int, law: Law, alph
             a = random_factor(seed, name, rank, d_in, law)
         if "b" in drawn:
             b = np.ascontiguousarray(random_factor(seed, name, rank, d_out, law).T)
-        layers[name] = Factors(a, b, alpha_over_r)
-    return Adapter(layers, mode, seed, law)
+        layers[name] = Factors(a=a, b=b, scale=alpha_over_r)
+    return Adapter(layers=layers, mode=mode, seed=seed, law=law)

@@ -55,11 +55,13 @@ class _Provenance(BaseModel):
 def save_adapter(
     adapter: Adapter, folder: str | os.PathLike[str], base_model: str | None = None, base_class: type | None = None
 ) -> Path:
-    """Write a PEFT folder under a temporary name, then rename it: it is there whole or not at all.
+    """Write a PEFT folder under a temporary name, then rename it: the folder is complete or does not exist.
 
-    An adapter folder that stands there already is replaced; any other folder is left alone.
+    An adapter that is in the folder already is replaced; a folder of anything else is refused.
 
     Args:
+        adapter: adapter to write.
+        folder: new folder, or one that holds an adapter.
         base_model: folder or hub name that ``from_pretrained`` takes, recorded as PEFT's ``base_model_name_or_path``.
         base_class: transformers' class of the model, by which ``AutoPeftModel`` loads it.
     Raises:
@@ -92,7 +94,8 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     """Read a PEFT folder, ours or anybody's.
 
     Args:
-        mode: what further training may touch, for a folder that does not say so itself; one of ours does.
+        folder: PEFT's folder of the adapter.
+        mode: mode of the adapter where the folder does not record one, as ours do.
     Raises:
         AdapterError: no such folder, a pickle, a damaged file, a PEFT option that changes what the layer
             computes (DoRA, biases, more than one trained head, ...), or a frozen factor that is not the one recorded.
@@ -106,17 +109,17 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
             raise AdapterError(f"{folder / CONFIG}: {option} = {source.config[option]!r} is not supported")
     head = _head(source)
     layers = {
-        name: Factors(a.astype(np.float32, copy=False), b.astype(np.float32, copy=False), scale)
+        name: Factors(a=a.astype(np.float32, copy=False), b=b.astype(np.float32, copy=False), scale=scale)
         for name, b, a, scale in source.factors()
     }
     if not (folder / OURS).is_file():
-        return Adapter(layers, mode, head=head)
+        return Adapter(layers=layers, mode=mode, head=head)
     try:
         provenance = _Provenance.model_validate(read_json(folder / OURS))
     except ValidationError as error:
         first = error.errors()[0]
         raise AdapterError(f"{folder / OURS}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    adapter = Adapter(layers, provenance.mode, provenance.seed, provenance.law, head)
+    adapter = Adapter(layers=layers, mode=provenance.mode, seed=provenance.seed, law=provenance.law, head=head)
     if adapter.frozen_sha256() != provenance.frozen_sha256:
         raise AdapterError(
             f"{folder}: the frozen factor is not the one recorded in {OURS}: "
@@ -128,7 +131,7 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
 
 
 def _head(source: PeftAdapter) -> Head | None:
-    """The linear layer that PEFT saved whole, None without any; beside it only layers whose names end like its own."""
+    """The linear layer that PEFT saved with all its entries; None without any."""
     saved = source.config.get("modules_to_save") or []
     parts = {tensor.key.removeprefix("base_model.model."): tensor for tensor in source.others}
     if not saved and not parts:
@@ -146,7 +149,7 @@ def _head(source: PeftAdapter) -> Head | None:
     weight, bias = values.pop(f"{heads[0]}.weight"), values.pop(f"{heads[0]}.bias")
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
         raise AdapterError(f"{source.weights}: {heads[0]} is no linear layer: weight {weight.shape}, bias {bias.shape}")
-    return Head(heads[0], weight, bias, values)
+    return Head(name=heads[0], weight=weight, bias=bias, beside=values)
 
 
 def _drawn_from_seed(adapter: Adapter) -> bool:

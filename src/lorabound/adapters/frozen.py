@@ -30,11 +30,11 @@ def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Fl
     """Draw the (rank, width) random factor of one layer.
 
     Args:
-        seed: names the draw; the same seed, module and law give the same rows on every machine.
-        module: the layer's dotted name in its model.
-        rank: r, number of rows.
-        width: d_in for `A`, d_out for the transpose of `B`.
-        law: "kaiming_uniform", PEFT's default: uniform on +-1/sqrt(width);
+        seed: seed of the draw; the same seed, module and law give the same rows on every machine.
+        module: dotted name of the layer in its model.
+        rank: number of rows r.
+        width: number of columns: d_in for `A`, d_out for the transpose of `B`.
+        law: law of the entries: "kaiming_uniform", PEFT's default: uniform on +-1/sqrt(width);
             "gaussian": i.i.d. N(0, 1/rank^2), PEFT's `init_lora_weights="gaussian"`. The standard normal
             law of Kratsios et al. 2025 with s = 1 is this one with s = rank.
     Raises:

@@ -1,4 +1,4 @@
-"""PEFT LoRA adapters on disk, of anybody: configuration, scales, and one pair of factors at a time. Needs no torch.
+"""PEFT LoRA adapters on disk, whoever made them: configuration, scales, one pair of factors at a time. Needs no torch.
 
     adapter_config.json         PEFT's configuration
     adapter_model.safetensors   A and B of every layer, under PEFT's names
@@ -44,16 +44,16 @@ _UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PeftAdapter:
     """An adapter whose header has been read and whose factors have not.
 
     Attributes:
-        weights: the safetensors file.
+        weights: safetensors file.
         config: content of ``adapter_config.json``.
         layers: module name -> (tensor of B, tensor of A).
-        others: tensors of known kinds that are no factors of a linear layer: biases, trained heads, embeddings,
-            convolutions; see :attr:`Tensor.kind`.
+        others: tensors of other known kinds: biases, trained heads, embeddings, convolutions; see
+            :attr:`Tensor.kind`.
     """
 
     weights: Path
@@ -62,7 +62,7 @@ class PeftAdapter:
     others: tuple[Tensor, ...]
 
     def factors(self) -> Iterator[tuple[str, Array, Array, float]]:
-        """(module name, B (d_out, r), A (r, d_in), scale s), a layer at a time; bfloat16 becomes float32.
+        """(module name, B (d_out, r), A (r, d_in), scale s), one layer at a time; bfloat16 becomes float32.
 
         Raises:
             AdapterError: a value that is not finite, or a layer whose scale the configuration does not tell.
@@ -117,7 +117,7 @@ def open_adapter(path: str | os.PathLike[str]) -> PeftAdapter:
         if config.get(option) not in harmless:
             raise AdapterError(f"{config_path}: {option} = {config[option]!r} is not supported: {why}")
     layers, others = pair(read_header(weights), weights)
-    return PeftAdapter(weights, config, layers, others)
+    return PeftAdapter(weights=weights, config=config, layers=layers, others=others)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -15,16 +15,19 @@ from lorabound.adapters.peft_folder import open_adapter
 from lorabound.adapters.spectrum import Spectrum, core_spectrum, matrix_spectrum, triangle
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerSpectrum:
     """One adapted layer: W x + s B A x.
 
     Attributes:
         name: PEFT's name of the module.
-        d_out, d_in, rank, scale: B is (d_out, r), A (r, d_in), s the scale.
+        d_out: number of outputs; B is (d_out, r).
+        d_in: number of inputs; A is (r, d_in).
+        rank: rank r of the factors.
+        scale: scale s.
         update: spectrum of s B A.
-        b, a: spectra of B and of A, without the scale. The bounds of ``freeze_a`` ask for ||B||_F and ||A||_2,
-            those of ``freeze_b`` for ||A||_F and ||B||_2.
+        b: spectrum of B, without the scale. The bounds of ``freeze_a`` use ||B||_F, those of ``freeze_b`` ||B||_2.
+        a: spectrum of A. The bounds of ``freeze_a`` use ||A||_2, those of ``freeze_b`` ||A||_F.
     """
 
     name: str
@@ -37,13 +40,13 @@ class LayerSpectrum:
     a: Spectrum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdapterSpectra:
     """Every layer of an adapter, in the order of the model (numbers in names as numbers).
 
     Attributes:
-        path: what was inspected.
-        layers: one entry a linear layer.
+        path: folder or file that was inspected.
+        layers: one entry per linear layer.
         left_out: names of the tensors that are no factors of a linear layer (biases, trained heads, embeddings,
             convolutions).
         left_out_kinds: kind of such tensors, in words -> how many there are.
@@ -86,10 +89,10 @@ class AdapterSpectra:
 def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
     """The spectra of every layer of a PEFT LoRA adapter, ours or anybody's, in float16, bfloat16, float32 or float64.
 
-    One pair of factors is in memory at a time. How accurate: see :func:`product_spectrum`.
+    One pair of factors is in memory at a time. :func:`product_spectrum` says how accurate the values are.
 
     Args:
-        path: the folder, or its safetensors file with ``adapter_config.json`` beside it.
+        path: folder of the adapter, or its safetensors file with ``adapter_config.json`` beside it.
     Raises:
         AdapterError: what cannot be read, or is no plain LoRA (see :func:`lorabound.adapters.open_adapter`).
     """
@@ -99,13 +102,19 @@ def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
         r_b, r_a = triangle(b.astype(np.float64)), triangle(a.T.astype(np.float64))
         layers.append(
             LayerSpectrum(
-                name=name, d_out=b.shape[0], d_in=a.shape[1], rank=a.shape[0], scale=scale,
-                update=core_spectrum(r_b, r_a, scale), b=matrix_spectrum(r_b), a=matrix_spectrum(r_a),
+                name=name,
+                d_out=b.shape[0],
+                d_in=a.shape[1],
+                rank=a.shape[0],
+                scale=scale,
+                update=core_spectrum(r_b, r_a, scale),
+                b=matrix_spectrum(r_b),
+                a=matrix_spectrum(r_a),
             )
-        )  # fmt: skip
+        )
     layers.sort(key=lambda layer: _natural(layer.name))
     left_out, kinds = tuple(tensor.key for tensor in source.others), Counter(tensor.kind for tensor in source.others)
-    return AdapterSpectra(Path(path), tuple(layers), left_out, dict(kinds))
+    return AdapterSpectra(path=Path(path), layers=tuple(layers), left_out=left_out, left_out_kinds=dict(kinds))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -12,19 +12,19 @@ from lorabound.arguments import Array, real
 from lorabound.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Spectrum:
     """The singular values of one matrix, and what they say of its size and of the directions it uses.
 
     Attributes:
-        singular_values: sigma_1 >= sigma_2 >= ... >= 0; beyond those listed all are 0.
+        singular_values: singular values sigma_1 >= sigma_2 >= ... >= 0; those that are not listed are 0.
     """
 
     singular_values: Array
 
     @property
     def spectral_norm(self) -> float:
-        """sigma_1: the most the matrix lengthens a vector."""
+        """sigma_1: the largest factor by which the matrix lengthens a vector."""
         return float(self.singular_values[0])
 
     @property
@@ -96,15 +96,15 @@ def core_spectrum(r_b: Array, r_a: Array, scale: float) -> Spectrum:
     if not math.isfinite(unit):
         raise InputError("product_spectrum: scale, b and a multiply to more than float64 holds")
     if unit == 0:
-        return Spectrum(np.zeros(min(r_b.shape[0], r_a.shape[0])))
+        return Spectrum(singular_values=np.zeros(min(r_b.shape[0], r_a.shape[0])))
     sigma = _singular_values((r_b / norm_b) @ (r_a / norm_a).T)
     sigma[sigma < r_b.shape[1] * np.finfo(np.float64).eps] = 0
-    return Spectrum(unit * sigma)
+    return Spectrum(singular_values=unit * sigma)
 
 
 def matrix_spectrum(matrix: Array) -> Spectrum:
     """The singular values of one matrix as it stands."""
-    return Spectrum(_singular_values(matrix))
+    return Spectrum(singular_values=_singular_values(matrix))
 
 
 def _singular_values(matrix: Array) -> Array:

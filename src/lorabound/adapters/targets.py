@@ -33,14 +33,16 @@ class Modules:
 def select_layers(
     modules: Modules, targets: Sequence[str], layers: Sequence[int] | str | None = None, within: Sequence[str] = ("",)
 ) -> Shapes:
-    """Module name -> (d_out, d_in) of every linear layer that is selected, in the model's own order.
+    """The linear layers that adapters go on, module name -> (d_out, d_in), in the model's own order.
 
-    A target matches a module whose dotted name equals it or ends in ``"." + target`` (PEFT's rule for a
-    list of ``target_modules``), never a part of a word. ``layers`` keeps the modules whose first
-    all-digit name part is one of the given indices (PEFT's ``layers_to_transform``), or lies at the given position
-    (see :func:`at_position`) among the layers of its own tower; None keeps all. ``within`` names the parts of the model
-    that are considered.
-
+    Args:
+        modules: modules to choose from.
+        targets: names of layers. A target matches a module whose dotted name equals it or ends in ``"." + target``
+            (PEFT's rule for a list of ``target_modules``), never a part of a word.
+        layers: layer indices, which a module's first all-digit name part must be one of (PEFT's
+            ``layers_to_transform``); or a position among the layers of the module's tower (see :func:`at_position`);
+            None for all.
+        within: names of the parts of the model to look through.
     Raises:
         ModelError: a target, an index or a position that matches nothing; the message lists what could match.
     """
@@ -108,9 +110,12 @@ def at_position(position: str, depth: int) -> range:
     """
     third, half = depth // 3, depth // 2
     parts = {
-        "bottom": range(third), "mid": range(third, depth - third), "up": range(depth - third, depth),
-        "half-bottom": range(half), "half-up": range(half, depth),
-    }  # fmt: skip
+        "bottom": range(third),
+        "mid": range(third, depth - third),
+        "up": range(depth - third, depth),
+        "half-bottom": range(half),
+        "half-up": range(half, depth),
+    }
     if position in parts:
         return parts[position]
     found = re.fullmatch(r"top(\d*)", position)

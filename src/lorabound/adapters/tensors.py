@@ -45,9 +45,16 @@ _MEANING = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """One tensor of a safetensors file: what the header says of it, and where its bytes start."""
+    """One tensor of a safetensors file, as its header describes it.
+
+    Attributes:
+        key: name of the tensor in the file.
+        dtype: number format, as safetensors writes it.
+        shape: length of every axis.
+        start: position of its first byte in the file.
+    """
 
     key: str
     dtype: str
@@ -82,14 +89,19 @@ def read_header(path: Path) -> list[Tensor]:
     except (SafetensorError, OSError, ValueError) as error:
         raise AdapterError(f"{path} cannot be read ({error}): the file is damaged or unfinished") from None
     return [
-        Tensor(key, entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0])
+        Tensor(
+            key=key,
+            dtype=entry["dtype"],
+            shape=tuple(entry["shape"]),
+            start=8 + size + entry["data_offsets"][0],
+        )
         for key, entry in header.items()
         if key != "__metadata__"
     ]
 
 
 def pair(tensors: list[Tensor], path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], tuple[Tensor, ...]]:
-    """Module name -> (B, A) of the linear layers, and the tensors of other known kinds.
+    """The factors of the linear layers, module name -> (B, A), and the tensors of other known kinds.
 
     Raises:
         AdapterError: a LoRA tensor of no known kind or without its partner, or no pair at all; all faults at once.

@@ -176,4 +176,4 @@ def _head(name: str, module: nn.Module, n_classes: int | None) -> Head:
     weight, bias = (last.get_parameter(part).detach().cpu().numpy() for part in ("weight", "bias"))
     if n_classes is not None:
         weight, bias = np.zeros((n_classes, weight.shape[1]), np.float32), np.zeros(n_classes, np.float32)
-    return Head(name, weight.copy(), bias.copy(), beside)
+    return Head(name=name, weight=weight.copy(), bias=bias.copy(), beside=beside)

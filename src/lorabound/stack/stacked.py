@@ -1,15 +1,15 @@
 """K adapters on one frozen model: their rows share the batch axis, their factors are batched matrices.
 
-A batch holds K groups of rows, one group an adapter, in the order of the stack. Everything in the model
-that works on each row alone (embeddings, attention, norms, pooling) needs to know nothing of this. Each
-adapted layer computes the frozen product once for all rows and adds the K low-rank products:
+A batch holds K groups of rows, one group per adapter, in the order of the stack. The parts of the model that
+work on each row alone (embeddings, attention, norms, pooling) stay as they are. Each adapted layer computes the
+frozen product once for all rows and adds the K low-rank products:
 
     y[k] = W x[k] + bias + s_k B_k A_k x[k],   x (K, rows, d_in), A (K, r_max, d_in), B (K, d_out, r_max).
 
 The factors are float32; products run in the number format of the model.
 
-A rank below r_max is padded with zeros in both factors. Zero is where the padding stays: its gradient is a
-product with the other factor's zeros. A frozen factor is a buffer, not a parameter, so no optimizer can
+A rank below r_max is padded with zeros in both factors. The padding stays zero: its gradient is a product with
+the other factor's zeros. A frozen factor is a buffer, not a parameter, so no optimizer can
 reach it; adapters are kept in the order of :func:`stack_order`, which makes the trained `B`s the first ones of
 the stack and the trained `A`s the last ones.
 """
@@ -33,7 +33,7 @@ _STACKED: ContextVar[int] = ContextVar("stacked", default=1)
 
 
 def stack_order(modes: Sequence[Mode]) -> list[int]:
-    """The order in which adapters of these modes stand in a stack: trained `B`s first, trained `A`s last; stable."""
+    """Indices of the modes in the order of a stack: trained `B`s first, trained `A`s last; otherwise as given."""
     return sorted(range(len(modes)), key=lambda k: (_trains(modes[k], "a"), not _trains(modes[k], "b")))
 
 
@@ -42,7 +42,7 @@ def _trains(mode: Mode, factor: Factor) -> bool:
 
 
 def n_stacked() -> int:
-    """K: how many adapters share the batch axis now; 1 outside a stack."""
+    """K, the number of adapters that share the batch axis now; 1 outside a stack."""
     return _STACKED.get()
 
 
@@ -100,7 +100,7 @@ class StackedLinear(nn.Module):
         n_adapters = len(self.scale)
         if n_adapters > 1 and len(x) != self.batch_rows:
             raise AdapterError(
-                f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row an "
+                f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row per "
                 "example (DeBERTa's relative positions are such a case): choose other targets or another encoder"
             )
         frozen: Tensor = self.base(x)
@@ -152,14 +152,17 @@ class StackedHead(nn.Module):
 
 
 class Stack:
-    """K adapters attached to a model; use as a context manager, the model is restored at the end.
+    """K adapters attached to a model inside a ``with`` block; the block's end restores the model.
 
     Args:
+        model: model that holds every layer the adapters name.
+        adapters: adapters of the same layers, in the order of :func:`stack_order`.
         towers: names of modules that see rows of one kind, see :data:`lorabound.models.Tower`. The first tensor
             argument of the first module of each must hold K groups of rows along its first axis.
 
     Raises:
-        AdapterError: adapters that name different layers, or layers the model does not have.
+        AdapterError: adapters in another order, adapters of different layers or heads, or a layer that the model does
+            not have.
     """
 
     def __init__(
@@ -249,12 +252,16 @@ class Stack:
         for name, layer in self.layers.items():
             before = source.layers[name]
             a, b = layer.factors()
-            layers[name] = Factors(_array(a[k, : before.rank]), _array(b[k, :, : before.rank]), before.scale)
+            layers[name] = Factors(a=_array(a[k, : before.rank]), b=_array(b[k, :, : before.rank]), scale=before.scale)
         head = None
         if self.head:
-            trained = _array(self.head.weight[k]), _array(self.head.bias[k])
-            head = Head(self._head_name, *trained, source.head.beside if source.head else {})
-        return Adapter(layers, source.mode, source.seed, source.law, head)
+            head = Head(
+                name=self._head_name,
+                weight=_array(self.head.weight[k]),
+                bias=_array(self.head.bias[k]),
+                beside=source.head.beside if source.head else {},
+            )
+        return Adapter(layers=layers, mode=source.mode, seed=source.seed, law=source.law, head=head)
 
 
 def _padded(factor: np.ndarray, shape: tuple[int, int]) -> Tensor:

@@ -1,8 +1,8 @@
 """The largest signed mean of a class of losses, searched for by projected ascent; no network is named here.
 
-A class hands in what it is made of through :class:`StackedClass`: K searches at once, each with its own signs (and,
-if the class wants, its own frozen factor). What comes back is attained by a member of the class: it can fall
-short of the supremum, never exceed it but by rounding.
+A class describes itself as a :class:`StackedClass`: K searches at once, each with its own signs (and, if the class
+wants, its own frozen factor). A member of the class attains the result, which can thus fall short of the supremum and
+never exceed it but by rounding.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class StackedClass(Protocol):
     """K searches through one class of losses in [0, 1].
 
     Attributes:
-        shapes: of each trainable factor, without the leading K.
-        radii: (K,) of each trainable factor: the Frobenius balls around 0.
+        shapes: shape of each trained factor, without the leading K.
+        radii: radii of each trained factor's Frobenius balls around 0, (K,).
     """
 
     @property
@@ -39,8 +39,8 @@ class StackedClass(Protocol):
         """(1/N) sum_n s_n (ell_n - 1/2) for every search, (K,), and its gradient in every factor.
 
         Args:
-            factors: (K, *shape) each.
-            signs: (K, N).
+            factors: value of each trained factor, (K, *shape).
+            signs: signs s_n of every search, (K, N).
         """
         ...
 
@@ -60,12 +60,12 @@ def largest_signed_means(
     sphere: on digits at radius 0.1 it found a third less.)
 
     Args:
-        members: the class.
-        signs: (K, N), +1 or -1.
-        steps: of each ascent.
-        generator: of the random start.
-        known: members of the class to be improved on, such as the best of a smaller rank padded with zeros; the
-            result is at least theirs.
+        members: class to search.
+        signs: +1 or -1 for every search and example, (K, N).
+        steps: number of steps of each ascent.
+        generator: source of the random starts.
+        known: members of the class to improve on, such as the best of a smaller rank, padded with zeros; the result is
+            at least theirs.
     """
     best = _Best()
     if known is not None:

@@ -3,7 +3,7 @@
     Rad_S = E_s sup_B (1/N) sum_n s_n ell(f_B(x_n), y_n),  ||B_t||_F <= M for every layer,
 
 s_n independent random signs, A frozen. Measured value and upper bound are both on Rad_S. (For the gap: E sup (R -
-Rhat) <= 2 E Rad_S, by symmetrization.) Draws come in pairs s and -s, with one A a pair: both have the same
+Rhat) <= 2 E Rad_S, by symmetrization.) Draws come in pairs s and -s, with one A per pair: both have the same
 mean supremum, and whatever does not depend on B cancels. A pair counts as one draw.
 
 A family of classes is one function, from the settings to a ``Family``; ``FAMILIES`` lists those that bring their own

@@ -81,19 +81,25 @@ class LoraMlpClass:
     """The class {f_B: ||B_t||_F <= M_t} on one sample, K searches at once (a ``StackedClass``).
 
     Args:
-        mlp: the frozen network.
-        a: the frozen factors, (K, r, d_{t-1}) each.
-        radii: M_t, a number or (K,) each.
-        scale: s.
+        mlp: frozen network.
+        a: frozen factor of every layer, (K, r, d_{t-1}).
+        radii: M_t of every layer, a number or (K,).
+        scale: scale s.
         x: inputs, (K, N, d_0), or (1, N, d_0) where all searches share them.
         y: labels, (K, N) or (1, N).
-        loss: its values enter the signed mean.
+        loss: loss whose signed mean is searched.
     """
 
     def __init__(
-        self, mlp: FrozenMlp, a: Sequence[Array], radii: Sequence[float | Array], scale: float, x: Tensor, y: Tensor,
+        self,
+        mlp: FrozenMlp,
+        a: Sequence[Array],
+        radii: Sequence[float | Array],
+        scale: float,
+        x: Tensor,
+        y: Tensor,
         loss: BoundedLoss,
-    ) -> None:  # fmt: skip
+    ) -> None:
         count, rank = a[0].shape[:2]
         self._weights = [torch.from_numpy(weight) for weight in mlp.weights]
         self._biases = [torch.from_numpy(bias) for bias in mlp.biases]

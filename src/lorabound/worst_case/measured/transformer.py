@@ -125,9 +125,13 @@ def measure_transformer(
 
 
 def _search(
-    classifier: Classifier, examples: Examples, shapes: dict[str, tuple[int, int]], settings: ComplexityConfig,
-    share: list[int], most: int,
-) -> list[tuple[int, Tensor]]:  # fmt: skip
+    classifier: Classifier,
+    examples: Examples,
+    shapes: dict[str, tuple[int, int]],
+    settings: ComplexityConfig,
+    share: list[int],
+    most: int,
+) -> list[tuple[int, Tensor]]:
     """Largest signed means (2, pairs) of every rank for a share of the pairs, smallest rank first."""
     n, pairs = len(examples.labels), settings.signs // 2
     signs = signs_of(settings, n).view(2, pairs, n)[:, share].reshape(-1, n)
@@ -154,6 +158,6 @@ def _adapters(
             random = np.random.default_rng([settings.seed, 2, index, pair])
             a = settings.std / math.sqrt(d_in) * random.standard_normal((rank, d_in))
             b = np.zeros((d_out, rank), dtype=np.float32)
-            layers[name] = Factors(a.astype(np.float32), b, settings.scale)
-        adapters.append(Adapter(layers, PAPER_MODE))
+            layers[name] = Factors(a=a.astype(np.float32), b=b, scale=settings.scale)
+        adapters.append(Adapter(layers=layers, mode=PAPER_MODE))
     return adapters * 2
