@@ -1,14 +1,18 @@
-"""The command line from tests: in this process, in a new Python, or in a process that has made its imports already."""
+"""The command line from tests: in this process, in a new Python, or in a process that has made its imports already;
+and what a terminal shows."""
 
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from lorabound.cli import main
+from lorabound.reports import show
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["lorabound.sweeps.execute", "lorabound.reports", "lorabound.cli"])
@@ -21,6 +25,13 @@ def run(capsys, monkeypatch, *arguments):
         main()
     captured = capsys.readouterr()
     return exit_.value.code or 0, captured.out, captured.err
+
+
+def shown(result, width=80):
+    """What a terminal of so many columns shows of a result."""
+    console = Console(width=width, record=True, force_terminal=True, file=open(os.devnull, "w"))
+    show(result, console)
+    return console.export_text()
 
 
 def python(code):

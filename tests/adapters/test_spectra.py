@@ -24,7 +24,8 @@ from transformers.pytorch_utils import Conv1D
 from lorabound.adapters import inspect_adapter, load_adapter, new_adapter, product_spectrum, save_adapter
 from lorabound.errors import AdapterError, InputError
 from lorabound.files import write_table
-from lorabound.reports.spectra import print_spectra, short_names
+from lorabound.reports import show
+from lorabound.reports.spectra import short_names
 from tests.commands import run
 
 EPS = np.finfo(np.float64).eps
@@ -208,7 +209,7 @@ def test_what_is_no_linear_factor_is_left_out_and_told(tmp_path, capsys):
         "embed.lora_embedding_A", "embed.lora_embedding_B", "conv.lora_A.weight", "conv.lora_B.weight", "head.weight",
     )}  # fmt: skip
     assert inside <= set(spectra.left_out)
-    print_spectra(spectra, Console(width=100))
+    show(spectra, Console(width=100))
     printed = " ".join(capsys.readouterr().out.split())
     assert f"Left out, not a factor of a linear layer: {len(spectra.left_out)} tensors" in printed
     for kind in ("2 x factor of an embedding", "2 x factor of a convolution", "1 x weight saved whole"):
@@ -388,9 +389,7 @@ def test_the_largest_update_is_the_one_of_the_largest_spectral_norm(tmp_path):
 def test_the_table_fits_and_loses_nothing(tmp_path, name, layers, terminal):
     spectra = inspect_adapter(small(tmp_path / "adapter", layers=layers, name=name))
     file = io.StringIO()
-    print_spectra(
-        spectra, Console(file=file, width=100 if terminal else 60, force_terminal=terminal, color_system=None)
-    )
+    show(spectra, Console(file=file, width=100 if terminal else 60, force_terminal=terminal, color_system=None))
     lines = [line.rstrip() for line in file.getvalue().splitlines()]
     assert "…" not in file.getvalue()
     if terminal:

@@ -1,15 +1,25 @@
 """Kinds of models: what each says of itself, and that nothing but the list has to know of a new one."""
 
+import copy
 import json
 import subprocess
 import sys
 
+import numpy as np
+import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 
+import lorabound as lb
+from lorabound.checks.adapters import check_adapters
 from lorabound.errors import InputError
-from lorabound.models.kinds import CLIP, ENCODER, KINDS, SEQUENCE, find_kind
+from lorabound.models import TokenizedTexts, kinds, locate_model, model_sha256
+from lorabound.models.kinds import CLIP, ENCODER, KINDS, SEQUENCE, Kind, find_kind
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.defaults import refuse_foreign_settings, resolved
+from lorabound.sweeps.estimate import estimate
 from tests.clip_models import save_clip
 from tests.text_models import save_text_model
 
@@ -59,3 +69,90 @@ def test_kinds_are_read_without_torch(tmp_path):
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Letters(nn.Module):
+    """The mean of a vector per letter, through two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.vectors = nn.Embedding(128, 8)
+        self.block = nn.ModuleList(nn.ModuleDict({"mix": nn.Linear(8, 8)}) for _ in range(2))
+
+    def forward(self, ids, mask):
+        hidden = self.vectors(ids)
+        for block in self.block:
+            hidden = hidden + torch.tanh(block["mix"](hidden))
+        return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
+class LettersClassifier:
+    """Texts against the vectors of the class prompts, letter by letter."""
+
+    towers, prompts, head, limit, notes = (("",),), None, None, None, ()
+
+    def __init__(self, module, classes, prompt, logit_scale, device, precision, sha256):
+        self.module, self.logit_scale, self.sha256 = module.eval().requires_grad_(False), logit_scale, sha256
+        self.device, self.precision = torch.device(device or "cpu"), precision
+        asked = self.prepare([prompt.replace("{}", name) for name in classes])
+        self.classes = nn.functional.normalize(module(*asked.batch(np.arange(len(classes)))), dim=-1)[None]
+
+    def prepare(self, examples):
+        return TokenizedTexts([[ord(letter) % 128 for letter in text] for text in examples])
+
+    def class_embeddings(self):
+        return self.classes
+
+    def logits(self, inputs, index, classes=None):
+        return self.logit_scale * nn.functional.normalize(self.module(*inputs.batch(index)), dim=-1) @ self.classes[0].T
+
+    def replica(self):
+        made = copy.copy(self)
+        made.module = Letters().eval().requires_grad_(False)
+        made.module.load_state_dict(self.module.state_dict())
+        return made
+
+
+def load_letters(model, classes, *, prompt, logit_scale, device, precision, **_):
+    folder, module = locate_model(model), Letters()
+    module.load_state_dict(load_file(folder / "model.safetensors"))
+    return LettersClassifier(module, classes, prompt, logit_scale, device, precision, model_sha256(folder))
+
+
+LETTERS = Kind(
+    name="a reader of letters", reads="texts", knows=lambda configuration: configuration["model_type"] == "letters",
+    load=load_letters, prompt="{}", logit_scale=7.0, targets=("mixing",), target_names={"mixing": ("mix",)},
+    width=lambda _: 8, has_tokenizer=False,
+)  # fmt: skip
+
+
+def test_a_new_kind_is_one_file_and_its_name_in_the_list(tmp_path, monkeypatch):
+    """Estimated, swept, resumed and checked on fresh rows; nothing else was told of it."""
+    monkeypatch.setattr(kinds, "KINDS", (*KINDS, LETTERS))
+    torch.manual_seed(0)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text(json.dumps({"model_type": "letters"}))
+    save_file(Letters().state_dict(), tmp_path / "model/model.safetensors")
+    random = np.random.default_rng(0)
+    texts = sorted({"".join(map(chr, random.integers(97, 123, random.integers(3, 9)))) for _ in range(300)})
+    rows = pl.DataFrame({"text": texts, "label": ["early" if text[0] < "n" else "late" for text in texts]})
+    rows[:200].write_csv(tmp_path / "rows.csv")
+    rows[200:].write_csv(tmp_path / "fresh.csv")
+    given = {
+        "data": str(tmp_path / "rows.csv"), "model": str(tmp_path / "model"), "ranks": [1, 2], "seeds": 2, "n_train": [60],
+        "n_test": 100, "epochs": 3, "lr": 0.02, "precision": "float32",
+    }  # fmt: skip
+    seen = estimate(SweepConfig(**given))
+    assert (seen.n_runs, seen.n_params) == (8, (2 * 8, 2 * 2 * 16))
+    done = lb.sweep(**given, out=tmp_path / "out")
+    assert (done.config.prompt, done.config.logit_scale, done.config.targets) == ("{}", 7.0, ["mix"])
+    assert len(done.frame()) == 9
+    assert done.frame()["test_ce"].is_finite().all()
+    trained = done.frame().filter(pl.col("rank") == 2)["train_ce"].max()
+    assert trained < done.frame().filter(pl.col("rank") == 0)["train_ce"].item()
+    assert lb.sweep(**given, out=tmp_path / "out").frame().equals(done.frame())
+    adapter = tmp_path / "out/adapters/freeze_a-r2-n60-seed0"
+    checked = check_adapters([adapter], str(tmp_path / "fresh.csv"))
+    assert checked.n_rows == 100
+    with pytest.raises(InputError, match="encoder .*, and .* is a reader of letters: leave it out"):
+        lb.sweep(**given, encoder="text", out=tmp_path / "other")

@@ -6,6 +6,7 @@ import importlib
 import math
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,10 +64,19 @@ def _row(mode, rank, n, seed, gap, bare):
     )  # fmt: skip
 
 
-def text_of(made):
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))
+def text_of(made, width=80):
+    console = Console(width=width, record=True, file=open(os.devnull, "w"))
     print_plan(made, console)
     return console.export_text()
+
+
+def parts_of(made):
+    """The answer, the table and the lines below it, as shown in 80 columns."""
+    lines = text_of(made).rstrip().split("\n")
+    rule = next(i for i, line in enumerate(lines) if line.strip().startswith("───"))
+    top = max(i for i in range(rule) if not lines[i].strip())
+    end = max(i for i in range(len(lines)) if not lines[i].strip())
+    return lines[:top], lines[top + 1 : end], lines[end + 1 :]
 
 
 def test_shapes():
@@ -138,21 +148,68 @@ def test_cells_need_one_layer_and_a_trained_b():
 
 
 def test_words_of_a_plan_without_pilot():
-    text = text_of(plan(SQUARE, modes=["freeze_a"], ranks=[1, 4], n_train=[1000, 10**6], bits=2, target_gap=0.05))
+    made = plan(SQUARE, modes=["freeze_a"], ranks=[1, 4], n_train=[1000, 10**6], bits=2, target_gap=0.05)
+    text = text_of(made)
     assert "…" not in text
     words = " ".join(text.split())
-    assert words.startswith("Guaranteed: a gap of at most 0.0")
-    assert "for freeze_a, rank 1, at N = 1,000,000; 1 of 4 rows have a limit of 1 or more" in words
-    assert re.search(r"A gap of 0.05 is guaranteed from N = [\d,]+ on for freeze_a, rank 1\.", words)
-    assert "freeze_a 4 3,072 1,000 1.46* 1.46*" in words
-    assert "* vacuous: 1 or more" in words
-    assert "No uniform bound is given: it needs Lipschitz constants" in words
-    assert "not on one run" in words
+    # both guarantees at N = 1,000,000 are below 0.05, so the larger adapter is named
+    assert words.startswith(
+        "Guaranteed at N = 1,000,000 training examples: a gap (error on new data minus training error) of at most 0.05 "
+        "for each adapter of the plan with at most 3,072 trained parameters, such as freeze_a, rank 4."
+    )
+    need = made.needs[1]
+    assert made.rows[1].bounds.guarantee.vacuous
+    value = made.rows[3].bounds.guarantee.value
+    assert f"freeze_a 4 3,072 none {math.ceil(value * 1000) / 1000:.3f} {need.guarantee:,}" in words
+    assert "none: 1 or more, which says nothing" in words
     assert "forecast" not in words.lower()
+    nearly = " ".join(text_of(replace(made, target_gap=0.001)).split())
+    best = made.rows[2].bounds.guarantee.value
+    assert f"of at most {math.ceil(best * 1000) / 1000:.3f} for freeze_a, rank 1; of 0.001 from N = " in nearly
     far = text_of(plan({"l": (4096, 4096)}, modes=["freeze_a"], ranks=[512], n_train=[100], target_gap=1e-6))
     assert "over 1e15" in far
-    assert far.startswith("Guaranteed: nothing at these ranks and N")
-    assert "is guaranteed from" not in far
+    assert far.startswith("Guaranteed: nothing at N = 100 training examples, as each limit on the gap")
+
+
+def test_a_guarantee_is_never_shown_smaller_than_it_is():
+    random = np.random.default_rng(2)
+    for _ in range(20):
+        made = plan({"l": (16, 16)}, modes="freeze_a", ranks=[1], n_train=[int(random.integers(300, 10**6))])
+        shown = re.search(r"freeze_a +1 +16 +(\S+)", text_of(made))[1]
+        bound = made.rows[0].bounds.guarantee
+        assert bound.value <= float(shown) < bound.value + 0.001
+        floor = re.search(r"at least (\S+) at rank 1\.", " ".join(text_of(made).split()))[1]
+        assert float(floor) <= made.rows[0].bounds.rank_floor.value < float(floor) * 1.01
+
+
+@pytest.mark.parametrize("modes", ["freeze_a,train_both", "freeze_a,freeze_b,train_both"])
+@pytest.mark.parametrize("target", [None, 0.02])
+@pytest.mark.parametrize("with_pilot", [False, True])
+def test_an_answer_a_table_and_ten_lines(tmp_path, modes, target, with_pilot):
+    """At most three sentences, one table in 80 columns, at most ten lines: also of large models and many N."""
+    shapes = {"l": (16, 16)} if with_pilot else {f"layer.{i}": (14336, 4096) for i in range(40)}
+    trained = pilot(tmp_path, modes=tuple(modes.split(","))) if with_pilot else None
+    sizes = [10**k for k in range(2, 9)]
+    made = plan(shapes, modes=modes, ranks=[1, 16], n_train=sizes, target_gap=target, pilot=trained)
+    answer, table, below = parts_of(made)
+    assert len(re.findall(r"[.](?: |$)", " ".join(answer))) <= 3
+    assert len(below) <= 10
+    assert all(len(line) <= 80 for line in (*answer, *table, *below))
+    assert "…" not in "".join(table)
+    rows = [line for line in table if line.strip() and line.split()[0] in modes.split(",")]
+    per_size = len(made.needs)
+    assert len(rows) == (per_size * (len(sizes) + (target is not None)) if with_pilot else per_size)
+    if not with_pilot:  # seven columns of N do not fit
+        assert "No room for N = 100, " in " ".join(below)
+        assert "No room" not in text_of(made, width=200)
+
+
+def test_the_answer_is_the_pilots(tmp_path):
+    """The lowest test error of the pilot is named; all test errors of this one are equal, so none is better than none."""
+    words = " ".join(text_of(plan({"l": (16, 16)}, pilot=pilot(tmp_path))).split())
+    assert words.startswith(
+        "Take no adapter: in the pilot (N = 256) the model without one has the lowest test error, 0.500."
+    )
 
 
 def test_a_pilot_is_extrapolated(tmp_path):
@@ -168,18 +225,21 @@ def test_a_pilot_is_extrapolated(tmp_path):
         truth = (2 if at.mode == "train_both" else 1) * at.rank**0.5 * at.n_train**-0.5
         assert row.forecast.low < truth < row.forecast.high
     words = " ".join(text_of(made).split())
-    assert "of 9 inside the interval, median error" in words
-    assert "largest rank from the smaller" in words
-    assert "Forecast, freeze_b: none, the pilot has no run of this mode." in words
-    assert "measured in the pilot: freeze_a r=4 minus train_both r=2" in words
-    assert "Forecast: no guarantee." in words
-    assert "!" not in words.split("Forecast, ")[0]
+    law, held = made.pilot.forecasts["freeze_a"].law, made.pilot.forecasts["freeze_a"].held_out
+    assert (
+        f"freeze_a: {law.c.value:.3g} r^{law.beta.value:.2f} N^{-law.gamma.value:.2f}; {held.n_inside} of 9 held-out cells fall"
+        in words
+    )
+    assert "freeze_b: no forecast, the pilot has no run of this mode." in words
+    assert re.search(r"freeze_b 8 128 \S+ no forecast", words)
+    assert "Forecast: no guarantee" in words
+    assert "!" not in words
     # 2 (16/64)^0.5 = 1 is above the test error of 0.5, which no gap exceeds
     high = " ".join(
         text_of(plan({"l": (16, 16)}, modes=["train_both"], ranks=[16], n_train=[64], pilot=stored)).split()
     )
-    assert re.search(r"train_both 16 512 64 \S+ \S+ \d\.\d+! \[", high)
-    assert "! above 0.500, the pilot's largest test error" in high
+    assert re.search(r"train_both 16 512 \S+ \d\.\d+! \[", high)
+    assert "!: above the pilot's largest test error, 0.500; the law ends before." in high
 
 
 def test_needed_n_where_the_gap_clearly_falls(tmp_path):
@@ -241,7 +301,7 @@ def test_one_value_on_an_axis(tmp_path, axes, known, unknown, axis):
     assert all(row.bounds.guarantee.value > 0 for row in made.rows)
     words = " ".join(text_of(made).split())
     assert f"one {axis} in the pilot" in words
-    assert f"nothing is forecast at another {axis}" in words
+    assert f"so no forecast at another {axis}" in words
 
 
 def test_a_pilot_without_a_gap_says_where(tmp_path):
@@ -249,8 +309,8 @@ def test_a_pilot_without_a_gap_says_where(tmp_path):
     words = " ".join(
         text_of(plan({"l": (16, 16)}, modes=["freeze_a"], ranks=[1], n_train=[500], pilot=read, target_gap=0.1)).split()
     )
-    assert "Forecast, freeze_a: none: the mean gap is not positive at rank 1 N 64 (-0.01), rank 2 N 64 (-0.02)" in words
-    assert "freeze_a 1 16 500" in words
+    assert "freeze_a: no forecast: the mean gap is not positive at rank 1 N 64 (-0.01), rank 2 N 64 (-0.02)" in words
+    assert re.search(r"freeze_a 1 16 \S+ no forecast", words)
 
 
 def test_the_door_of_plans():

@@ -7,13 +7,13 @@ import subprocess
 import numpy as np
 import polars as pl
 import pytest
-from rich.console import Console
 
 from lorabound.bounds import holdout_bounded, information_gap
 from lorabound.errors import InputError
-from lorabound.reports import export_runs, print_summary, write_figure, write_page
+from lorabound.reports import export_runs, write_figure, write_page
 from lorabound.sweeps import COLUMNS, Row, Sweep, SweepConfig
 from lorabound.sweeps.summary import summarize
+from tests.commands import shown
 
 N_TEST = 400
 
@@ -95,17 +95,13 @@ def test_diverged_and_missing_runs_are_told(tmp_path):
     summary = summarize(store)
     cell = next(c for c in summary.cells if (c.mode, c.rank) == ("freeze_a", 1))
     assert (cell.n_seeds, cell.n_diverged) == (2, 1)
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))
-    print_summary(summary, console)
-    text = console.export_text()
+    text = shown(summary)
     assert "2 runs diverged and are left out" in text
     assert "6 runs of the grid are still missing" in text
 
 
 def test_the_table_fits_a_terminal_of_80_columns(tmp_path):
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))
-    print_summary(summarize(build(tmp_path)), console)
-    text = console.export_text()
+    text = shown(build(tmp_path))
     assert "…" not in text
     # freeze_a, rank 4, N = 100: test sampling 1.966 sqrt(0.4 * 0.6 / 399), spread over draws 4.303 * 0.001 / sqrt(3)
     assert "+0.040 ±0.048" in text
@@ -123,13 +119,7 @@ def test_large_numbers_stay_whole_in_80_columns(tmp_path):
         text = shown(summarize(store))
         assert "…" not in text
         assert "12345678" in text
-        assert ("E gap" in text.split("  train ")[1].split("zero_shot")[0]) == (size is None)
-
-
-def shown(summary, width=80):
-    console = Console(width=width, record=True, file=open(os.devnull, "w"))
-    print_summary(summary, console)
-    return console.export_text()
+        assert (" new   mean " in text) == (size is None)  # the head of the last column
 
 
 def with_errors(store, **wrong):
@@ -206,7 +196,6 @@ def test_training_that_has_not_come_down_is_told(tmp_path):
 
 
 def test_cut_texts_are_told(tmp_path):
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))
     cut = {
         "test": [7, 400],
         "train": [0, 400],
@@ -215,10 +204,28 @@ def test_cut_texts_are_told(tmp_path):
         "by": "it has no more positions",
         "end": True,
     }
-    print_summary(summarize(build(tmp_path, cut=cut, classes=["0", "1"], n_removed=5)), console)
-    text = " ".join(console.export_text().split())
-    assert "7 of 400 test texts are longer than 32 tokens and lost their end: raise max_length" in text
-    assert "5 test rows were removed because their text stands in the training pool" in text
+    store = build(tmp_path, cut=cut, classes=["0", "1"], n_removed=5)
+    text = " ".join(shown(store).split())
+    page = write_page(summarize(store), tmp_path / "page.html").read_text()
+    for written in (text, page):
+        assert "7 of 400 test texts are longer than 32 tokens and lost their end: raise max_length" in written
+    assert "5 test rows were removed because their text stands in the training pool" in page
+    assert "more notes on the page" in text
+
+
+def test_about_ten_lines_stand_under_the_table(tmp_path):
+    """However much there is to say; what is left out is counted, and stands on the page."""
+    notes = [
+        f"t.csv: note {i} on what is unusual about the rows of this file and how they were read." for i in range(9)
+    ]
+    store = build(tmp_path, notes=notes)
+    for width, told, hidden in ((80, 0, 11), (300, 4, 5)):  # at 80 the two growths are hidden too
+        under = shown(store, width).split("0.461")[-1].split("> lowest test error")[1].splitlines()
+        assert len(under) <= 11
+        assert sum("t.csv: note" in line for line in under) == told
+        assert f"{hidden} more notes on the page" in under[-1]
+    page = write_page(summarize(store), tmp_path / "page.html").read_text()
+    assert all(note in page for note in notes)
 
 
 def test_export(tmp_path):

@@ -13,8 +13,7 @@ from lorabound.cli import consoles
 from lorabound.errors import InputError
 from lorabound.models.kinds import ENCODER, find_kind
 from lorabound.plans.verbs import plan
-from lorabound.reports.complexity import print_complexity
-from lorabound.reports.lower import print_lower_bound
+from lorabound.reports import show
 from lorabound.reports.plan import print_plan
 from lorabound.reports.spread import print_spread
 from lorabound.stats import variance_components
@@ -31,7 +30,7 @@ from tests.sweeps.test_spread import config  # noqa: F401 (a small design on a t
 
 
 def text_of(show, *arguments):
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))
+    console = Console(width=80, record=True, force_terminal=True, file=open(os.devnull, "w"))
     show(*arguments, console)
     text = console.export_text()
     assert "…" not in text
@@ -60,7 +59,7 @@ def complexity(upper):
 
 @pytest.mark.parametrize("upper", [0.4999, 0.5, 123.456])
 def test_complexity(upper):
-    text = text_of(print_complexity, complexity(upper))
+    text = text_of(show, complexity(upper))
     assert "1234567" in text
     digits, cells, encoder = re.split("digits: a class.|cells: a class.", text)
     assert "nothing" in digits  # -0.5 .. 0.5 proves nothing
@@ -75,7 +74,7 @@ def test_complexity(upper):
 
 def test_lower_bound():
     settings = LowerConfig(widths=(8, 8, 1), ranks=(1, 8, 64), n_train=(100, 1_000_000), trials=1000)
-    assert "1000000" in text_of(print_lower_bound, simulate_lower_bound(settings))
+    assert "1000000" in text_of(show, simulate_lower_bound(settings))
 
 
 def test_concentration(config):  # noqa: F811

@@ -11,8 +11,10 @@ import pytest
 
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, ModelError, StoreError
+from lorabound.models import kinds
 from lorabound.sweeps import Sweep, SweepConfig, execute, read_config, runs_of
 from lorabound.sweeps.grid import stacks_of
+from lorabound.sweeps.material import read_material
 from tests import commands
 
 
@@ -59,11 +61,33 @@ def test_every_cell_of_the_grid_is_there_once(config, tmp_path):
         assert row.test_risk == pytest.approx((1 - np.exp(-row.test_log_losses)).mean(), rel=1e-5)
 
 
+def test_a_sweep_goes_on_with_the_prompt_it_began_with(config, tmp_path, monkeypatch):
+    """Another version may ask for a class otherwise; what is stored keeps its meaning."""
+    begun = execute.run_sweep(config, tmp_path / "out")
+    assert begun.config.prompt == kinds.ENCODER.prompt
+    monkeypatch.setattr(kinds, "KINDS", (replace(kinds.ENCODER, prompt="It is {}."),))
+    longer = config.model_copy(update={"seeds": [0, 1, 2]})
+    again = execute.run_sweep(longer, tmp_path / "out")
+    assert len(again.rows()) == 2 * (1 + 3 * 2 * 3)
+    assert again.config.prompt == kinds.ENCODER.prompt
+    with pytest.raises(StoreError, match="was made with prompt = .*, now it is 'It is {}.'"):
+        execute.run_sweep(config.model_copy(update={"prompt": "It is {}."}), tmp_path / "out")
+    assert execute.run_sweep(config, tmp_path / "new").config.prompt == "It is {}."
+
+
+def test_the_prompt_that_nobody_gave_is_told(config):
+    assert read_material(config).sentences[1] == (
+        f"No prompt is given: a class is asked for as {kinds.ENCODER.prompt!r}; --prompt changes that."
+    )
+    given = config.model_copy(update={"prompt": "{}"})
+    assert not any("No prompt" in line for line in read_material(given).sentences)
+    head = config.model_copy(update={"head": "trained"})
+    assert not any("No prompt" in line for line in read_material(head).sentences)
+
+
 def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters, tmp_path):
     """Notes of the training data and of the test data, once each."""
-    from rich.console import Console
-
-    from lorabound.reports import print_summary, write_page
+    from lorabound.reports import write_page
     from lorabound.sweeps.summary import summarize
 
     frame = pl.read_csv(letters)
@@ -78,10 +102,9 @@ def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters,
         f"{few.data}: the columns are separated by semicolons.",
         f"{few.test_data}: the columns are separated by tabs.",
     ]
-    console = Console(record=True, width=400)
-    print_summary(summarize(store), console)
+    terminal = commands.shown(store, width=400)
     page = write_page(summarize(store), tmp_path / "page.html") or tmp_path / "page.html"
-    for written in (console.export_text(), page.read_text()):
+    for written in (terminal, page.read_text()):
         assert all(note in written for note in store.about["notes"])
 
 
@@ -251,7 +274,7 @@ def test_empty_rows_and_rare_classes_are_left_out_of_both_sets_and_told(config, 
     ("rank: [1]", "there is no setting 'rank': did you mean ranks"),
     ("modes: [freeze_c]", "modes = 'freeze_c'"),
     ("lr: -1", "lr = -1"),
-    ("ranks: [1, 1]", "ranks = [1, 1]: it names a value twice: 1, 1"),
+    ("ranks: [1, 1]", r"ranks = \[1, 1\]: it names a value twice: 1, 1"),
     ("seeds: 0", "seeds"),
     ("seeds: 99999999999", "1 to 10000"),
     ("seeds: [99999999999999999999]", "seeds"),

@@ -14,7 +14,8 @@ from scipy import stats
 
 from lorabound.bounds import rademacher_lower, rademacher_upper, rank_lower_bound
 from lorabound.cli import main
-from lorabound.reports.complexity import print_complexity, verdict, write_complexity
+from lorabound.reports import show
+from lorabound.reports.complexity import verdict, write_complexity
 from lorabound.worst_case.measured import complexity
 from lorabound.worst_case.measured.ascent import largest_signed_means
 from lorabound.worst_case.measured.cells import cells
@@ -263,7 +264,6 @@ def test_growth_in_a_small_ball_is_that_of_the_linearized_class():
 
 def test_another_family_is_one_function(monkeypatch, capsys, tmp_path):
     """Measured, shown and written, where nothing else has heard its name."""
-    from rich.console import Console
 
     def thirds(settings):
         made = cells(settings)
@@ -282,7 +282,7 @@ def test_another_family_is_one_function(monkeypatch, capsys, tmp_path):
     assert [(growth.family, growth.axis) for growth in measured.growth] == [
         (family, axis) for family in ("cells", "thirds") for axis in ("rank", "n_train")
     ]
-    print_complexity(measured, Console())
+    show(measured)
     words = " ".join(capsys.readouterr().out.split())
     assert words.count("Thirds: a class nobody has heard of.") == words.count("thirds, N = 48: ") == 1
     table, everything = write_complexity(measured, tmp_path)
@@ -334,11 +334,9 @@ def test_the_command(capsys, monkeypatch, tmp_path):
 
 
 def test_one_cell_has_no_exponent(capsys):
-    from rich.console import Console
-
     one = measure_complexity(ComplexityConfig(ranks=(2,), n_train=(8,), signs=4, steps=2))
     assert one.growth == []
-    print_complexity(one, Console())
+    show(one)
     assert "beta" not in capsys.readouterr().out
 
 

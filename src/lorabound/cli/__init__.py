@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from lorabound import __version__
-from lorabound.cli.consoles import note, out
+from lorabound.cli.consoles import note, say
 from lorabound.cli.usage import UsageError, explain_usage
 from lorabound.errors import LoraboundError
 
@@ -100,5 +100,5 @@ def _lorabound(
       lorabound plan --model NAME              what can be said before training?
     """
     if version:
-        out.print(__version__, highlight=False)
+        say(__version__)
         raise typer.Exit

@@ -32,7 +32,7 @@ def check(
     these rows: the limits count the choice.
     """
     from lorabound.checks import check_predictions
-    from lorabound.reports.check import print_check
+    from lorabound.reports import show
 
     asked = read_settings(CheckConfig, config, {**flags, "adapters": adapters})
     named, predictions = asked.adapters, asked.predictions
@@ -48,7 +48,7 @@ def check(
             raise InputError(
                 f"{flag_of(CheckConfig, needless[0])} is for --data: mend such rows in the table of answers itself"
             )
-        print_check(check_predictions(predictions, asked.predicted, asked.label_column, asked.delta), out)
+        show(check_predictions(predictions, asked.predicted, asked.label_column, asked.delta), out)
         return
     from lorabound.checks.rows import AdapterUse, read_fresh_rows
 
@@ -61,7 +61,7 @@ def check(
         from lorabound.checks.adapters import run_adapters
 
         found = run_adapters(rows, asked.delta, tell)
-    print_check(found, out)
+    show(found, out)
 
 
 @app.command(cls=Grouped)
@@ -72,11 +72,11 @@ def inspect(
     """Show how large each layer's update is, and how much of its rank is used."""
     from lorabound.adapters import inspect_adapter
     from lorabound.files import write_table
-    from lorabound.reports.spectra import print_spectra
+    from lorabound.reports import show
 
     spectra = inspect_adapter(adapter)
     if csv:
         write_table(csv, spectra.frame())
-    print_spectra(spectra, out)
+    show(spectra, out)
     if csv:
         say(f"{len(spectra.layers)} layers -> {csv}")

@@ -6,20 +6,21 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-out = Console()
-err = Console(stderr=True, soft_wrap=True)
+# Lines are printed as they are written: no markup, no colours of numbers.
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(line: str, style: str | None = None) -> None:
-    """One line of a result as it is written: no markup, no colours of numbers, no line breaks."""
-    out.print(line, highlight=False, markup=False, soft_wrap=True, style=style)
+    """One line of a result, without line breaks."""
+    out.print(line, soft_wrap=True, style=style)
 
 
 def note(line: str, style: str | None = None) -> None:
     """As :func:`say`, on standard error."""
-    err.print(line, highlight=False, markup=False, style=style)
+    err.print(line, style=style)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
 from lorabound.sweeps.config import SweepConfig, read_configs
 
-PAGE = "report.html"
 # What a look at data depends on.
 _OF_DATA = (
     "test_data", "text_column", "image_column", "label_column", "drop_empty", "rename_labels", "min_class_rows",
@@ -67,8 +66,8 @@ def sweep(
         material = read_material(as_resumed(one, folder))
         runs_there(material.config, folder)  # refuses the store of another sweep
         for line in material.sentences:
-            out.print(line, highlight=False, markup=False)
-        from lorabound.reports import print_summary, write_page
+            say(line)
+        from lorabound.reports import PAGE, show, write_page
         from lorabound.sweeps.execute import run_sweep
         from lorabound.sweeps.summary import summarize
 
@@ -80,7 +79,7 @@ def sweep(
             note(f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}")
             raise typer.Exit(130) from None
         summary = summarize(store)
-        print_summary(summary, out, material.sentences)
+        show(summary, out)
         say(f"Page: {write_page(summary, folder / PAGE)}")
 
 
@@ -109,20 +108,20 @@ def data(
 @app.command(cls=Grouped)
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep.")],
-    page: Annotated[Path | None, typer.Option("--page", help=f"File of the page. [default: FOLDER/{PAGE}]")] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="File of the page. [default: in FOLDER]")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Also draw how the gap grows with rank, to an .svg or .png file.")
     ] = None,
 ) -> None:
     """Print the table of a sweep again and write its page."""
-    from lorabound.reports import print_summary, write_figure, write_page
+    from lorabound.reports import PAGE, show, write_figure, write_page
     from lorabound.sweeps import Sweep
     from lorabound.sweeps.summary import summarize
 
     summary = summarize(Sweep.open(folder))
     if figure:
         write_figure(summary, figure)
-    print_summary(summary, out)
+    show(summary, out)
     say(f"Page: {write_page(summary, page or folder / PAGE)}")
 
 
@@ -150,11 +149,11 @@ def _say_what_it_takes(asked: dict[str, SweepConfig], out_dir: Path | None) -> N
     for settings in asked.values():
         fitted(settings)  # what does not fit the model is refused before torch is imported
     with err.status("looking at data and machine"):
-        from lorabound.reports.estimates import print_estimates
-        from lorabound.sweeps.estimate import estimate
+        from lorabound.reports import show
+        from lorabound.sweeps.estimate import Estimates, estimate
 
         estimates = {
             name or settings.data: estimate(settings, out_dir and _folder_of(out_dir, name))
             for name, settings in asked.items()
         }
-    print_estimates(estimates, out)
+    show(Estimates(estimates), out)

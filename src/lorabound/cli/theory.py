@@ -42,10 +42,10 @@ def lower_bound(flags: Flags, config: ConfigFile = None) -> None:
     adapter of a rank; this draws the random matrices and counts.
     """
     asked = read_settings(LowerConfig, config, flags)
-    from lorabound.reports.lower import print_lower_bound
+    from lorabound.reports import show
     from lorabound.worst_case.simulated import simulate_lower_bound
 
-    print_lower_bound(simulate_lower_bound(asked), out)
+    show(simulate_lower_bound(asked), out)
 
 
 @app.command(cls=Grouped)
@@ -72,7 +72,8 @@ def complexity(
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")
-    from lorabound.reports.complexity import print_complexity, write_complexity
+    from lorabound.reports import show
+    from lorabound.reports.complexity import write_complexity
     from lorabound.worst_case.measured.complexity import measure_complexity
 
     with telling() as tell:
@@ -82,7 +83,7 @@ def complexity(
             measured = measure_transformer(sweep, settings, tell)
         else:
             measured = measure_complexity(settings, tell)
-    print_complexity(measured, out)
+    show(measured, out)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             say(f"-> {path}")
@@ -141,6 +142,6 @@ def paper(
     with telling() as tell:
         evidence = gather(out_dir, quick, tell)
     for sentence in readings(evidence):
-        out.print(sentence, highlight=False, markup=False)
+        say(sentence)
     for path in write_paper(evidence, out_dir):
         say(f"-> {path}")

@@ -1,7 +1,7 @@
-"""How results look: tables in the terminal, charts and one offline page. No torch."""
+"""How results look: shown in the terminal, as charts and one offline page. No torch."""
 
 from lorabound.reports.export import export_runs, write_figure
-from lorabound.reports.page import write_page
-from lorabound.reports.summary import print_summary
+from lorabound.reports.page import PAGE, write_page
+from lorabound.reports.show import show
 
-__all__ = ["export_runs", "print_summary", "write_figure", "write_page"]
+__all__ = ["PAGE", "export_runs", "show", "write_figure", "write_page"]

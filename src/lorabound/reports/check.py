@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from lorabound.checks.fresh import Checked, FreshCheck
 from lorabound.data.phrases import listed
+from lorabound.reports.show import Part, parts, table
 
 
 def sentences(check: FreshCheck) -> list[str]:
@@ -40,27 +40,25 @@ def sentences(check: FreshCheck) -> list[str]:
     return [answer, told, check.assumption]
 
 
-def print_check(check: FreshCheck, console: Console) -> None:
-    """Print the sentences, every predictor where there are several, and what was unusual about the rows."""
-    for number, sentence in enumerate(sentences(check)):
-        style = "bold" if number == 0 else None
-        console.print(sentence, highlight=False, markup=False, style=style)
+@parts.register
+def _(check: FreshCheck, _: int) -> Iterator[Part]:
+    """The sentences, every predictor where there are several, and what was unusual about the rows."""
+    answer, *others = sentences(check)
+    yield Text(answer, style="bold")
+    yield from others
     if len(check.predictors) > 1:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("", no_wrap=False, overflow="fold")
-        for head in ("parameters", "wrong", "error", "at most"):
-            table.add_column(head, justify="right", no_wrap=True)
+        shown = table("<", "parameters", "wrong", "error", "at most")
         for one in check.predictors:
-            table.add_row(*_row(one, check))
-        console.print(table)
+            shown.add_row(*_row(one, check))
+        yield shown
     for note in check.notes:
-        console.print(note, highlight=False, markup=False, style="dim", soft_wrap=True)
+        yield Text(note, style="dim")
     if check.n_repeated:
-        console.print(
+        yield Text(
             f"{check.n_repeated:,} rows repeat an earlier one. Copies prove nothing new: the limit is the larger "
             "one of that from all rows and that from each row once.",
-            highlight=False, markup=False, style="dim",
-        )  # fmt: skip
+            style="dim",
+        )
 
 
 def _row(one: Checked, check: FreshCheck) -> list[str]:

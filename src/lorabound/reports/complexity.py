@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from lorabound.files import write_json, write_table
-from lorabound.reports.lower import table
+from lorabound.reports.show import Part, parts, table
 from lorabound.worst_case.measured.complexity import DELTA, LEVEL, Complexity, ComplexityGrowth, ComplexityRow
 
 CSV, JSON = "complexity.csv", "complexity.json"
@@ -21,28 +20,25 @@ _NOTHING = "Proved: nothing where the limit is 0 or below, which more sign draws
 _ROUNDING = 1e-6
 
 
-def print_complexity(complexity: Complexity, console: Console) -> None:
-    """Print every family: its table, what its class is, how near the values come to their limits, how they grow."""
+@parts.register
+def _(complexity: Complexity, _: int) -> Iterator[Part]:
+    """Every family: its table, what its class is, how near the values come to their limits, how they grow."""
     settings = complexity.settings
-    console.print(
+    yield (
         f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n: {settings.signs} sign draws in pairs s and -s, one "
         f"Gaussian A per pair (std {settings.std:g}), scale {settings.scale:g}, seed {settings.seed}. Every number is "
-        "on this complexity; the mean of the largest gap is at most twice its mean.",
-        highlight=False,
+        "on this complexity; the mean of the largest gap is at most twice its mean."
     )
     for about in complexity.families:
         rows = [row for row in complexity.rows if row.family == about.name]
         known = all(row.supremum is not None for row in rows)
-        console.print(_table(rows, known, about.bounded))
-        parts = [about.sentence, _found(rows) if known else "Measured is an estimate from below."]
-        parts += [verdict(rows), _STAR] if about.bounded else []
-        parts += [] if known else [_NOTHING]
-        console.print(" ".join(parts), highlight=False)
-        for growth in complexity.growth:
-            if growth.family == about.name:
-                console.print(growth_sentence(growth), highlight=False)
-    for note in complexity.notes:
-        console.print(note, highlight=False, markup=False)
+        yield _table(rows, known, about.bounded)
+        sentences = [about.sentence, _found(rows) if known else "Measured is an estimate from below."]
+        sentences += [verdict(rows), _STAR] if about.bounded else []
+        sentences += [] if known else [_NOTHING]
+        yield " ".join(sentences)
+        yield from (growth_sentence(growth) for growth in complexity.growth if growth.family == about.name)
+    yield from complexity.notes
 
 
 def _table(rows: Sequence[ComplexityRow], known: bool, bounded: bool) -> Table:

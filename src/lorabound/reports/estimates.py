@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from lorabound.data import counted
-from lorabound.sweeps.estimate import Estimate
+from lorabound.reports.show import Part, parts, table
+from lorabound.sweeps.estimate import Estimate, Estimates
 
 
-def print_estimates(estimates: dict[str, Estimate], console: Console) -> None:
+@parts.register
+def _(estimates: Estimates, _: int) -> Iterator[Part]:
     """What one sweep takes, in sentences; or one line per sweep, and the sum."""
-    if len(estimates) == 1:
-        ((name, only),) = estimates.items()
-        for line in _sentences(name, only):
-            console.print(line, highlight=False, markup=False)
+    each = estimates.each
+    if len(each) == 1:
+        ((name, only),) = each.items()
+        yield from _sentences(name, only)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("data", no_wrap=True)
-    for title in ("runs", "N", "test", "parameters", "stored", "time"):
-        table.add_column(title, justify="right")
-    for name, each in estimates.items():
-        table.add_row(
-            name, f"{each.n_runs - each.n_there}", ",".join(map(str, each.n_train)), str(each.n_test),
-            _parameters(each), f"{each.stored_gib:.2f} GiB", about_time(each.seconds).removeprefix("about "),
+    shown = table("<data", "runs", "N", "test", "parameters", "stored", "time")
+    for name, one in each.items():
+        shown.add_row(
+            name, f"{one.n_runs - one.n_there}", ",".join(map(str, one.n_train)), str(one.n_test),
+            _parameters(one), f"{one.stored_gib:.2f} GiB", about_time(one.seconds).removeprefix("about "),
         )  # fmt: skip
-    console.print(table)
-    n_runs = sum(each.n_runs - each.n_there for each in estimates.values())
-    total = sum(each.seconds for each in estimates.values())
-    console.print(f"{n_runs} runs, {about_time(total)} on this machine ({next(iter(estimates.values())).precision}).")
-    unread = [name for name, each in estimates.items() if each.seen is None]
+    yield shown
+    n_runs = sum(one.n_runs - one.n_there for one in each.values())
+    total = sum(one.seconds for one in each.values())
+    yield f"{n_runs} runs, {about_time(total)} on this machine ({next(iter(each.values())).precision})."
+    unread = [name for name, one in each.items() if one.seen is None]
     if unread:
-        console.print(
-            f"Not looked at, because it would be downloaded: {', '.join(unread)}. Their sizes are taken as given.",
-            highlight=False, markup=False,
-        )  # fmt: skip
+        yield f"Not looked at, because it would be downloaded: {', '.join(unread)}. Their sizes are taken as given."
 
 
 def about_time(seconds: float) -> str:

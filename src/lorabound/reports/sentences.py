@@ -11,7 +11,7 @@ from lorabound.sweeps.notes import cut_note
 from lorabound.sweeps.summary import Comparison, Growth, Summary, drawn_apart
 from lorabound.sweeps.verdict import Verdict
 
-_MODES: dict[str, str] = {ZERO_SHOT: "the model without one", **{mode: facts.sentence for mode, facts in MODES.items()}}
+_MODES: dict[str, str] = {ZERO_SHOT: "none", **{mode: facts.sentence for mode, facts in MODES.items()}}
 
 
 def verdict_sentences(summary: Summary) -> list[str]:
@@ -63,8 +63,8 @@ def _in_full(verdict: Verdict) -> list[str]:
             )
     averaged = f", averaged over its {verdict.n_seeds} adapters," if best.mode != ZERO_SHOT and best.n_seeds > 1 else ""
     lines.append(
-        f"On new data the error of {cell_name(best)}{averaged} is at most {float(verdict.limit.value):.3f} ({level}). "
-        f"The lowest of {verdict.n_candidates} test errors looks better than it is; this limit counts that choice."
+        f"On new data the error of {cell_name(best)}{averaged} is at most {float(verdict.limit.value):.3f} ({level}, "
+        f"the choice among {verdict.n_candidates} counted)."
     )
     if best is not verdict.zero_shot:
         lines.append(_gap_sentence(verdict))
@@ -82,9 +82,9 @@ def _gap_sentence(verdict: Verdict) -> str:
     if smallest is None or smallest is best:
         return f"{text}. {'That says how much training flatters it' if gap > 0 else 'Training does not flatter it'}."
     return (
-        f"{text}. That says how much training flatters it, not which model is better: the smallest gap "
-        f"({smallest.gaps['error'].mean:+.3f}, {cell_name(smallest)}) goes with a training error of "
-        f"{smallest.train['error']:.3f} and a test error of {smallest.test['error']:.3f}."
+        f"{text}. That says how much training flatters it, not which model is better: the smallest gap, "
+        f"{smallest.gaps['error'].mean:+.3f} ({cell_name(smallest)}), goes with a test error of "
+        f"{smallest.test['error']:.3f}."
     )
 
 
@@ -96,10 +96,8 @@ def _in_short(verdict: Verdict) -> str:
     lowest = f"{cell_name(best)} has the lowest test error, {best.test['error']:.3f} ({best.n_params:,} parameters)"
     if cheapest is best:
         return f"{start}{lowest}."
-    return (
-        f"{start}{lowest}; {cell_name(cheapest)} ({cheapest.n_params:,}), {cheapest.test['error']:.3f}, cannot be told "
-        "apart from it."
-    )
+    size = f" ({cheapest.n_params:,})" if cheapest.n_params else ""
+    return f"{start}{lowest}; {cell_name(cheapest)}{size}, {cheapest.test['error']:.3f}, cannot be told apart from it."
 
 
 def exponent_text(growth: Growth) -> str:
@@ -144,70 +142,98 @@ def shows_average_bound(summary: Summary) -> bool:
 
 
 def notes(summary: Summary) -> list[str]:
-    """What a reader must know to read the numbers rightly."""
-    n_test = summary.cells[0].gaps["error"].n_test if summary.cells else 0
+    """All that stands under the table of the page: caveats, what is unusual, how to read the numbers."""
+    return [*caveats(summary), *remarks(summary), *reading(summary)]
+
+
+def caveats(summary: Summary) -> list[str]:
+    """What may change a reader's conclusions, the gravest first: about the runs, then about the examples."""
+    n_test = _n_test(summary)
+    lines = [_unfinished(summary)] if summary.unfinished else []
+    n_diverged = sum(row.status == "diverged" for row in summary.rows)
+    if n_diverged:
+        lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
+    if summary.n_missing:
+        lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
+    if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
+        lines.append(
+            "Where fewer than 10 test examples are wrong, or fewer than 10 right, the interval of the gap is too "
+            "narrow; the limit on new data holds."
+        )
+    if summary.config.shots:
+        lines.append(
+            "Training sets hold equally many examples of every class, the test set has them as they come: the gap also "
+            "holds what that changes, and neither a bound on the average gap nor the worst case speaks of them."
+        )
+    elif drawn_apart(summary):
+        lines.append(
+            "Training and test set come from different places: the gap also holds what that changes, and no bound on "
+            "the average gap is given."
+        )
+    return [*lines, *_on_examples(summary, n_test)]
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What is unusual about the model and about the data, as it was told before training."""
+    return [*summary.about.get("model_notes", []), *summary.about.get("notes", [])]
+
+
+def reading(summary: Summary) -> list[str]:
+    """What each number is, exactly."""
+    n_test, config = _n_test(summary), summary.config
     seeds = len({row.seed for row in summary.rows if row.rank})
     lines = [
         f"Gap = test minus training error. Intervals: spread over {seeds} draws (frozen factor and order of examples) "
         f"and sampling of {n_test} test examples, for this training sample.",
         "> lowest test error at this N; ~ cannot be told apart from it (paired over test examples and seeds, every "
         f"choice compared with every other one, {1 - DELTA:.0%} for all at once).",
-        f"True error <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its own, "
-        "for one of its adapters picked at random (Hoeffding 1963).",
+        f"Error on new data <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its "
+        "own, for one of its adapters picked at random (Hoeffding 1963).",
     ]
-    if summary.config.shots:
+    if shows_average_bound(summary):
         lines.append(
-            "Training sets hold equally many examples of every class, the test set has them as they come: the gap also "
-            "holds what that changes, and neither a bound on the expected gap nor the worst case speaks of them."
+            "Mean gap <=: over draws of sample and factor, not for one run, for losses in [0, 1], at "
+            f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
         )
-    elif drawn_apart(summary):
-        lines.append(
-            "Training and test set come from different places: the gap also holds what that changes, and no bound on "
-            "the expected gap is given."
-        )
-    elif not shows_average_bound(summary):
+    elif not drawn_apart(summary):
         lines.append(
             f"No bound on the average gap says anything here (Zhu et al. 2024, Lemma 4.5: 1 or more in every "
             f"cell, at {BITS} bits per parameter)."
         )
-    else:
-        lines.append(
-            "E gap <=: on average over draws of sample and factor, not for one run, for losses in [0, 1], at "
-            f"{BITS} bits per parameter (Zhu et al. 2024, Lemma 4.5); 1 or more says nothing."
-        )
-    shown = dict.fromkeys(cell.mode for cell in summary.cells)
-    lines.append(f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}.")
-    lines += _on_examples(summary, n_test)
-    if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
-        lines.append(
-            "Cells with fewer than 10 test examples wrong, or fewer than 10 right: their gap intervals are too narrow; "
-            "use the hold-out limit."
-        )
-    if summary.unfinished:
-        lines.append(_unfinished(summary))
-    n_diverged = sum(row.status == "diverged" for row in summary.rows)
-    if n_diverged:
-        lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
-    if summary.n_missing:
-        lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
-    return lines
-
-
-def _on_examples(summary: Summary, n_test: int) -> list[str]:
-    """What was unusual about the data and the model, and how examples and classes were read."""
-    about, config = summary.about, summary.config
-    kind = about.get("takes", "texts").removesuffix("s")
-    lines = list(about.get("notes", []))
+    lines.append(modes_sentence(summary))
     if config.head == "prompts" and config.prompt:
         lines.append(f"A class is asked for by its prompt, {config.prompt!r} (--prompt).")
     if config.precision == "bfloat16":
         lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
+    return lines
+
+
+def modes_sentence(summary: Summary) -> str:
+    """What every mode of the table trains."""
+    shown = dict.fromkeys(cell.mode for cell in summary.cells)
+    return f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."
+
+
+def _n_test(summary: Summary) -> int:
+    return summary.cells[0].gaps["error"].n_test if summary.cells else 0
+
+
+def _on_examples(summary: Summary, n_test: int) -> list[str]:
+    """Examples that were cut, taken out or changed."""
+    about = summary.about
+    kind = about.get("takes", "texts").removesuffix("s")
+    lines = []
+    cut = about.get("cut")
+    if cut and (note := cut_note(cut)):
+        lines.append(note)
+    elif cut is None and about["n_cut"]:  # an older store does not say what cut them
+        lines.append(f"{about['n_cut']} of {n_test} test texts were too long and lost their end.")
     if about["n_removed"]:
         lines.append(
             f"{about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
-            f"test and true error are over {kind}s that do not."
+            f"errors are over {kind}s that do not."
         )
-    if config.augment:
+    if summary.config.augment:
         lines.append(
             "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
             "images: the gap is not that of a model fitted to the images it is measured on."
@@ -216,20 +242,15 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
         lines.append(
             f"{about['n_skipped']} images cannot be decoded and were left out: every error is over images that can."
         )
-    lines += about.get("model_notes", [])
-    cut = about.get("cut")
-    if cut and (note := cut_note(cut)):
-        lines.append(note)
-    elif cut is None and about["n_cut"]:  # an older store does not say what cut them
-        lines.append(f"{about['n_cut']} of {n_test} test texts were too long and lost their end.")
     return lines
 
 
 def _unfinished(summary: Summary) -> str:
     cells = summary.unfinished
-    shown = "; ".join(f"{cell_name(c)}, N = {c.n_train:,}: {c.train['error']:.3f}" for c in cells[:3])
-    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    trained = sum(cell.mode != ZERO_SHOT for cell in summary.cells)
+    example = f"{cell_name(cells[0])}, N = {cells[0].n_train:,}, to {cells[0].train['error']:.3f}"
     return (
-        f"Training may not have finished: the training error has come down by less than a fifth ({shown}{more}). Raise "
-        f"--epochs or --lr{' or --head-lr' if summary.config.head == 'trained' else ''} before you compare."
+        f"Training may not have finished in {len(cells)} of {trained} cells: the training error came down by less than "
+        f"a fifth (as {example}). Raise --epochs or --lr{' or --head-lr' if summary.config.head == 'trained' else ''} "
+        "before you compare."
     )

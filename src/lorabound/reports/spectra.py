@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Iterator
+
+from rich.text import Text
 
 from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum
+from lorabound.data import counted
+from lorabound.reports.show import Part, parts, table
 
 _HEADS = (
-    "layer", "size\nof W", "r", "scale", "spectr.\nnorm", "Frob.\nnorm", "stable\nrank", "eff.\nrank", "||B||_F",
+    "<layer", "size\nof W", "r", "scale", "spectr.\nnorm", "Frob.\nnorm", "stable\nrank", "eff.\nrank", "||B||_F",
     "||A||_2",
 )  # fmt: skip
 _FOOT_FROM = 40  # rows beyond which the heads no longer stand on the screen when the table ends
-_NO_LIMIT = 1000  # columns
 _LEGEND = (
     "Of the update s B A: spectral norm = the most it lengthens an input; stable rank = (Frobenius / spectral norm)^2 "
     "and effective rank = exp(entropy of its singular values) count the directions it uses: far below r, rank is "
@@ -21,39 +22,30 @@ _LEGEND = (
 )
 
 
-def print_spectra(spectra: AdapterSpectra, console: Console) -> None:
-    """Print one row per layer, what the columns mean, and the totals."""
+@parts.register
+def _(spectra: AdapterSpectra, _: int) -> Iterator[Part]:
+    """One row per layer, what the columns mean, and the totals."""
     layers = spectra.layers
     names, pattern = short_names([layer.name for layer in layers])
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), show_footer=len(layers) > _FOOT_FROM
-    )
-    for head in _HEADS:
-        table.add_column(
-            head, head, justify="left" if head == "layer" else "right", no_wrap=head != "layer", overflow="fold"
-        )
+    shown = table(*_HEADS, footer=len(layers) > _FOOT_FROM)
+    shown.columns[0].no_wrap = False
     for name, layer in zip(names, layers, strict=True):
-        table.add_row(name, *_cells(layer))
-    console.print(
-        f"{spectra.path}: {_count(len(layers), 'linear layer')}" + (f", named {pattern}" if pattern else ""),
-        highlight=False, markup=False, soft_wrap=True,
-    )  # fmt: skip
-    # A file or a pipe has no width to fit.
-    (console if console.is_terminal else Console(file=console.file, width=_NO_LIMIT)).print(table)
-    console.print(_LEGEND, highlight=False, markup=False, style="dim")
+        shown.add_row(name, *_cells(layer))
+    yield f"{spectra.path}: {counted(len(layers), 'linear layer')}" + (f", named {pattern}" if pattern else "")
+    yield shown
+    yield Text(_LEGEND, style="dim")
     if spectra.left_out:
         first = ", ".join(spectra.left_out[:2]) + (", ..." if len(spectra.left_out) > 2 else "")
         kinds = ", ".join(f"{count} x {kind}" for kind, count in spectra.left_out_kinds.items())
-        left_out = (
-            f"Left out, not a factor of a linear layer: {_count(len(spectra.left_out), 'tensor')}, {kinds} ({first})"
+        yield Text(
+            f"Left out, not a factor of a linear layer: {counted(len(spectra.left_out), 'tensor')}, {kinds} ({first})",
+            style="dim",
         )
-        console.print(left_out, highlight=False, markup=False, style="dim")
     b, a, largest = spectra.n_params_b, spectra.n_params_a, spectra.largest
-    console.print(
-        f"{_count(len(layers), 'layer')}; {b + a:,} parameters: {b:,} in B, {a:,} in A; "
-        f"largest spectral norm {_digits(largest.update.spectral_norm)} in {largest.name}",
-        highlight=False, markup=False,
-    )  # fmt: skip
+    yield (
+        f"{counted(len(layers), 'layer')}; {b + a:,} parameters: {b:,} in B, {a:,} in A; "
+        f"largest spectral norm {_digits(largest.update.spectral_norm)} in {largest.name}"
+    )
 
 
 def short_names(names: list[str]) -> tuple[list[str], str]:
@@ -93,7 +85,3 @@ def _cells(layer: LayerSpectrum) -> list[str]:
 def _digits(value: float, count: int = 4) -> str:
     """That many, trailing zeros too, so that columns align."""
     return f"{value:#.{count}g}".rstrip(".") if value else "0"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

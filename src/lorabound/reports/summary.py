@@ -1,72 +1,71 @@
-"""The table at the end of a sweep, for a terminal."""
+"""A sweep in the terminal: the verdict, the cells, and about ten lines under them; the page has the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Iterator
 from itertools import zip_longest
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from lorabound.data import counted
 from lorabound.reports.sentences import (
+    caveats,
     comparison_sentence,
-    exponent_sentence,
-    notes,
+    exponent_text,
+    modes_sentence,
+    remarks,
     shows_average_bound,
     verdict_sentences,
 )
-from lorabound.sweeps.cells import Cell
+from lorabound.reports.show import Part, parts, table
+from lorabound.sweeps import Sweep
+from lorabound.sweeps.cells import WORST_CASE, Cell
 from lorabound.sweeps.summary import Growth, Summary
 
+# Lines under the table, about; what does not fit stands on the page.
+_LINES = 10
 
-def print_summary(summary: Summary, console: Console, told: Collection[str] = ()) -> None:
-    """Print the verdict, the cells, the comparison at equal parameters, the exponents, and what they rest on.
 
-    Args:
-        told: notes that stand on the screen already, and are not told again.
-    """
-    for number, sentence in enumerate(verdict_sentences(summary)):
-        console.print(sentence, highlight=False, markup=False, style="bold" if number == 0 else None)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    heads = [
-        "  mode",
-        "rank",
-        "params",
-        "N",
-        "train\nerror",
-        "test\nerror",
-        "gap, 95%\ninterval",
-        "true\n<=",
-    ]
+@parts.register
+def _(sweep: Sweep, width: int) -> Iterator[Part]:
+    """The summary of a sweep."""
+    yield from parts(sweep.summary(), width)
+
+
+@parts.register
+def _(summary: Summary, width: int) -> Iterator[Part]:
+    """Which adapter to take; one row per cell; what the columns are, what to beware of, how the gap grows."""
+    answer, *others = verdict_sentences(summary)
+    yield Text(answer, style="bold")
+    yield from others
+    if summary.cells:
+        yield _cells(summary)
+    room, hidden = _LINES, 0
+    for style, sentences in [
+        ("dim", _legend(summary)), ("", caveats(summary)), ("", _findings(summary)), ("dim", remarks(summary)),
+    ]:  # fmt: skip
+        for sentence in sentences:
+            room -= math.ceil(len(sentence) / width)
+            if room < 0:
+                hidden += 1
+            else:
+                yield Text(sentence, style=style)
+    if hidden:
+        yield Text(f"{counted(hidden, 'more note')} on the page that report writes.", style="dim")
+
+
+def _cells(summary: Summary) -> Table:
+    heads = ["<  mode", "rank", "params", "N", "train\nerror", "test\nerror", "gap, 95%\ninterval", "new\ndata\n<="]
     with_bound = shows_average_bound(summary)
-    if with_bound:
-        heads.append("E gap\n<=")
-    for head in heads:
-        table.add_column(head, justify="left" if head == "  mode" else "right", no_wrap=True)
-    marks = _marks(summary)
+    shown = table(*heads, *(["mean\ngap\n<="] if with_bound else []))
+    marks = {id(cell): "~" for verdict in summary.verdicts for cell in verdict.members}
+    marks |= {id(verdict.best): ">" for verdict in summary.verdicts}
     for cell, following in zip_longest(summary.cells, summary.cells[1:]):
         last = following is None or following.n_train != cell.n_train
-        table.add_row(*_row(cell, marks.get(id(cell), " "), with_bound), end_section=last)
-    console.print(table)
-    for growth in summary.growth:
-        if _headline(growth, summary):
-            console.print(exponent_sentence(growth), highlight=False)
-    largest = max((cell.n_train for cell in summary.cells), default=0)
-    for comparison in summary.comparisons:
-        if comparison.n_train != largest:
-            continue
-        console.print(comparison_sentence(comparison), highlight=False)
-    for note in notes(summary):
-        if note in told:
-            continue
-        console.print(note, highlight=False, markup=False, style="dim")
-
-
-def _marks(summary: Summary) -> dict[int, str]:
-    """The sign before a cell: the best of its training size, or not to be told apart from it."""
-    marks = {id(cell): "~" for verdict in summary.verdicts for cell in verdict.members}
-    return marks | {id(verdict.best): ">" for verdict in summary.verdicts}
+        shown.add_row(*_row(cell, marks.get(id(cell), " "), with_bound), end_section=last)
+    return shown
 
 
 def _row(cell: Cell, mark: str, with_bound: bool) -> list[str]:
@@ -87,7 +86,35 @@ def _row(cell: Cell, mark: str, with_bound: bool) -> list[str]:
     return columns
 
 
-def _headline(growth: Growth, summary: Summary) -> bool:
-    """One line per mode: the 0-1 error, along rank at the largest N, along N at the largest rank."""
-    fixed = max(c.n_train if growth.axis == "rank" else c.rank for c in summary.cells)
-    return growth.loss.column == "error" and growth.fixed == fixed
+def _legend(summary: Summary) -> list[str]:
+    """What marks, columns and modes are, in four lines."""
+    if not summary.cells:
+        return []
+    return [
+        "> lowest test error at this N; ~ cannot be told apart from it. Gap = test - training error. New data <=: "
+        "limit on the error there, 95% sure for any one row.",
+        modes_sentence(summary),
+    ]
+
+
+def _findings(summary: Summary) -> list[str]:
+    """Equal parameters at the largest rank and N; how the gap in 0-1 error grows with rank and with N."""
+    lines = []
+    if summary.comparisons:
+        largest = max(summary.comparisons, key=lambda comparison: (comparison.n_train, comparison.rank))
+        lines.append(f"{comparison_sentence(largest)}.")
+    for axis, other in (("rank", "n_train"), ("n_train", "rank")):
+        growths = [g for g in summary.growth if g.axis == axis and g.loss.column == "error"]
+        fixed = max((getattr(cell, other) for cell in summary.cells), default=0)
+        growths = [growth for growth in growths if growth.fixed == fixed]
+        if any(not math.isnan(growth.exponent.value) for growth in growths):
+            lines.append(_growth(growths))
+    return lines
+
+
+def _growth(growths: list[Growth]) -> str:
+    """The exponents of all modes along one axis, beside the worst case."""
+    axis, fixed = growths[0].axis, growths[0].fixed
+    symbol, at = ("rank", f"N = {fixed}") if axis == "rank" else ("N", f"rank {fixed}")
+    measured = "; ".join(f"{growth.mode} {exponent_text(growth)}" for growth in growths)
+    return f"The gap grows like {symbol}^b at {at}; b = {WORST_CASE[axis]:+.1f} in the worst case, here: {measured}."

@@ -6,7 +6,8 @@ from lorabound.adapters import check_rank
 from lorabound.adapters.targets import matches
 from lorabound.data import NAMED
 from lorabound.errors import InputError
-from lorabound.models.kinds import KINDS, Kind, find_kind
+from lorabound.models import kinds
+from lorabound.models.kinds import Kind, find_kind
 from lorabound.models.layers import adapted_layers, weight_outline
 from lorabound.models.locate import local_folder
 from lorabound.sweeps.config import SweepConfig
@@ -46,7 +47,7 @@ def refuse_foreign_settings(config: SweepConfig, kind: Kind) -> None:
     Raises:
         InputError: one is; the message says what it does.
     """
-    known = {name: what for other in KINDS for name, what in other.settings.items() if name not in kind.settings}
+    known = {name: what for other in kinds.KINDS for name, what in other.settings.items() if name not in kind.settings}
     for name, what in known.items():
         if getattr(config, name) != SweepConfig.model_fields[name].default:
             raise InputError(f"{name} {what}, and {config.model} is {kind.name}: leave it out")

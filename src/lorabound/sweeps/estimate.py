@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from lorabound.adapters import check_rank
@@ -81,6 +82,26 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Estimates:
+    """What several sweeps take, as those of one file of settings.
+
+    Attributes:
+        each: estimate of each sweep, by its name.
+    """
+
+    each: Mapping[str, Estimate]
+
+    def frame(self) -> pl.DataFrame:
+        """One row per sweep: its name, numbers of runs, sizes, storage, arithmetic, time, trained parameters."""
+        names = ("n_runs", "n_there", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds", "precision")
+        return pl.DataFrame([
+            {"name": name, **{column: getattr(one, column) for column in names},
+             "least_params": one.n_params[0], "most_params": one.n_params[1]}
+            for name, one in self.each.items()
+        ])  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Shape:
     """What decides the arithmetic of a run beside its sizes.
 
@@ -108,13 +129,14 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         ModelError, DataError, InputError: no such model or layers, or data that cannot be used.
         StoreError: ``out`` holds another sweep.
     """
+    config = as_resumed(config, out)
     kind = find_kind(config.model, config.head)
     named = NAMED.get(config.data)
     if named and named.on_hub:  # the data would have to be downloaded
         material, n_classes = None, named.n_classes
         settled = _usual_sizes(resolved(config, kind), n_classes)
     else:
-        material = read_material(as_resumed(config, out))
+        material = read_material(config)
         settled, n_classes = material.config, len(material.divided.classes)
     there = runs_there(settled, out)
     runs = [run for run in runs_of(settled) if run.rank]
@@ -122,7 +144,8 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     folder = locate_model(config.model)
     outline = weight_outline(folder)
     check_values(folder)
-    check_tokens(folder, outline.n_vectors)
+    if kind.has_tokenizer:
+        check_tokens(folder, outline.n_vectors)
 
     def adapted(layers: Sequence[int] | str | None) -> dict[str, tuple[int, int]]:
         return adapted_layers(outline.modules, kind, settled.targets, layers, settled.encoder)

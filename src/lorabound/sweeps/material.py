@@ -47,7 +47,7 @@ class Material:
         divided: training pool and test set.
         lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
             tokenizer is here.
-        worked_out: sentences on sizes that nobody gave, and on texts that lose their end; or "".
+        worked_out: sentences on a prompt and sizes that nobody gave, and on texts that lose their end; or "".
     """
 
     asked: SweepConfig
@@ -59,7 +59,7 @@ class Material:
     check: DataCheck
     divided: Split
     lengths: NDArray[np.int64] | None
-    worked_out: tuple[str, str]
+    worked_out: tuple[str, ...]
 
     @property
     def sentences(self) -> list[str]:
@@ -77,6 +77,7 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
         DataError, InputError: the data cannot be used, with everything that is wrong with them; options do not fit.
         ModelError: no such model, or a configuration that cannot be read.
     """
+    given = config
     config, kind = fitted(config)
     table, test = read_tables(config, kind.reads)
     check = check_data(table, test, config.head == "prompts")
@@ -88,7 +89,9 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
     counted = count_tokens(config, table, test) if kind.n_tokens is None else None
     lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
     settled = _settled(config, sized, len(table), own)
-    return Material(config, sized, kind, table, test, own, check, divided, lengths, (settled, cut))
+    return Material(
+        config, sized, kind, table, test, own, check, divided, lengths, (_prompted(given, config), settled, cut)
+    )
 
 
 def divide_again(material: Material, without: frozenset[str], n_pool: int | None = None) -> Material:
@@ -157,6 +160,13 @@ def _divide(
         per_shot = len(divided.train_examples) // shots
         sized = sized.model_copy(update={"n_train": [per_shot * count for count in sorted(config.shots)]})
     return sized, divided, []
+
+
+def _prompted(given: SweepConfig, config: SweepConfig) -> str:
+    """How a class is asked for, in one sentence; "" where the prompt was given, or classes are no prompts."""
+    if given.prompt or not config.prompt:
+        return ""
+    return f"No prompt is given: a class is asked for as {config.prompt!r}; --prompt changes that."
 
 
 def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> str:

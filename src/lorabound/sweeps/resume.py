@@ -10,14 +10,16 @@ from lorabound.sweeps.sweep import FILE, Sweep, refuse_other_settings
 
 
 def as_resumed(config: SweepConfig, out: str | Path | None) -> SweepConfig:
-    """A sweep that goes on keeps the test size and the number format it began with, where none is given now.
+    """A sweep that goes on keeps the prompt, test size and number format it began with, where none is given now.
 
-    What is fast may be measured otherwise on another machine or another day.
+    Another version may ask for a class otherwise; what is fast may be measured otherwise on another machine or day.
 
     Raises:
         StoreError: ``out`` holds a store that cannot be read.
     """
-    open_ones = {"n_test": config.n_test is None, "precision": config.precision == "auto"}
+    open_ones = {
+        "prompt": config.prompt is None, "n_test": config.n_test is None, "precision": config.precision == "auto",
+    }  # fmt: skip
     if not any(open_ones.values()) or (store := _store_at(out)) is None:
         return config
     try:

@@ -36,6 +36,7 @@ class Kind:
         width: width of the hidden states of an example, from ``config.json``.
         n_tokens: tokens of every example, from ``config.json``; None where each has as many as its text, cut to
             ``max_length``.
+        has_tokenizer: whether a folder must hold the vocabulary of a tokenizer.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Kind:
     settings: Mapping[str, str] = field(default_factory=dict)
     width: Callable[[Mapping[str, Any]], int]
     n_tokens: Callable[[Mapping[str, Any]], int] | None = None
+    has_tokenizer: bool = True
 
     def layer_names(self, targets: Sequence[str] | None) -> list[str]:
         """What the model calls these linear layers; None: those that are adapted unless others are asked for."""
