@@ -55,3 +55,13 @@ def test_python_is_told_in_sentences_too():
     with pytest.raises(InputError, match=r"^ranks = 0: it must be at least 1; there is no setting 'rank': did"):
         SweepConfig(ranks=[0], rank=3)
     assert SweepConfig(modes="freeze_a", seeds=2) == SweepConfig(modes=["freeze_a"], seeds=[0, 1])
+
+
+def test_help_of_a_settings_class_says_what_each_setting_does():
+    said = SweepConfig.__doc__
+    assert said.startswith("A grid of runs")
+    assert "    ranks: LoRA ranks to compare. [default: 1,2,4,8]" in said
+    assert (
+        "    clip_norm: Largest norm of an adapter's gradient; a larger one is scaled down to it. [default: no limit]"
+        in said
+    )

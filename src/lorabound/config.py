@@ -16,6 +16,7 @@ from that.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from os import PathLike
@@ -24,6 +25,7 @@ from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from lorabound.errors import InputError
 from lorabound.faults import explain
@@ -45,6 +47,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     ALTERNATIVES: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Let ``help`` of the class say what each setting does."""
+        lines = [f"    {name}: {help_of(field)}" for name, field in cls.model_fields.items()]
+        cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Settings:", *lines])
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -71,6 +79,25 @@ def setting(
         limits: as of ``pydantic.Field``: ge, gt, le, lt, min_length, strict, ...
     """
     return Field(default, description=help, json_schema_extra={"group": group, "shown": shown, "flag": flag}, **limits)
+
+
+def help_of(field: FieldInfo, default: Any = None) -> str:
+    """The sentence of help of a setting, with its default: ``default``, or its own."""
+    shown = _in_words(field, default)
+    return f"{field.description} [default: {shown}]" if shown else str(field.description)
+
+
+def _in_words(field: FieldInfo, default: Any) -> str:
+    """A default as one would type it, or what it was said to be; "" where there is nothing to type."""
+    shown = field.json_schema_extra["shown"] if isinstance(field.json_schema_extra, dict) else None
+    value = field.default if default is None else default
+    if shown and default is None:
+        return str(shown)
+    if value is None or value is False or value == {} or field.is_required():
+        return ""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def list_of(convert: type) -> BeforeValidator:

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from lorabound.cli.usage import LIST
-from lorabound.config import Settings
+from lorabound.config import Settings, help_of
 
 Flags = dict[str, Any]
 ConfigFile = Annotated[
@@ -96,10 +96,8 @@ def flag_of(kind: type[Settings], name: str) -> str:
 def _option(flag: str, name: str, field: FieldInfo, group: str | None, default: Any) -> inspect.Parameter:
     about = _about(field)
     kind = _kind(field.annotation)
-    shown = _in_words(default) if default is not None else about["shown"] or _in_words(field.default)
-    text = f"{field.description} [default: {shown}]" if shown else field.description
     made = typer.Option(
-        flag, help=text, rich_help_panel=group or about["group"], show_default=False,
+        flag, help=help_of(field, default), rich_help_panel=group or about["group"], show_default=False,
         metavar={list: LIST, dict: "<old=new>", Literal: "<name>"}.get(kind),
     )  # fmt: skip
     parsed: Any = {bool: bool, int: int, float: float, dict: list[str]}.get(kind, str)
@@ -122,12 +120,3 @@ def _kind(annotation: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _kind(next(part for part in get_args(annotation) if part is not type(None)))
     return list if origin is tuple else origin or annotation
-
-
-def _in_words(value: Any) -> str:
-    """A default as one would type it; "" where there is nothing to type."""
-    if value is None or value is False or value == {}:
-        return ""
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
