@@ -75,6 +75,15 @@ def test_peft_trains_q_entries_of_the_export_once_told_what_is_frozen(tiny, tmp_
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_every_factor_is_drawn_or_trained(mode):
+    """A factor that is neither would be 0 for good, and the adapter with it."""
+    facts = MODES[mode]
+    assert set(facts.drawn) | set(facts.trained) == set(FACTORS)
+    assert set(facts.frozen) == set(FACTORS) - set(facts.trained)
+    assert set(facts.drawn) != set(FACTORS)  # otherwise s B A is not 0 at the start
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_the_network_of_lemma_4_counts_the_same_q(mode):
     pair = len(MODES[mode].trained) > 1
     norms = [(0.0, 1.0)] if pair else [1.0]

@@ -27,7 +27,7 @@ class ModeFacts:
     Attributes:
         name: name of the mode in settings, tables and files.
         drawn: factors that the seed and the law fill at the start.
-        trained: factors that training changes, B before A; the others stay as they start.
+        trained: factors that training changes, B before A; one that is drawn and not trained is frozen.
         sentence: what happens to A and B, for a user who knows that an adapter adds B A to a weight.
     """
 
@@ -38,8 +38,8 @@ class ModeFacts:
 
     @property
     def frozen(self) -> tuple[Factor, ...]:
-        """Factors that stay as they start, B before A."""
-        return tuple(factor for factor in FACTORS if factor not in self.trained)
+        """Factors that stay as they were drawn, B before A."""
+        return tuple(factor for factor in FACTORS if factor in self.drawn and factor not in self.trained)
 
     def sizes(self, rank: Any, d_out: int, d_in: int) -> tuple[Any, ...]:
         """Entries of each trained factor of one (d_out, d_in) layer, in the order of ``trained``.

@@ -102,7 +102,7 @@ class LoraNetwork:
             for value in values:
                 if value is None and field in ("factor_norms", "radii"):
                     continue
-                pair = self._paired and field in ("factor_norms", "radii")
+                pair = field in ("factor_norms", "radii") and len(self._factors(field)) > 1
                 if pair and len(value) != 2:
                     raise InputError(f"{name}: {field} must be pairs (B, A) in train_both, got {value}")
                 for entry in value if pair else (value,):
@@ -128,7 +128,7 @@ class LoraNetwork:
     def log_lipschitz(self) -> list[Any]:
         """ln Lambda_t of every adapted layer, first to last; ``train_both``: pairs (B, A). -inf: constant."""
         logs = self._log_lambdas()
-        return [tuple(map(number, pair)) if self._paired else number(pair[0]) for pair in logs]
+        return [tuple(map(number, pair)) if len(pair) > 1 else number(pair[0]) for pair in logs]
 
     def blocks(self, loss_lipschitz: float = 1.0) -> list[Block]:
         """[(q_t, ln K_t)], K_t = M_t L_ell Lambda_t: all a uniform bound needs; ``train_both``: B, then A.
@@ -140,20 +140,22 @@ class LoraNetwork:
         return [
             (number(size), number(_log(radius) + log_loss + log_lambda))
             for t, logs in zip(self._adapted, self._log_lambdas(), strict=True)
-            for size, radius, log_lambda in zip(self._sizes(t), self._pair(self.radii[t]), logs, strict=True)
+            for size, radius, log_lambda in zip(self._sizes(t), self._entries("radii", t).values(), logs, strict=True)
         ]
 
     @property
     def _adapted(self) -> list[int]:
         return [t for t in range(self.depth) if self.radii[t] is not None]
 
-    def _pair(self, entry: Any) -> tuple[Any, ...]:
-        return tuple(entry) if self._paired else (entry,)
+    def _factors(self, field: str) -> tuple[Factor, ...]:
+        """The factors an entry of ``field`` speaks of; the entry is a pair where there are two."""
+        facts = MODES[self.mode]
+        return facts.trained if field == "radii" else facts.frozen or facts.trained
 
-    @property
-    def _paired(self) -> bool:
-        """Whether an entry of ``factor_norms`` and ``radii`` is a pair: both factors are trained."""
-        return len(MODES[self.mode].trained) > 1
+    def _entries(self, field: str, t: int) -> dict[Factor, Any]:
+        """What ``field`` says of the factors of layer t, by factor."""
+        entry, factors = getattr(self, field)[t], self._factors(field)
+        return dict(zip(factors, entry if len(factors) > 1 else (entry,), strict=True))
 
     def _sizes(self, t: int) -> tuple[Any, ...]:
         return MODES[self.mode].sizes(np.asarray(self.rank), self.widths[t + 1], self.widths[t])
@@ -163,9 +165,8 @@ class LoraNetwork:
 
         A trained factor reaches as far as its radius, from its initial norm on where ``factor_norms`` tells that one.
         """
-        facts = MODES[self.mode]
-        norms = dict(zip(facts.frozen or facts.trained, map(_log, self._pair(self.factor_norms[t])), strict=True))
-        radii = dict(zip(facts.trained, map(_log, self._pair(self.radii[t])), strict=True))
+        norms = {factor: _log(norm) for factor, norm in self._entries("factor_norms", t).items()}
+        radii = {factor: _log(radius) for factor, radius in self._entries("radii", t).items()}
         return norms | {f: np.logaddexp(norms[f], radius) if f in norms else radius for f, radius in radii.items()}
 
     def _log_lambdas(self) -> list[tuple[Array, ...]]:
