@@ -41,9 +41,11 @@ def test_all_faults_are_told_at_once_with_their_origin(tmp_path):
     with pytest.raises(InputError) as refused:
         read_settings(Small, path, {"ounces": "x"})
     assert str(refused.value) == (
-        f"{path}: ounces = 'x': it must be a number; times = 0: it must be at least 1; "
+        f"options: ounces = 'x': it must be a number; {path}: times = 0: it must be at least 1; "
         "there is no setting 'gram': did you mean grams?"
     )
+    with pytest.raises(InputError, match="there is no setting 'abc' or 'xyz'; known are grams, ounces, times$"):
+        Small(abc=1, times=3, xyz=2)
     with pytest.raises(InputError, match=r"^options: give grams or ounces, not both$"):
         read_settings(Small, None, {"grams": 1, "ounces": 1.0})
     path.write_text("- 3\n")

@@ -17,7 +17,7 @@ from that.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -58,7 +58,15 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise InputError(explain(error.errors(), list(type(self).model_fields))) from None
+            raise SettingsError(explain(error.errors(), list(type(self).model_fields))) from None
+
+
+class SettingsError(InputError):
+    """What is wrong with settings; ``sentences`` holds it by the name of the setting."""
+
+    def __init__(self, sentences: Mapping[str, str]) -> None:
+        super().__init__("; ".join(sentences.values()))
+        self.sentences = dict(sentences)
 
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -139,7 +147,7 @@ def read_settings(kind: type[Kind], source: Source, flags: Mapping[str, Any]) ->
     Raises:
         InputError: a missing or malformed file, an unknown name, a value out of range; all of them named.
     """
-    return checked(kind, read_record(kind, source, flags), origin(source))
+    return checked(kind, read_record(kind, source, flags), source, flags)
 
 
 def read_record(kind: type[Settings], source: Source, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,20 +172,27 @@ def read_record(kind: type[Settings], source: Source, flags: Mapping[str, Any]) 
     return record
 
 
-def checked(kind: type[Kind], record: Mapping[str, Any], where: str) -> Kind:
-    """A plain record as settings; ``where`` names its origin in the message.
+def checked(kind: type[Kind], record: Mapping[str, Any], source: Source, flags: Collection[str] = ()) -> Kind:
+    """A plain record as settings.
 
+    Args:
+        record: values by the name of the setting.
+        source: where they come from, for messages.
+        flags: names of the settings that come from options.
     Raises:
-        InputError: an unknown name or a value out of range; all of them named.
+        InputError: an unknown name or a value out of range; all of them named, with where they stand.
     """
     try:
         return kind(**record)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+    except SettingsError as error:
+        places: dict[str, list[str]] = {}
+        for name, sentence in error.sentences.items():
+            places.setdefault("options" if name in flags else origin(source), []).append(sentence)
+        raise InputError("; ".join(f"{place}: {'; '.join(said)}" for place, said in places.items())) from None
 
 
 def origin(source: Source) -> str:
-    """Where values come from, for a message."""
+    """Where values stand, for a message."""
     return "options" if source is None or isinstance(source, Settings) else str(source)
 
 

@@ -40,26 +40,34 @@ def did_you_mean(word: str, known: Sequence[str]) -> str | None:
     return next(iter(difflib.get_close_matches(plain, known, 1, 0.6)), None)
 
 
-def explain(faults: Sequence[Mapping[str, Any]], known: Sequence[str]) -> str:
-    """One sentence for pydantic's list of faults; each names its field and value once.
+def explain(faults: Sequence[Mapping[str, Any]], known: Sequence[str]) -> dict[str, str]:
+    """Name of a setting -> what is wrong with it, from pydantic's list of faults; each names setting and value once.
+
+    Settings that do not exist and resemble none share the sentence of the last of them, which lists what is known.
 
     Args:
         faults: what ``ValidationError.errors()`` returns.
         known: names of all fields.
     """
     sentences: dict[str, list[str]] = {}
+    strange: list[str] = []
     for fault in faults:
         name = str(fault["loc"][0]) if fault["loc"] else ""
         if fault["type"] == "extra_forbidden":
             meant = did_you_mean(name, known)
-            hint = f": did you mean {meant}?" if meant else f"; known are {', '.join(known)}"
-            sentence = f"there is no setting {name!r}{hint}"
+            if meant is None:
+                strange.append(name)
+                continue
+            sentence = f"there is no setting {name!r}: did you mean {meant}?"
         elif not name:
             sentence = _sentence(fault)
         else:
             sentence = f"{name} = {_short(fault['input'])}: {_sentence(fault)}"
         sentences.setdefault(name, []).append(sentence)
-    return "; ".join(_fittest(several) for several in sentences.values())
+    told = {name: _fittest(several) for name, several in sentences.items()}
+    if strange:
+        told[strange[-1]] = f"there is no setting {' or '.join(map(repr, strange))}; known are {', '.join(known)}"
+    return told
 
 
 def _fittest(sentences: list[str]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from lorabound.cli.consoles import out
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
-from lorabound.config import read_record, read_settings
+from lorabound.config import checked, read_record
 from lorabound.errors import InputError
 from lorabound.plans.config import PlanConfig
 
@@ -33,7 +33,9 @@ def plan(
     For every rank, mode and number of examples: what is guaranteed, and with --pilot what is to be expected.
     """
     given = read_record(PlanConfig, config, flags)
-    asked = read_settings(PlanConfig, config, flags)
+    if isinstance(given.get("data"), list):  # of a sweep over several data sets, which a plan does not read
+        del given["data"]
+    asked = checked(PlanConfig, given, config, flags)
     if asked.shots:
         raise InputError("a plan counts all training examples: give n_train in place of shots, as --n-train 500")
     from lorabound.files import write_table

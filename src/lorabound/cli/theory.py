@@ -9,7 +9,7 @@ import typer
 
 from lorabound.cli.consoles import out, say, telling
 from lorabound.cli.options import ConfigFile, Flags, Grouped, flag_of, options, takes
-from lorabound.config import checked, origin, read_record, read_settings
+from lorabound.config import checked, read_record, read_settings
 from lorabound.errors import InputError
 from lorabound.modes import MODES
 from lorabound.sweeps.config import SweepConfig
@@ -65,10 +65,10 @@ def complexity(
     """
     record = read_record(ComplexityConfig, config, flags)
     own = {name: record.pop(name) for name in list(record) if name in ComplexityConfig.model_fields}
-    settings = checked(ComplexityConfig, own, origin(config))
+    settings = checked(ComplexityConfig, own, config, flags)
     if record:
         record.setdefault("layers", _LAYERS)
-        sweep = checked(SweepConfig, record, origin(config))
+        sweep = checked(SweepConfig, record, config, flags)
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")

@@ -234,9 +234,9 @@ def read_configs(path: str | Path | None, flags: Mapping[str, Any]) -> dict[str,
     Raises:
         InputError: as :func:`read_config`, or data sets that are named twice.
     """
-    record, where = read_record(SweepConfig, path, flags), origin(path)
+    record = read_record(SweepConfig, path, flags)
     if not isinstance(record.get("data"), list):
-        return {"": checked(SweepConfig, record, where)}
+        return {"": checked(SweepConfig, record, path, flags)}
     if not record["data"] or len(set(map(str, record["data"]))) != len(record["data"]):
-        raise InputError(f"{where}: data needs at least one data set, each named once")
-    return {str(name): checked(SweepConfig, record | {"data": name}, where) for name in record["data"]}
+        raise InputError(f"{origin(path)}: data needs at least one data set, each named once")
+    return {str(name): checked(SweepConfig, record | {"data": name}, path, flags) for name in record["data"]}
