@@ -153,13 +153,14 @@ def _about_theory(plan: Plan) -> list[str]:
     if plan.bits > FEW_BITS:
         text += f" With --bits {FEW_BITS} up to {plan.bits / FEW_BITS:g} times fewer examples."
     lines = [text]
-    if plan.pairs and "train_both" in plan.modes:
+    if plan.pairs and plan.pairs[0].both.mode in plan.modes:
         one = plan.pairs[0]
+        first, second = one.frozen.mode, one.both.mode
         same = all(pair.frozen.n_params == pair.both.n_params for pair in plan.pairs)
         lines.append(
-            "freeze_a at rank 2r trains as many parameters as train_both at rank r."
+            f"{first} at rank 2r trains as many parameters as {second} at rank r."
             if same
-            else f"freeze_a at rank {one.frozen.rank} trains {one.frozen.n_params:,} parameters, train_both at rank "
+            else f"{first} at rank {one.frozen.rank} trains {one.frozen.n_params:,} parameters, {second} at rank "
             f"{one.both.rank} {one.both.n_params:,}."
         )
     last = plan.rows[-1].bounds
