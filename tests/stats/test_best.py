@@ -37,6 +37,29 @@ def test_the_truly_best_cell_is_kept(n_cells, n_seeds, n, spread, noisy):
     assert missed <= binom.ppf(0.999, 400, 0.05), missed
 
 
+@pytest.mark.parametrize(("n_cells", "n_seeds", "n_samples"), [(5, 3, 3), (9, 1, 3), (3, 2, 5)])
+def test_the_truly_best_cell_is_kept_whatever_the_samples(n_cells, n_seeds, n_samples):
+    """As above; a training sample moves all cells by one amount and each by one of its own. Seen: 0 to 9 of 400."""
+    random = np.random.default_rng(n_cells)
+    missed = 0
+    for _ in range(400):
+        common = 0.05 * random.normal(size=(1, 1, n_samples))
+        own = 0.03 * random.normal(size=(n_cells, 1, n_samples))
+        p = np.clip(0.4 + common + own + 0.02 * random.normal(size=(n_cells, n_seeds, 1)) * (n_seeds > 1), 0.01, 0.99)
+        hard = np.sqrt(0.5) * (random.normal(size=150) + random.normal(size=(*p.shape, 150)))
+        missed += 1 not in not_worse_than_best((hard < ndtri(p)[..., None]).astype(float)).members
+    assert missed <= binom.ppf(0.999, 400, 0.05), missed
+
+
+def test_one_sample_is_no_other_computation():
+    random = np.random.default_rng(7)
+    losses = draw(random, [0.4, 0.42, 0.5], 3, 100, 0.02)
+    one, again = not_worse_than_best(losses), not_worse_than_best(losses[:, :, None])
+    assert one.members == again.members
+    for name in ("means", "margins", "losses_at_most"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+
+
 @pytest.mark.parametrize("n_seeds", [1, 2])
 def test_the_lowest_stays_at_any_level(n_seeds):
     losses = np.tile(np.eye(2, 6)[:, None], (1, n_seeds, 1))  # two cells, one example wrong each

@@ -1,6 +1,7 @@
-"""The crossed design: every factor on every sample, each cell the run it says it is."""
+"""What spreads the gap: read from a sweep whose every run is the factor on the sample it says it is."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -8,14 +9,13 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from lorabound.adapters import new_adapter
-from lorabound.data import load_table, split
-from lorabound.engine import Examples, Recipe, train
 from lorabound.errors import InputError, ModelError
-from lorabound.reports.spread import print_spread, write_spread
-from lorabound.stack import select_linears
+from lorabound.reports import show, write_page
+from lorabound.reports.spread import write_spread
+from lorabound.stats import shared_test_noise, variance_components
 from lorabound.sweeps import SweepConfig
-from lorabound.sweeps.spread import SpreadConfig, measure_spread
+from lorabound.sweeps.execute import run_sweep
+from lorabound.sweeps.spread import read_spread, refuse_small_designs
 
 
 @pytest.fixture
@@ -27,61 +27,99 @@ def config(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr("lorabound.sweeps.task.load_classifier", lambda *_: tiny)
     return SweepConfig(
         data=str(path), n_test=60, ranks=[2], modes=["freeze_a", "train_both"], n_train=[20], targets=["query"],
-        epochs=2, batch_size=8, lr=0.02,
+        epochs=2, batch_size=8, lr=0.02, seeds=3, samples=4,
     )  # fmt: skip
 
 
-def test_each_cell_is_its_factor_on_its_sample(config, tiny):
-    result = measure_spread(SpreadConfig(config, 3, 4))
+@pytest.fixture
+def sweep(config, tmp_path):
+    return run_sweep(config, tmp_path / "out")
+
+
+def test_the_reading_is_that_of_the_runs(config, sweep):
+    result = read_spread(sweep)
     assert [(s.mode, s.loss) for s in result.spreads] == [
         (mode, loss) for mode in config.modes for loss in ("error", "risk")
     ]
-    data = split(load_table(config.data), 80, 60, 0)
-    test_set = Examples(tiny.prepare(data.test_examples), data.test_labels)
-    shapes = select_linears(tiny.module, config.targets)
-    for mode, factor, sample in (("freeze_a", 0, 0), ("freeze_a", 2, 3), ("train_both", 1, 2)):
-        rows = slice(20 * sample, 20 * sample + 20)
-        train_set = Examples(tiny.prepare(data.train_examples[rows]), data.train_labels[rows])
-        adapter = new_adapter(shapes, 2, mode, factor, config.law, config.alpha_over_r)
-        (alone,) = train(tiny, train_set, test_set, [adapter], [factor * 4 + sample], Recipe(2, 8, 0.02))
-        by_loss = {s.loss: s.gaps[factor, sample] for s in result.spreads if s.mode == mode}
-        assert by_loss["error"] == pytest.approx(alone.test.error - alone.train.error, abs=1e-9)
-        assert by_loss["risk"] == pytest.approx(alone.test.risk - alone.train.risk, abs=1e-5)
-
-
-def test_shares_add_up_and_the_guarantee_is_that_of_n(config):
-    for spread in measure_spread(SpreadConfig(config, 3, 3)).spreads:
+    assert (result.n_train, result.n_test) == (20, sweep.about["n_test"])
+    rows = {(row.mode, row.seed, row.sample): row for row in sweep.rows() if row.rank}
+    for spread in result.spreads:
+        for (seed, sample), gap in np.ndenumerate(spread.gaps):
+            row = rows[spread.mode, seed, sample]
+            expected = getattr(row, f"test_{spread.loss}") - getattr(row, f"train_{spread.loss}")
+            assert gap == pytest.approx(expected, abs=1e-7)
+        grid = [[rows[spread.mode, seed, sample] for sample in range(4)] for seed in range(3)]
+        if spread.loss == "error":
+            noise = shared_test_noise([[row.test_errors.astype(float) for row in line] for line in grid])
+            assert spread.variance == variance_components(spread.gaps, noise, 20.0)
         run = spread.variance.single_run
         assert sum(run.shares.values()) == pytest.approx(1.0)
         assert run.guarantee == pytest.approx(1 / (2 * np.sqrt(20)))
         assert run.low < spread.gaps.mean() < run.high
 
 
-def test_table_and_files_hold_the_same_runs(config, tmp_path):
-    result = measure_spread(SpreadConfig(config, 3, 3))
-    console = Console(width=100, record=True)
-    print_spread(result, console)
+def test_table_page_and_files_hold_the_same_runs(sweep, tmp_path):
+    result = read_spread(sweep)
+    console = Console(width=100, record=True, force_terminal=True, file=io.StringIO())
+    show(result, console)
     printed = console.export_text()
-    assert "3 draws of the frozen factor x 3 training samples of 20 examples" in printed
+    assert "3 draws of the frozen factor x 4 training samples of 20 examples" in printed
     assert "freeze_a: mean gap" in printed
-    paths = write_spread(result, tmp_path / "out")
+    paths = write_spread(result, tmp_path / "files")
     rows = list(csv.DictReader(paths[0].open()))
-    assert len(rows) == 2 * 2 * 9
+    assert len(rows) == 2 * 2 * 12
     gaps = [float(row["gap"]) for row in rows if (row["mode"], row["loss"]) == ("train_both", "risk")]
     np.testing.assert_array_equal(gaps, result.spreads[3].gaps.reshape(-1))
     record = json.loads(paths[1].read_text())
     assert record["spreads"][0]["mean"] == result.spreads[0].variance.mean
 
+    summary = sweep.summary()
+    console = Console(width=100, record=True, force_terminal=True, file=io.StringIO())
+    show(summary, console)
+    printed = " ".join(console.export_text().split())
+    assert "its interval over 4 training samples too" in printed
+    page = write_page(summary, tmp_path / "page.html").read_text()
+    assert "Intervals cover three chances: 3 draws of the frozen factor, 4 training samples" in page
+    sd = result.spreads[0].variance.single_run.sd
+    for text in (printed, page):
+        assert "What spreads the gap of one run, at N = 20" in text
+        assert f"{sd.value:.3f} [{sd.low:.3f}, {sd.high:.3f}]" in text
+        assert "the gap of another factor on another sample" in text
 
-def test_a_design_of_diverged_runs_says_what_to_do(config):
-    wild = config.model_copy(update={"lr": 1e30, "epochs": 6})
+
+def test_with_one_sample_the_page_says_that_its_chance_is_not_covered(config, tmp_path):
+    sweep = run_sweep(config.model_copy(update={"samples": 1}), tmp_path / "one")
+    assert sweep.summary().spread is None
+    page = sweep.folder / "report.html"
+    write_page(sweep.summary(), page)
+    assert (
+        "They do not cover the chance of the training sample: there is one (give --samples 3 or more)"
+        in page.read_text()
+    )
+
+
+def test_an_adapter_without_all_its_runs_has_no_reading(config, sweep, tmp_path):
+    row = next(row for row in sweep.rows() if row.mode == "freeze_a")
+    with sweep._connection:
+        sweep._connection.execute("update runs set status = 'diverged' where key = ?", (row.key,))
+    result = read_spread(sweep)
+    assert result.left_out == ["freeze_a, rank 2"]
+    assert {spread.mode for spread in result.spreads} == {"train_both"}
+
+
+def test_a_design_of_diverged_runs_says_what_to_do(sweep):
+    with sweep._connection:
+        sweep._connection.execute("update runs set status = 'diverged' where seed = 1 and sample = 2")
     with pytest.raises(ModelError, match="every mode has runs that diverged: lower --lr"):
-        measure_spread(SpreadConfig(wild, 3, 3))
+        read_spread(sweep)
+    with sweep._connection:
+        sweep._connection.execute("delete from runs where seed = 1 and sample = 2")
+    with pytest.raises(InputError, match="no adapter has all its runs yet: run the sweep again to go on"):
+        read_spread(sweep)
+    assert sweep.summary().spread is None
 
 
-@pytest.mark.parametrize(("change", "sizes", "message"), [
-    ({"ranks": [1, 2]}, (3, 3), "one rank and one training size"), ({}, (2, 3), "at least 3 factors and 3 samples"),
-])  # fmt: skip
-def test_designs_that_tell_nothing_are_refused(config, change, sizes, message):
-    with pytest.raises(InputError, match=message):
-        SpreadConfig(config.model_copy(update=change), *sizes)
+@pytest.mark.parametrize("change", [{"seeds": [0, 1]}, {"samples": 2}])
+def test_designs_that_tell_nothing_are_refused(config, change):
+    with pytest.raises(InputError, match=r"at least 3 factors .seeds. and 3 samples"):
+        refuse_small_designs(config.model_copy(update=change))

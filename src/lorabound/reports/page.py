@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jinja2 import Environment
@@ -12,16 +13,18 @@ from lorabound import __version__
 from lorabound.files import write_text
 from lorabound.reports.charts import gap_against_rank, gap_against_size
 from lorabound.reports.offline import scripts
-from lorabound.reports.sentences import comparison_sentence, exponent_text, notes, verdict_sentences
+from lorabound.reports.sentences import comparison_sentence, exponent_text, n_samples, notes, verdict_sentences
+from lorabound.reports.spread import reading, spread_cells, spread_heads
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import BITS, DELTA, LOSSES, WORST_CASE
+from lorabound.sweeps.spread import Crossed
 from lorabound.sweeps.summary import Summary
 
 PAGE = "report.html"
 _INTERVALS = (
-    "Points are means over seeds, bars 95% intervals. Dashed: the slope of the theory's worst case, {slope}, drawn "
-    "through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that reaches below a "
-    "tenth of its mean is cut there, and a gap that is not positive is left out."
+    "Points are means over seeds and samples, bars 95% intervals. Dashed: the slope of the theory's worst case, "
+    "{slope}, drawn through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that "
+    "reaches below a tenth of its mean is cut there, and a gap that is not positive is left out."
 )
 
 
@@ -69,6 +72,8 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         charts=charts,
         exponents=_exponent_rows(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
+        samples=n_samples(summary),
+        spread=_spread(summary.spread) if summary.spread else None,
         losses=LOSSES,
         notes=notes(summary),
         level=f"{1 - DELTA:.0%}",
@@ -77,6 +82,14 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         bundle=scripts(),
     )
     return write_text(path, page)
+
+
+def _spread(crossed: Crossed) -> dict[str, Any]:
+    return {
+        "heads": spread_heads(crossed),
+        "rows": [spread_cells(crossed, spread) for spread in crossed.spreads],
+        "sentences": reading(crossed),
+    }
 
 
 def _exponent_rows(summary: Summary) -> list[list[str]]:

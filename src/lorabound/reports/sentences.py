@@ -30,7 +30,8 @@ def cell_name(cell: Cell) -> str:
 def _in_full(verdict: Verdict) -> list[str]:
     best, cheapest, level = verdict.best, verdict.cheapest, f"{1 - DELTA:.0%}"
     seeds = f"{verdict.n_seeds} seeds" if verdict.n_seeds > 1 else "one seed"
-    tested = f"{verdict.n_test:,} test examples and {seeds}"
+    on_samples = f" on {verdict.n_samples} training samples" if verdict.n_samples > 1 else ""
+    tested = f"{verdict.n_test:,} test examples and {seeds}{on_samples}"
     if best is verdict.zero_shot:
         lines = [
             f"Take no adapter: at N = {verdict.n_train:,} training examples the model without an adapter has the "
@@ -61,7 +62,8 @@ def _in_full(verdict: Verdict) -> list[str]:
                 f"Without an adapter the test error is {verdict.zero_shot.test['error']:.3f}: {verdict.gain[1]:.3f} "
                 f"higher (on new data at least {max(verdict.gain[0], 0):.3f} higher, {level})."
             )
-    averaged = f", averaged over its {verdict.n_seeds} adapters," if best.mode != ZERO_SHOT and best.n_seeds > 1 else ""
+    n_adapters = verdict.n_seeds * verdict.n_samples
+    averaged = f", averaged over its {n_adapters} adapters," if best.mode != ZERO_SHOT and n_adapters > 1 else ""
     lines.append(
         f"On new data the error of {cell_name(best)}{averaged} is at most {float(verdict.limit.value):.3f} ({level}, "
         f"the choice among {verdict.n_candidates} counted)."
@@ -136,6 +138,27 @@ def comparison_sentence(comparison: Comparison) -> str:
     )
 
 
+def n_samples(summary: Summary) -> int:
+    """Number of training samples that every interval of the summary is over."""
+    return min((cell.n_samples for cell in summary.cells if cell.mode != ZERO_SHOT), default=1)
+
+
+def intervals_sentence(summary: Summary) -> str:
+    """What the intervals cover, and what they do not."""
+    n_test = _n_test(summary)
+    seeds, samples = len({row.seed for row in summary.rows if row.rank}), n_samples(summary)
+    if samples > 1:
+        return (
+            f"Intervals cover three chances: {seeds} draws of the frozen factor, {samples} training samples that share "
+            f"no example (with the order of examples), and {n_test} test examples."
+        )
+    several = ", some cells have no second one yet" if summary.config.samples > 1 else " (give --samples 3 or more)"
+    return (
+        f"Intervals: spread over {seeds} draws (frozen factor and order of examples) and sampling of {n_test} test "
+        f"examples. They do not cover the chance of the training sample: there is one{several}."
+    )
+
+
 def shows_average_bound(summary: Summary) -> bool:
     """Whether the bound on the average gap says something about some trained cell."""
     return any(cell.rank and cell.information and not cell.information.vacuous for cell in summary.cells)
@@ -153,6 +176,11 @@ def caveats(summary: Summary) -> list[str]:
     n_diverged = sum(row.status == "diverged" for row in summary.rows)
     if n_diverged:
         lines.append(f"{n_diverged} runs diverged and are left out: lower lr or set clip_norm.")
+    if n_unpaired := sum(cell.n_unpaired for cell in summary.cells):
+        lines.append(
+            f"{n_unpaired} finished runs are in no mean and no interval: other seeds or training samples of their cell "
+            "diverged or are missing."
+        )
     if summary.n_missing:
         lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
     if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
@@ -181,10 +209,8 @@ def remarks(summary: Summary) -> list[str]:
 def reading(summary: Summary) -> list[str]:
     """What each number is, exactly."""
     n_test, config = _n_test(summary), summary.config
-    seeds = len({row.seed for row in summary.rows if row.rank})
     lines = [
-        f"Gap = test minus training error. Intervals: spread over {seeds} draws (frozen factor and order of examples) "
-        f"and sampling of {n_test} test examples, for this training sample.",
+        f"Gap = test minus training error. {intervals_sentence(summary)}",
         "> lowest test error at this N; ~ cannot be told apart from it (paired over test examples and seeds, every "
         f"choice compared with every other one, {1 - DELTA:.0%} for all at once).",
         f"Error on new data <=: from the {n_test} test examples, with probability {1 - DELTA:.0%}, for each row on its "

@@ -25,6 +25,7 @@ _CHAPTERS = {
     "AdapterSpectra": "spectra",
     "Bound": "bound",
     "Complexity": "complexity",
+    "Crossed": "spread",
     "DataCheck": "data",
     "Estimates": "estimates",
     "FreshCheck": "check",

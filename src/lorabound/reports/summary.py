@@ -15,11 +15,13 @@ from lorabound.reports.sentences import (
     comparison_sentence,
     exponent_text,
     modes_sentence,
+    n_samples,
     remarks,
     shows_average_bound,
     verdict_sentences,
 )
 from lorabound.reports.show import Part, parts, table
+from lorabound.reports.spread import conclusions, spread_table
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import WORST_CASE, Cell
 from lorabound.sweeps.summary import Growth, Summary
@@ -52,6 +54,10 @@ def _(summary: Summary, width: int) -> Iterator[Part]:
                 hidden += 1
             else:
                 yield Text(sentence, style=style)
+    if summary.spread:
+        yield Text(f"What spreads the gap of one run, at N = {summary.spread.n_train}:")
+        yield spread_table(summary.spread)
+        yield from conclusions(summary.spread)
     if hidden:
         yield Text(f"{counted(hidden, 'more note')} on the page that report writes.", style="dim")
 
@@ -90,9 +96,11 @@ def _legend(summary: Summary) -> list[str]:
     """What marks, columns and modes are, in four lines."""
     if not summary.cells:
         return []
+    samples = n_samples(summary)
+    over = f"over {samples} training samples too" if samples > 1 else "for this one training sample"
     return [
-        "> lowest test error at this N; ~ cannot be told apart from it. Gap = test - training error. New data <=: "
-        "limit on the error there, 95% sure for any one row.",
+        "> lowest test error at this N; ~ cannot be told apart from it. Gap = test - training error, its interval "
+        f"{over}. New data <=: limit on the error there, 95% sure for any one row.",
         modes_sentence(summary),
     ]
 

@@ -1,4 +1,8 @@
-"""One cell of a sweep: all seeds of one mode, rank and training size, with the intervals a report shows."""
+"""One cell of a sweep: all runs of one mode, rank and training size, with the intervals a report shows.
+
+Its runs are crossed: every seed on every training sample. Where some are missing or diverged, a full rectangle of seeds
+and samples is read, so that the parts of the chance can be told apart; what is outside is counted.
+"""
 
 from __future__ import annotations
 
@@ -48,15 +52,17 @@ LOSSES = (
 
 @dataclass(frozen=True)
 class Cell:
-    """All seeds of one (mode, rank, N).
+    """All runs of one (mode, rank, N).
 
     Attributes:
         gaps: test minus train of each loss, by column name, with its interval.
-        train, test: mean over seeds of each loss, by column name.
+        train, test: mean over seeds and samples of each loss, by column name.
         holdout: what the test set proves about the 0-1 risk of the cell's adapters, one picked at random.
         information: bound on the expected gap from the bits of the trained factors; None where training and
             test examples are not drawn alike: few-shot samples, a test set of its own.
-        n_diverged: seeds that diverged and are not in the means.
+        n_seeds, n_samples: numbers of seeds and of training samples in the means.
+        n_diverged: number of runs that diverged and are not in the means.
+        n_unpaired: number of finished runs that are not in the means, as their seed or sample lacks others.
     """
 
     mode: str
@@ -64,7 +70,9 @@ class Cell:
     n_train: int
     n_params: int
     n_seeds: int
+    n_samples: int
     n_diverged: int
+    n_unpaired: int
     train: dict[str, float]
     test: dict[str, float]
     gaps: dict[str, CrossedMean]
@@ -72,19 +80,39 @@ class Cell:
     information: Bound | None
 
 
+def crossed(rows: Sequence[Row]) -> list[list[Row]]:
+    """The runs of one cell as (seeds, samples), smallest seed and sample first.
+
+    Where runs are missing, samples are taken in order of how many seeds they hold, as long as the rectangle grows.
+    """
+    by_draw = {(row.seed, row.sample): row for row in rows}
+    of_sample = {sample: {seed for seed, at in by_draw if at == sample} for sample in {row.sample for row in rows}}
+    fullest = sorted(of_sample, key=lambda sample: (-len(of_sample[sample]), sample))
+    rectangles = [
+        (set.intersection(*(of_sample[sample] for sample in fullest[:count])), sorted(fullest[:count]))
+        for count in range(1, len(fullest) + 1)
+    ]
+    seeds, samples = max(rectangles, key=lambda found: len(found[0]) * len(found[1]))
+    return [[by_draw[seed, sample] for sample in samples] for seed in sorted(seeds)]
+
+
 def cell_of(rows: Sequence[Row], n_diverged: int, drawn_apart: bool) -> Cell:
     """The cell of runs that share mode, rank and training size."""
+    grid = crossed(rows)
+    used = [row for line in grid for row in line]
     first = rows[0]
-    gaps = {loss.column: _gap(rows, loss) for loss in LOSSES}
-    test = {loss.column: float(np.mean([loss.test(row).mean() for row in rows])) for loss in LOSSES}
+    gaps = {loss.column: _gap(grid, loss) for loss in LOSSES}
+    test = {loss.column: float(np.mean([loss.test(row).mean() for row in used])) for loss in LOSSES}
     return Cell(
         mode=first.mode,
         rank=first.rank,
         n_train=first.n_train,
         n_params=first.n_params,
-        n_seeds=len(rows),
+        n_seeds=len(grid),
+        n_samples=len(grid[0]),
         n_diverged=n_diverged,
-        train={loss.column: float(np.mean([loss.train(row) for row in rows])) for loss in LOSSES},
+        n_unpaired=len(rows) - len(used),
+        train={loss.column: float(np.mean([loss.train(row) for row in used])) for loss in LOSSES},
         test=test,
         gaps=gaps,
         holdout=holdout_bounded(test["error"], gaps["error"].n_test, DELTA),
@@ -92,5 +120,15 @@ def cell_of(rows: Sequence[Row], n_diverged: int, drawn_apart: bool) -> Cell:
     )
 
 
-def _gap(rows: Sequence[Row], loss: Loss) -> CrossedMean:
-    return crossed_mean([loss.test(row) for row in rows], [loss.train(row) for row in rows], LEVEL)
+def _gap(grid: Sequence[Sequence[Row]], loss: Loss) -> CrossedMean:
+    return crossed_mean(test_losses(grid, loss), train_losses(grid, loss), LEVEL)
+
+
+def test_losses(grid: Sequence[Sequence[Row]], loss: Loss) -> Array:
+    """(seeds, samples, n) losses of crossed runs on the test examples."""
+    return np.stack([np.stack([loss.test(row) for row in line]) for line in grid])
+
+
+def train_losses(grid: Sequence[Sequence[Row]], loss: Loss) -> Array:
+    """(seeds, samples) mean losses of crossed runs on their training sets."""
+    return np.array([[loss.train(row) for row in line] for line in grid])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lorabound.config import (
     ADAPTERS,
@@ -30,7 +30,8 @@ from lorabound.errors import InputError
 from lorabound.modes import MODES, Mode
 from lorabound.notation import Law
 
-# The axes of the grid. A sweep may be extended along them; everything else is fixed when it starts.
+# The axes of the grid that are lists. A sweep may be extended along them and in ``samples``; everything else is fixed
+# when it starts.
 AXES = ("ranks", "modes", "n_train", "seeds")
 # Where data and model are found. Their content is what counts, and it is fingerprinted.
 _SOURCES = (
@@ -83,7 +84,8 @@ class SweepConfig(LabelledConfig):
     ``precision`` is the number format of the frozen model; "auto" becomes what the machine is fast at when a sweep
     starts, and is recorded as that. ``memory`` is a budget for the whole process, in GiB.
 
-    ``ranks`` x ``modes`` x ``n_train`` x ``seeds``, plus one zero-shot row (rank 0) for each ``n_train``. With
+    ``ranks`` x ``modes`` x ``n_train`` x ``seeds`` x ``samples``, plus one zero-shot row (rank 0) for each ``n_train``
+    and sample. Samples share no example; within one, smaller training sets are part of larger ones. With
     ``shots``, training sets hold so many examples of every class, and ``n_train`` follows from them. ``n_train`` and
     ``n_test`` follow from the data where they are not given: see :func:`lorabound.data.fit_sizes`.
 
@@ -142,6 +144,10 @@ class SweepConfig(LabelledConfig):
     shots: PositiveInts | None = setting(
         None, "Training examples per class to compare, as 4,16; in place of --n-train.", DATA
     )
+    samples: int = setting(
+        1, "Training samples that share no example; with several, intervals cover the chance of the sample too.", DATA,
+        ge=1, le=10_000, strict=True,
+    )  # fmt: skip
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
         Field(min_length=1),
@@ -198,6 +204,12 @@ class SweepConfig(LabelledConfig):
         None, "Memory that the whole process may use, in GiB.", RESOURCES, shown="70% of what is free"
     )
 
+    @model_validator(mode="after")
+    def _samples_drawn_as_the_data_are(self) -> SweepConfig:
+        if self.shots and self.samples > 1:
+            raise ValueError("several samples need training sets drawn as the data are: give n_train in place of shots")
+        return self
+
     @property
     def sizes(self) -> list[int]:
         """``n_train``, given or worked out.
@@ -220,7 +232,7 @@ class SweepConfig(LabelledConfig):
     def settings(self) -> dict[str, Any]:
         """Everything that decides a result beside the axes of the grid and the content of data and model."""
         record = self.model_dump(mode="json")
-        return {name: value for name, value in record.items() if name not in (*AXES, *_SOURCES, *_RESOURCES)}
+        return {name: value for name, value in record.items() if name not in (*AXES, "samples", *_SOURCES, *_RESOURCES)}
 
 
 def read_config(source: Source, flags: Mapping[str, Any]) -> SweepConfig:

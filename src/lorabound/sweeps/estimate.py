@@ -173,7 +173,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         if len(few) < len(missing):
             quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(fewest, few)
     kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
-    stored = (max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
+    stored = (settled.samples * max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
     head = n_classes * (width + 1) if settled.head == "trained" else 0
     return Estimate(
         len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, _trained(settled, shapes, head),
@@ -198,7 +198,7 @@ def _trained(config: SweepConfig, shapes: dict[str, tuple[int, int]], head: int)
 def seconds_left(task: Task, missing: Sequence[Run]) -> float:
     """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment."""
     classifier, config = task.classifier, task.config
-    lengths = np.concatenate([task.pool.inputs.lengths, task.test_set.inputs.lengths])
+    lengths = np.concatenate([*(s.inputs.lengths for s in task.samples), task.test_set.inputs.lengths])
     shape = shape_of(
         modules_of(classifier.module), task.kind, list(task.shapes), float(lengths.mean()), len(task.data.classes)
     )
@@ -226,7 +226,9 @@ def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: i
     passes = sum(2 * config.epochs * run.n_train + run.n_train + n_test for run in runs)
     steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
     prompts = steps * shape.n_classes * _TOKENS_OF_A_PROMPT * shape.prompt_weights
-    once = (max((run.n_train for run in runs), default=-n_test) + n_test) * shape.tokens * shape.below
+    samples = {run.sample for run in runs}
+    stored = sum(max(run.n_train for run in runs if run.sample == sample) for sample in samples)
+    once = (stored + n_test if runs else 0) * shape.tokens * shape.below
     return 2.0 * (passes * shape.tokens * shape.weights + prompts + once)
 
 

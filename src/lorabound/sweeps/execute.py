@@ -87,7 +87,9 @@ def run_sweep(
         about = _about(task)
         store = Sweep.open_or_create(out, about)
         extend(store, config, about)
-        write_rows(Path(out), task.data.train_examples[: len(task.pool.labels)], task.data.test_examples)
+        write_rows(
+            Path(out), task.data.train_examples[: sum(len(s.labels) for s in task.samples)], task.data.test_examples
+        )
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
@@ -121,7 +123,7 @@ class _Sweep:
             return
         expected = seconds_left(self.task, list(missing))
         report(0.0, "storing what the frozen layers compute")
-        sets = [self.task.pool.inputs, self.task.test_set.inputs]
+        sets = [*(sample.inputs for sample in self.task.samples), self.task.test_set.inputs]
         n_jobs, memory = len(runs), self.config.memory
         with Pool(self.task.classifier, list(self.task.shapes), sets, n_jobs, memory, self.out) as pool:
             fits = pool.fit(self.task.new_adapter(max(self.config.ranks), LARGEST_MODE, 0))
@@ -165,7 +167,8 @@ class _Sweep:
         rows = []
         for run in runs:
             start = time.perf_counter()
-            fitted = evaluate(classifier, self.task.pool.inputs, self.task.pool.labels[: run.n_train])[0]
+            train_set = self.task.samples[run.sample].head(run.n_train)
+            fitted = evaluate(classifier, train_set.inputs, train_set.labels)[0]
             rows.append(self._row(run, 0, time.perf_counter() - start, (fitted, test)))
         return rows
 
@@ -177,8 +180,8 @@ class _Sweep:
         start = time.perf_counter()
         recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
         adapters = [self.task.new_adapter(run.rank, run.mode, run.seed) for run in stack]  # type: ignore[arg-type]
-        seeds = [run.seed for run in stack]
-        train_set = self.task.pool.head(stack[0].n_train)
+        seeds = [run.order_seed for run in stack]
+        train_set = self.task.samples[stack[0].sample].head(stack[0].n_train)
         trained = train(classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens)
         return trained, time.perf_counter() - start
 
@@ -207,6 +210,7 @@ class _Sweep:
             model=config.model, model_sha256=classifier.sha256, takes=self.task.kind.reads, head=config.head,
             prompt=config.prompt or "", classes=self.task.data.classes, logit_scale=config.logit_scale,
             max_length=config.max_length, precision=classifier.precision, n_train=run.n_train,
+            first_row=run.sample * max(config.sizes),
         )  # fmt: skip
 
     def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:

@@ -17,39 +17,56 @@ ZERO_SHOT: Literal["zero_shot"] = "zero_shot"
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the grid and one seed; rank 0, mode "zero_shot" is the model without an adapter."""
+    """One cell of the grid, one seed and one training sample.
+
+    Attributes:
+        rank: rank of the adapter; 0, with mode "zero_shot", is the model without one.
+        mode: what is frozen and what is trained.
+        n_train: size of the training set.
+        seed: seed of the random factor; with ``sample`` it decides the order of the examples too.
+        sample: number of the training sample, from 0.
+    """
 
     rank: int
     mode: Mode | Literal["zero_shot"]
     n_train: int
     seed: int
+    sample: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.mode}-r{self.rank}-n{self.n_train}-seed{self.seed}"
+        """Name of its adapter's folder."""
+        sample = f"-sample{self.sample}" if self.sample else ""
+        return f"{self.mode}-r{self.rank}-n{self.n_train}-seed{self.seed}{sample}"
+
+    @property
+    def order_seed(self) -> int:
+        """Seed of the order of examples: another one for every sample, so that chance in the order crosses nothing."""
+        return self.seed + (self.sample << 64)
 
 
 def runs_of(config: SweepConfig) -> list[Run]:
-    """All runs of the grid, smallest training set first, the zero-shot row of each size before the others."""
+    """All runs of the grid, smallest training set first, the zero-shot row of a size and sample before the others."""
     runs = []
-    for n_train in sorted(config.sizes):
-        runs.append(Run(0, ZERO_SHOT, n_train, 0))
+    for n_train, sample in product(sorted(config.sizes), range(config.samples)):
+        runs.append(Run(0, ZERO_SHOT, n_train, 0, sample))
         runs += [
-            Run(rank, mode, n_train, seed)
+            Run(rank, mode, n_train, seed, sample)
             for mode, rank, seed in product(config.modes, sorted(config.ranks), config.seeds)
         ]
     return runs
 
 
 def stacks_of(runs: list[Run], width: int, n_workers: int = 1) -> list[list[Run]]:
-    """Runs that train together: one training size, at most ``width``, neighbours in rank.
+    """Runs that train together: one training set, at most ``width``, neighbours in rank.
 
-    Close ranks in a stack leave little of it to padding. Each size has a multiple of ``n_workers`` stacks where it
-    has that many runs, so that no worker is idle.
+    Close ranks in a stack leave little of it to padding. Each training set has a multiple of ``n_workers`` stacks where
+    it has that many runs, so that no worker is idle.
     """
     stacks = []
-    for n_train in sorted({run.n_train for run in runs}):
-        here = sorted((run for run in runs if run.n_train == n_train and run.rank), key=lambda run: run.rank)
+    for train_set in sorted({(run.n_train, run.sample) for run in runs}):
+        here = [run for run in runs if (run.n_train, run.sample) == train_set and run.rank]
+        here.sort(key=lambda run: run.rank)
         rounds = -(-len(here) // (width * n_workers))
         count = min(len(here), rounds * n_workers)
         cuts = [part * len(here) // count for part in range(count + 1)]
@@ -58,6 +75,10 @@ def stacks_of(runs: list[Run], width: int, n_workers: int = 1) -> list[list[Run]
 
 
 def run_key(run: Run, fixed: Mapping[str, Any]) -> str:
-    """SHA-256 over the run and everything fixed for the sweep that decides its result."""
-    record = json.dumps({"run": asdict(run), **fixed}, sort_keys=True)
+    """SHA-256 over the run and everything fixed for the sweep that decides its result.
+
+    A run on the first sample has the key it had before there were others: its rows do not depend on them.
+    """
+    named = {name: value for name, value in asdict(run).items() if name != "sample" or value}
+    record = json.dumps({"run": named, **fixed}, sort_keys=True)
     return hashlib.sha256(record.encode()).hexdigest()

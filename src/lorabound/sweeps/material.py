@@ -68,11 +68,9 @@ class Material:
         return [line for line in lines if line]
 
 
-def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
+def read_material(config: SweepConfig) -> Material:
     """Read and check the data of a sweep, settle its sizes and divide it.
 
-    Args:
-        n_pool: examples needed for training; None takes the largest training set.
     Raises:
         DataError, InputError: the data cannot be used, with everything that is wrong with them; options do not fit.
         ModelError: no such model, or a configuration that cannot be read.
@@ -82,7 +80,7 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
     table, test = read_tables(config, kind.reads)
     check = check_data(table, test, config.head == "prompts")
     own = test is not None and not config.test_data
-    sized, divided, faults = _divide(config, table, test, own, n_pool, check.faults == ())
+    sized, divided, faults = _divide(config, table, test, own, check.faults == ())
     check = check.with_faults(*faults)
     if divided is None:
         raise DataError(check.refusal)
@@ -94,7 +92,7 @@ def read_material(config: SweepConfig, n_pool: int | None = None) -> Material:
     )
 
 
-def divide_again(material: Material, without: frozenset[str], n_pool: int | None = None) -> Material:
+def divide_again(material: Material, without: frozenset[str]) -> Material:
     """The same without the images of these names; sizes that were not given are settled anew.
 
     Raises:
@@ -102,7 +100,7 @@ def divide_again(material: Material, without: frozenset[str], n_pool: int | None
     """
     table = _without(material.table, without)
     test = material.test_table and _without(material.test_table, without)
-    sized, divided, faults = _divide(material.asked, table, test, material.own_test_set, n_pool, True)
+    sized, divided, faults = _divide(material.asked, table, test, material.own_test_set, True)
     if divided is None:
         raise DataError("; ".join(faults))
     return replace(material, config=sized, table=table, test_table=test, divided=divided)
@@ -139,21 +137,21 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
 
 
 def _divide(
-    config: SweepConfig, table: Labelled, test: Labelled | None, own: bool, n_pool: int | None, sound: bool
+    config: SweepConfig, table: Labelled, test: Labelled | None, own: bool, sound: bool
 ) -> tuple[SweepConfig, Split | None, list[str]]:
     """Sizes and split; without a split, what keeps the data from being divided. ``sound``: without other faults."""
     labels = {label for part in (table, test) if part for label in part.labels}
-    asked = [n_pool] if n_pool else None if config.shots else config.n_train
+    asked = None if config.shots else config.n_train
     n_test = min(config.n_test, len(test)) if test and own and config.n_test else config.n_test
     try:
         sizes, n_test = fit_sizes(
-            table.name, len(table), len(labels), asked, n_test, None if test is None else len(test)
+            table.name, len(table), len(labels), asked, n_test, None if test is None else len(test), config.samples
         )
         shots = max(config.shots) if config.shots else None
-        sized = config.model_copy(update={"n_train": config.n_train if n_pool else sizes, "n_test": n_test})
+        sized = config.model_copy(update={"n_train": sizes, "n_test": n_test})
         if not sound:
             return sized, None, []
-        divided = split(table, max(sizes), n_test, config.data_seed, test, shots)
+        divided = split(table, config.samples * max(sizes), n_test, config.data_seed, test, shots)
     except DataError as error:
         return config, None, [str(error)]
     if config.shots and shots:
@@ -178,8 +176,9 @@ def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> 
         name for name, value in (("--n-train", asked.n_train or asked.shots), ("--n-test", asked.n_test)) if not value
     ]
     whose = "the test set" if own or asked.test_data else f"{n_rows:,}"
+    samples = f"{asked.samples} samples of " if asked.samples > 1 else ""
     return (
-        f"Trains on {train} rows and tests on {sized.test_size:,} rows of {whose}; {' and '.join(options)} "
+        f"Trains on {samples}{train} rows and tests on {sized.test_size:,} rows of {whose}; {' and '.join(options)} "
         f"{'change' if len(options) > 1 else 'changes'} that."
     )
 

@@ -36,7 +36,8 @@ class AdapterTask(BaseModel):
         prompt, classes, logit_scale: class prompt, class names in the order of the scores, factor of the scores.
         max_length: tokens a text is cut to.
         precision: number format of the frozen model.
-        n_train: size of its training set, the first rows of ``rows.json``.
+        n_train: size of its training set.
+        first_row: place in ``rows.json`` where its training set begins.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,11 +52,12 @@ class AdapterTask(BaseModel):
     max_length: int
     precision: Literal["float32", "bfloat16"]
     n_train: int
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
 class SeenRows:
-    """Fingerprints of the rows of a sweep: of the largest training set in its order, and of the test set."""
+    """Fingerprints of the rows of a sweep: of the training samples in their order, and of the test set."""
 
     train: list[str]
     test: list[str]

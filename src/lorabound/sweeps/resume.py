@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
-from lorabound.sweeps.sweep import FILE, Sweep, refuse_other_settings
+from lorabound.sweeps.sweep import FILE, Sweep, refuse_other_blocks, refuse_other_settings
 
 
 def as_resumed(config: SweepConfig, out: str | Path | None) -> SweepConfig:
@@ -42,10 +42,11 @@ def runs_there(config: SweepConfig, out: str | Path | None) -> set[Run]:
         unknown = {name for name in ("logit_scale", "head_lr") if getattr(config, name) is None}
         unknown |= {"precision"} if config.precision == "auto" else set()
         refuse_other_settings(store, config, unknown)
-        have = {(row.rank, row.mode, row.n_train, row.seed) for row in store.rows()}
+        refuse_other_blocks(store, config)
+        have = {(row.rank, row.mode, row.n_train, row.seed, row.sample) for row in store.rows()}
     finally:
         store.close()
-    return {run for run in runs_of(config) if (run.rank, run.mode, run.n_train, run.seed) in have}
+    return {run for run in runs_of(config) if (run.rank, run.mode, run.n_train, run.seed, run.sample) in have}
 
 
 def _store_at(out: str | Path | None) -> Sweep | None:

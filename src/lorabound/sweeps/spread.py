@@ -1,7 +1,7 @@
-"""The crossed design on the real model: every draw of the frozen factor trained on every training sample.
+"""Where the spread of a single run's gap comes from, read from a sweep of several training samples.
 
-S disjoint samples of N examples are cut from one shuffled pool, so they are independent draws from the population.
-Each of F draws of the random factor is trained on each of them, with an order of examples of its own: the chance in
+S samples that share no example are cut from one shuffled pool, so they are independent draws from the population. Each
+of F draws of the random factor (seeds) is trained on each of them, with an order of examples of its own: the chance in
 that order is part of the interaction. All runs are measured on the same test examples.
 
     gap[f, s] = mean + factor_f + sample_s + rest_fs + test noise        (``lorabound.stats.variance_components``)
@@ -9,148 +9,146 @@ that order is part of the interaction. All runs are measured on the same test ex
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from lorabound.arguments import Array
-from lorabound.engine import Examples, Pool, Recipe, Trained, WithPrefix, keep_freed_memory, train
 from lorabound.errors import InputError, ModelError
-from lorabound.modes import LARGEST_MODE, Mode
+from lorabound.modes import Mode
 from lorabound.stats import VarianceComponents, shared_test_noise, variance_components
-from lorabound.sweeps import SweepConfig
-from lorabound.sweeps.task import load_task
+from lorabound.sweeps.cells import LOSSES, Loss, crossed, test_losses, train_losses
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.notes import cut_note
+from lorabound.sweeps.sweep import Row, Sweep
 
+# Seeds and samples that a variance is read from at least.
+LEAST = 3
 # Losses whose gap is taken apart, 0-1 and 1 - p(correct): both in [0, 1], as the guarantee needs.
-LOSSES = ("error", "risk")
+_LOSSES = LOSSES[:2]
 
 
-@dataclass(frozen=True)
-class SpreadConfig:
-    """F draws of the frozen factor x S training samples, for each mode, at one rank and one N.
+@dataclass(frozen=True, kw_only=True)
+class ModeSpread:
+    """The spread of one mode at one rank, in one loss.
 
-    Raises:
-        InputError: fewer than 3 of either, or a ``base`` of more than one rank or N.
+    Attributes:
+        mode, rank: adapter that was trained.
+        loss: "error" (0-1) or "risk" (1 - p(correct)).
+        gaps: (F, S) gaps, seed by training sample.
+        variance: parts of their variance.
     """
 
-    base: SweepConfig
-    n_factors: int = 8
-    n_samples: int = 8
-
-    def __post_init__(self) -> None:
-        if len(self.base.ranks) != 1 or len(self.base.sizes) != 1:
-            raise InputError("a crossed design has one rank and one training size: give one --rank and one --n-train")
-        if self.base.shots:
-            raise InputError(
-                "a crossed design needs samples of the population as it is: give n_train in place of shots"
-            )
-        if min(self.n_factors, self.n_samples) < 3:
-            raise InputError(f"need at least 3 factors and 3 samples, got {self.n_factors} and {self.n_samples}")
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """As JSON values; an infinite setting is null."""
-        base = self.base.model_dump(mode="json")
-        plain = {name: None if value == math.inf else value for name, value in base.items()}
-        return {"sweep": plain, "n_factors": self.n_factors, "n_samples": self.n_samples}
-
-
-@dataclass(frozen=True)
-class ModeSpread:
-    """The gaps of one mode in one loss, (F, S), and where their spread comes from."""
-
     mode: Mode
+    rank: int
     loss: str
     gaps: Array
     variance: VarianceComponents
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Crossed:
-    """The result of a crossed design; ``n_diverged`` runs make their mode be left out.
+    """Every draw of the frozen factor on every training sample: what the runs of one training size show.
 
     Attributes:
+        config: settings of the sweep.
+        n_train: size of a training set, the largest of the sweep.
+        n_test: number of test examples.
+        spreads: spread of every mode, rank and loss.
+        left_out: adapters that have no reading, as "freeze_a, rank 4": runs of them diverged or are missing.
         notes: sentences on what was unusual about the model, and on texts that were cut.
     """
 
-    settings: SpreadConfig
+    config: SweepConfig
+    n_train: int
     n_test: int
-    precision: str
     spreads: list[ModeSpread]
-    left_out: list[Mode]
+    left_out: list[str]
     notes: tuple[str, ...] = ()
 
     def frame(self) -> pl.DataFrame:
-        """One row per run and loss: mode, loss, number of the factor, number of the sample, gap."""
+        """One row per run and loss: mode, rank, loss, seed of the factor, number of the sample, gap."""
         return pl.DataFrame(
             [
-                (spread.mode, spread.loss, factor, sample, float(gap))
+                (spread.mode, spread.rank, spread.loss, sorted(self.config.seeds)[factor], sample, float(gap))
                 for spread in self.spreads
                 for (factor, sample), gap in np.ndenumerate(spread.gaps)
             ],
-            {"mode": pl.String, "loss": pl.String, "factor": pl.Int64, "sample": pl.Int64, "gap": pl.Float64},
+            {
+                "mode": pl.String, "rank": pl.Int64, "loss": pl.String, "factor": pl.Int64, "sample": pl.Int64,
+                "gap": pl.Float64,
+            },
             orient="row",
+        )  # fmt: skip
+
+
+def refuse_small_designs(config: SweepConfig) -> None:
+    """Refuse a sweep whose variances could not be read.
+
+    Raises:
+        InputError: fewer than 3 seeds or training samples.
+    """
+    if not _large_enough(config):
+        raise InputError(
+            f"need at least {LEAST} factors (seeds) and {LEAST} samples to tell what spreads the gap, got "
+            f"{len(config.seeds)} and {config.samples}"
         )
 
 
-def measure_spread(settings: SpreadConfig, observe: Callable[[str], None] = lambda _: None) -> Crossed:
-    """Train the design and take the variance of the gap apart.
+def read_spread(sweep: Sweep) -> Crossed:
+    """Take the variance of the gaps at the largest training size apart; nothing is trained.
 
     Raises:
-        DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out.
+        InputError: the sweep has fewer than 3 seeds or training samples, or no adapter has all its runs yet.
+        ModelError: every adapter has runs that diverged.
     """
-    config, n_factors, n_samples = settings.base, settings.n_factors, settings.n_samples
-    (n_train,), (rank,) = config.sizes, config.ranks
-    keep_freed_memory()
-    task = load_task(config, n_samples * n_train, observe)
-    config, classifier, shapes, test_set = task.config, task.classifier, task.shapes, task.test_set
-    cuts = [slice(s * n_train, (s + 1) * n_train) for s in range(n_samples)]
-    samples = [Examples(classifier.prepare(task.data.train_examples[cut]), task.data.train_labels[cut]) for cut in cuts]
-    recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
-    runs = [(mode, factor) for mode in config.modes for factor in range(n_factors)]
-    done: dict[tuple[str, int, int], Trained] = {}
-
-    sets = [*(sample.inputs for sample in samples), test_set.inputs]
-    with Pool(classifier, list(shapes), sets, n_samples * len(runs), config.memory) as pool:
-        fits = pool.fit(task.new_adapter(rank, LARGEST_MODE, 0))
-
-        def train_stack(worker: WithPrefix, job: tuple[int, list[tuple[Mode, int]]]) -> list[Trained]:
-            s, members = job
-            adapters = [task.new_adapter(rank, mode, f) for mode, f in members]
-            orders = [f * n_samples + s for _, f in members]
-            return train(worker, samples[s], test_set, adapters, orders, recipe, tokens_per_pass=fits.tokens_per_pass)
-
-        jobs = [(s, runs[at : at + fits.width]) for s in range(n_samples) for at in range(0, len(runs), fits.width)]
-        for (s, members), results in pool.run(jobs, train_stack):
-            done |= {(mode, f, s): result for (mode, f), result in zip(members, results, strict=True)}
-            observe(f"{len(done)} of {n_factors * n_samples * len(config.modes)} runs")
-    spreads: list[ModeSpread] = []
-    left_out: list[Mode] = []
-    for mode in config.modes:
-        grid = [[done[mode, f, s] for s in range(n_samples)] for f in range(n_factors)]
-        if any(run.diverged for row in grid for run in row):
-            left_out.append(mode)
-            continue
-        spreads += [_spread(mode, loss, grid, n_train) for loss in LOSSES]
-    if not spreads:
+    config, rows = sweep.config, sweep.rows()
+    refuse_small_designs(config)
+    if found := spread_of(config, sweep.about, rows):
+        return found
+    if any(row.status == "diverged" for row in rows):
         raise ModelError("every mode has runs that diverged: lower --lr")
+    raise InputError(f"{sweep.folder}: no adapter has all its runs yet: run the sweep again to go on")
+
+
+def spread_of(config: SweepConfig, about: Mapping[str, Any], rows: Sequence[Row]) -> Crossed | None:
+    """As :func:`read_spread`, from what a sweep holds; None where there is nothing to read."""
+    if not _large_enough(config):
+        return None
+    n_train = max(config.sizes)
+    spreads: list[ModeSpread] = []
+    left_out: list[str] = []
+    for mode in config.modes:
+        for rank in sorted(config.ranks):
+            cell = (mode, rank, n_train, "done")
+            done = [row for row in rows if (row.mode, row.rank, row.n_train, row.status) == cell]
+            if len(done) < len(config.seeds) * config.samples:
+                left_out.append(f"{mode}, rank {rank}")
+                continue
+            grid = crossed(done)
+            spreads += [_spread(mode, rank, loss, grid, n_train) for loss in _LOSSES]
+    if not spreads:
+        return None
+    cut = about.get("cut") and cut_note(about["cut"])
     return Crossed(
-        replace(settings, base=config), len(test_set.labels), classifier.precision, spreads, left_out, tuple(task.notes)
+        config=config,
+        n_train=n_train,
+        n_test=about["n_test"],
+        spreads=spreads,
+        left_out=left_out,
+        notes=(*about.get("notes", ()), *about.get("model_notes", ()), *([cut] if cut else ())),
     )
 
 
-def _spread(mode: Mode, loss: str, grid: list[list[Trained]], n_train: int) -> ModeSpread:
-    test = np.array([[_test_losses(run, loss) for run in row] for row in grid])
-    trained = np.array([[getattr(run.train, loss) for run in row] for row in grid])
-    gaps = test.mean(axis=-1) - trained
-    return ModeSpread(mode, loss, gaps, variance_components(gaps, shared_test_noise(test), float(n_train)))
+def _large_enough(config: SweepConfig) -> bool:
+    return min(len(config.seeds), config.samples) >= LEAST
 
 
-def _test_losses(run: Trained, loss: str) -> Array:
-    if loss == "error":
-        return run.test.errors.astype(np.float64)
-    return np.asarray(-np.expm1(-run.test.log_losses.astype(np.float64)))
+def _spread(mode: Mode, rank: int, loss: Loss, grid: Sequence[Sequence[Row]], n_train: int) -> ModeSpread:
+    test = test_losses(grid, loss)
+    gaps = test.mean(axis=-1) - train_losses(grid, loss)
+    variance = variance_components(gaps, shared_test_noise(test), float(n_train))
+    return ModeSpread(mode=mode, rank=rank, loss=loss.column, gaps=gaps, variance=variance)

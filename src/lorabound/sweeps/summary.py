@@ -6,18 +6,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lorabound.modes import guideline
 from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
-from lorabound.sweeps.cells import LEVEL, LOSSES, Cell, Loss, cell_of
+from lorabound.sweeps.cells import LEVEL, LOSSES, Cell, Loss, cell_of, crossed, test_losses, train_losses
+from lorabound.sweeps.spread import Crossed, spread_of
 from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """freeze_a at rank 2r against train_both at rank r, seed by seed: test and gap of the first minus the second."""
+    """freeze_a at rank 2r against train_both at rank r, run by run: test and gap of the first minus the second."""
 
     rank: int
     n_train: int
@@ -44,6 +43,7 @@ class Summary:
     Attributes:
         verdicts: which adapter to take, one answer per training size, the largest first.
         unfinished: cells whose training error has hardly come down.
+        spread: what spreads the gap of a single run; None with fewer than 3 seeds or training samples.
     """
 
     config: SweepConfig
@@ -55,6 +55,7 @@ class Summary:
     comparisons: list[Comparison]
     growth: list[Growth]
     n_missing: int
+    spread: Crossed | None = None
 
 
 def summarize(store: Sweep) -> Summary:
@@ -74,11 +75,12 @@ def summarize(store: Sweep) -> Summary:
         about=about,
         rows=rows,
         cells=cells,
-        verdicts=verdicts(cells, done, config.seeds),
+        verdicts=verdicts(cells, done, config.seeds, config.samples),
         unfinished=unfinished(cells, about.get("majority_error")),
         comparisons=_comparisons(done),
         growth=[*_growth(done, "rank"), *_growth(done, "n_train")],
         n_missing=n_missing,
+        spread=spread_of(config, about, rows),
     )
 
 
@@ -96,16 +98,18 @@ def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison
         frozen = done.get((*first, n_train))
         if (mode, rank) != second or not frozen:
             continue
-        partners = {row.seed: row for row in frozen}
-        pairs = [(partners[row.seed], row) for row in both if row.seed in partners]
+        partners = {(row.seed, row.sample): row for row in frozen}
+        pairs = [row for row in both if (row.seed, row.sample) in partners]
         if not pairs:
             continue
         loss = LOSSES[0]
-        differences = np.stack([loss.test(a) - loss.test(b) for a, b in pairs])
-        trained = [loss.train(a) - loss.train(b) for a, b in pairs]
+        here = crossed(pairs)
+        there = [[partners[row.seed, row.sample] for row in line] for line in here]
+        differences = test_losses(there, loss) - test_losses(here, loss)
+        trained = train_losses(there, loss) - train_losses(here, loss)
         found.append(
             Comparison(
-                rank, n_train, (pairs[0][0].n_params, pairs[0][1].n_params),
+                rank, n_train, (frozen[0].n_params, both[0].n_params),
                 crossed_mean(differences, trained, LEVEL), crossed_mean(differences, 0.0, LEVEL),
             )
         )  # fmt: skip
@@ -113,7 +117,7 @@ def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison
 
 
 def _growth(done: dict[tuple[str, int, int], list[Row]], axis: str) -> list[Growth]:
-    """Exponents along an axis, over the seeds that every cell on it holds."""
+    """Exponents along an axis, over the seeds and samples that every cell on it holds."""
     lines: dict[tuple[str, int], dict[int, list[Row]]] = defaultdict(dict)
     for (mode, rank, n_train), group in done.items():
         if mode != ZERO_SHOT:
@@ -121,16 +125,16 @@ def _growth(done: dict[tuple[str, int, int], list[Row]], axis: str) -> list[Grow
             lines[mode, fixed][x] = group
     found = []
     for (mode, fixed), line in sorted(lines.items()):
-        seeds = set.intersection(*({row.seed for row in group} for group in line.values()))
-        if len(line) < 2 or not seeds:
+        draws = set.intersection(*({(row.seed, row.sample) for row in group} for group in line.values()))
+        if len(line) < 2 or not draws:
             continue
         xs = sorted(line)
-        paired = [sorted((r for r in line[x] if r.seed in seeds), key=lambda r: r.seed) for x in xs]
+        paired = [crossed([row for row in line[x] if (row.seed, row.sample) in draws]) for x in xs]
         for loss in LOSSES:
             exponent = growth_exponent(
                 xs,
-                [np.stack([loss.test(row) for row in group]) for group in paired],
-                [[loss.train(row) for row in group] for group in paired],
+                [test_losses(grid, loss) for grid in paired],
+                [train_losses(grid, loss) for grid in paired],
                 LEVEL,
             )
             found.append(Growth(axis, mode, fixed, loss, exponent))

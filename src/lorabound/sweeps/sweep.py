@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lorabound.config import checked
 from lorabound.errors import InputError, StoreError, cannot_write
 from lorabound.sweeps.config import AXES, SweepConfig
+from lorabound.sweeps.grid import Run
 from lorabound.sweeps.records import ADAPTERS
 
 if TYPE_CHECKING:
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
     from lorabound.sweeps.summary import Summary
 
 FILE = "sweep.sqlite"
-FORMAT = 1
+# Format 1 had no column ``sample``: it is read as it is, and gets the column when it is written to.
+FORMAT, FIRST_FORMAT = 2, 1
+_ADD_SAMPLE = "alter table runs add column sample integer not null default 0"
 
 _SCHEMA = """
 create table about (name text primary key, value text not null);
 create table runs (
     key text primary key,
     rank integer not null, mode text not null, n_train integer not null, seed integer not null,
-    n_params integer not null, seconds real not null, status text not null,
+    sample integer not null, n_params integer not null, seconds real not null, status text not null,
     train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
     test_errors blob, test_log_losses blob
 );
@@ -52,6 +55,7 @@ class Row:
     mode: str
     n_train: int
     seed: int
+    sample: int = 0
     n_params: int
     train_error: float | None = None
     test_error: float | None = None
@@ -69,7 +73,7 @@ _FIELDS = tuple(field.name for field in fields(Row))
 # The public columns of a run, in the order of `lorabound export`: all but the key and the two arrays.
 COLUMNS = _FIELDS[1:-2]
 _TYPES: dict[str, type[pl.DataType]] = {
-    **dict.fromkeys(("rank", "n_train", "seed", "n_params"), pl.Int64),
+    **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
     **dict.fromkeys(("mode", "status"), pl.String),
 }
 
@@ -108,7 +112,7 @@ class Sweep:
             raise StoreError(f"{path} is not a readable sweep store ({error}): move it away and run again") from None
         if not intact:
             raise StoreError(f"{path} is damaged: move it away and run again; adapters beside it are untouched")
-        if version is None or int(version[0]) != FORMAT:
+        if version is None or int(version[0]) not in (FIRST_FORMAT, FORMAT):
             raise StoreError(f"{path} was written in another format: read it with the version that wrote it")
         return cls(folder, connection)
 
@@ -121,7 +125,12 @@ class Sweep:
         """
         path = Path(folder) / FILE
         if path.exists() and path.stat().st_size:  # an empty file is what a kill while creating it leaves
-            return cls.open(folder)
+            store = cls.open(folder)
+            if store.about["format"] == FIRST_FORMAT:
+                with store._writing():
+                    store._connection.execute(_ADD_SAMPLE)
+                    store._connection.execute("update about set value = ? where name = 'format'", (str(FORMAT),))
+            return store
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path)
@@ -150,12 +159,13 @@ class Sweep:
         )
 
     def cells(self) -> pl.DataFrame:
-        """One row per mode, rank and training size: means over its seeds, the 95% interval of the gap in 0-1 error, and
-        the limit on the error on new data that the test set proves for one of its adapters (sure to 95%)."""
+        """One row per mode, rank and training size: means over its seeds and training samples, the 95% interval of the
+        gap in 0-1 error (with several samples it covers the chance of the sample too), and the limit on the error on
+        new data that the test set proves for one of its adapters (sure to 95%)."""
         return pl.DataFrame([
             {
                 "mode": cell.mode, "rank": cell.rank, "n_train": cell.n_train, "n_params": cell.n_params,
-                "n_seeds": cell.n_seeds, "n_diverged": cell.n_diverged,
+                "n_seeds": cell.n_seeds, "n_samples": cell.n_samples, "n_diverged": cell.n_diverged,
                 "train_error": cell.train["error"], "test_error": cell.test["error"],
                 "gap": cell.gaps["error"].mean, "gap_low": cell.gaps["error"].low, "gap_high": cell.gaps["error"].high,
                 "error_at_most": float(cell.holdout.value),
@@ -169,7 +179,7 @@ class Sweep:
 
         return summarize(self)
 
-    def adapter(self, rank: int, mode: str, n_train: int, seed: int) -> Adapter:
+    def adapter(self, rank: int, mode: str, n_train: int, seed: int, sample: int = 0) -> Adapter:
         """The trained adapter of one run.
 
         Raises:
@@ -178,9 +188,9 @@ class Sweep:
         """
         from lorabound.adapters import load_adapter
 
-        name = f"{mode}-r{rank}-n{n_train}-seed{seed}"
-        done = {(row.rank, row.mode, row.n_train, row.seed) for row in self.rows() if row.status == "done" and row.rank}
-        if (rank, mode, n_train, seed) not in done:
+        name = Run(rank, mode, n_train, seed, sample).name  # type: ignore[arg-type]
+        done = {(row.rank, row.mode, row.n_train, row.seed, row.sample) for row in self.rows() if row.status == "done"}
+        if not rank or (rank, mode, n_train, seed, sample) not in done:
             raise InputError(f"{self.folder} holds no trained adapter {name}: the runs that are there stand in frame()")
         return load_adapter(self.folder / ADAPTERS / name)
 
@@ -230,9 +240,9 @@ class Sweep:
             self._connection.executemany(statement, [_pack(row) for row in rows])
 
     def rows(self) -> list[Row]:
-        """All runs, ordered by training size, mode, rank and seed."""
-        found = self._connection.execute("select * from runs order by n_train, mode, rank, seed").fetchall()
-        return [_unpack(record) for record in found]
+        """All runs, ordered by training size, mode, rank, sample and seed."""
+        found = [_unpack(record) for record in self._connection.execute("select * from runs").fetchall()]
+        return sorted(found, key=lambda row: (row.n_train, row.mode, row.rank, row.sample, row.seed))
 
     def close(self) -> None:
         self._connection.close()
@@ -262,6 +272,22 @@ def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection
             )
 
 
+def refuse_other_blocks(store: Sweep, config: SweepConfig) -> None:
+    """Check that every sample stays where it is: sample s begins at row s N, with N the largest training size.
+
+    Raises:
+        StoreError: with several samples, another largest training size.
+    """
+    before = store.config
+    largest = max(before.sizes)
+    if (before.samples > 1 and max(config.sizes) > largest) or (config.samples > 1 and max(config.sizes) < largest):
+        raise StoreError(
+            f"{store.folder} has training sets of up to {largest:,} rows, now it is {max(config.sizes):,}: with "
+            f"several samples the largest stays, or their rows would move; give --n-train {largest} too, or choose "
+            "another --out"
+        )
+
+
 def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
     """Check that a store belongs to this sweep, and record the union of both grids.
 
@@ -271,6 +297,7 @@ def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
     stored = store.about
     before = store.config
     refuse_other_settings(store, config)
+    refuse_other_blocks(store, config)
     for name, what in {
         "data_sha256": f"other data than {config.data} now holds",
         "model_sha256": f"other weights than {config.model} now has",
@@ -278,8 +305,11 @@ def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
     }.items():
         if stored[name] != about[name]:
             raise StoreError(f"{store.folder} was made with {what}: choose another --out")
-    union = {axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES}
-    if any(union[axis] != getattr(before, axis) for axis in AXES):
+    union: dict[str, Any] = {
+        axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES
+    }
+    union["samples"] = max(before.samples, config.samples)
+    if any(value != getattr(before, axis) for axis, value in union.items()):
         store.set_config(config.model_copy(update=union))
     if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
         store.note("cut", about["cut"])  # of the largest training set

@@ -39,7 +39,7 @@ class Task:
         config: configuration with every setting filled in.
         kind: kind of the model.
         shapes: module name -> (d_out, d_in) of the adapted layers.
-        pool: the examples of the largest training set; the others are its prefixes.
+        samples: largest training set of every sample; smaller ones are its first rows.
         n_skipped: images left out because they cannot be decoded.
         own_test_set: whether a named task brought its test set along.
         check: findings on the data before the model was loaded.
@@ -50,7 +50,7 @@ class Task:
     data: Split
     classifier: LoadedClassifier
     shapes: dict[str, tuple[int, int]]
-    pool: Examples
+    samples: tuple[Examples, ...]
     test_set: Examples
     n_skipped: int
     own_test_set: bool
@@ -64,7 +64,7 @@ class Task:
             return None
         return {
             "test": [self.test_set.inputs.n_cut, len(self.test_set.labels)],
-            "train": [self.pool.inputs.n_cut, len(self.pool.labels)],
+            "train": [sum(s.inputs.n_cut for s in self.samples), sum(len(s.labels) for s in self.samples)],
             "max_tokens": limit.tokens, "model_tokens": limit.model_tokens, "by": limit.by, "end": limit.cuts_end,
         }  # fmt: skip
 
@@ -81,39 +81,40 @@ class Task:
 
 
 def load_task(
-    config: SweepConfig, n_pool: int | None = None, observe: Callable[[str], None] = lambda _: None,
-    material: Material | None = None,
-) -> Task:  # fmt: skip
+    config: SweepConfig, observe: Callable[[str], None] = lambda _: None, material: Material | None = None
+) -> Task:
     """Read the data, load the model, and make the one ready for the other.
 
     Args:
-        n_pool: examples to make ready for training; None takes the largest training set of ``config``.
         material: the data of ``config``, where they have been read already.
     Raises:
         DataError, ModelError, InputError: the configuration cannot be carried out.
     """
     if material is None:
         observe("reading the data")
-        material = read_material(config, n_pool)
+        material = read_material(config)
     classifier: LoadedClassifier | None = None
     classes: list[str] = []
     skipped: set[str] = set()
     while True:
         config, data = material.config, material.divided
-        most = len(data.train_examples) if config.shots else n_pool or max(config.sizes)
+        most = len(data.train_examples) if config.shots else max(config.sizes)
+        blocks = [slice(sample * most, (sample + 1) * most) for sample in range(config.samples)]
         if classifier is None or classes != data.classes:
             observe("loading the model")
             classifier, classes = _load(config, data.classes), data.classes
         observe("making the examples ready")
         try:
-            pool = Examples(classifier.prepare(data.train_examples[:most]), data.train_labels[:most])
+            samples = tuple(
+                Examples(classifier.prepare(data.train_examples[block]), data.train_labels[block]) for block in blocks
+            )
             test_set = Examples(classifier.prepare(data.test_examples), data.test_labels)
             break
         except CorruptImages as error:
             if not config.skip_corrupt:
                 raise
             skipped |= error.names
-            material = divide_again(material, error.names, n_pool)
+            material = divide_again(material, error.names)
     config = config.model_copy(
         update={"precision": classifier.precision, "logit_scale": classifier.logit_scale} | _head_lr(config, classifier)
     )
@@ -126,7 +127,7 @@ def load_task(
         data,
         classifier,
         shapes,
-        pool,
+        samples,
         test_set,
         len(skipped),
         material.own_test_set,

@@ -32,8 +32,9 @@ class Verdict:
         gain: the least and the measured number of test errors per example that ``best`` saves against ``zero_shot``.
         limit: hold-out limit on the risk of ``best``, the choice among the cells counted: at delta/K.
         smallest_gap: the trained cell with the smallest gap.
-        left_out: cells without all seeds (diverged, or not run yet): no candidates.
-        n_candidates, n_seeds, n_test: numbers of cells compared, of seeds and of test examples.
+        left_out: cells without all seeds and samples (diverged, or not run yet): no candidates.
+        n_candidates, n_seeds, n_samples, n_test: numbers of cells compared, of seeds, of training samples and of test
+            examples.
     """
 
     n_train: int
@@ -48,6 +49,7 @@ class Verdict:
     left_out: tuple[Cell, ...]
     n_candidates: int
     n_seeds: int
+    n_samples: int
     n_test: int
 
     @property
@@ -57,38 +59,43 @@ class Verdict:
 
 
 def verdicts(
-    cells: Sequence[Cell], done: Mapping[tuple[str, int, int], Sequence[Row]], seeds: Sequence[int]
+    cells: Sequence[Cell], done: Mapping[tuple[str, int, int], Sequence[Row]], seeds: Sequence[int], samples: int = 1
 ) -> list[Verdict]:
-    """One verdict per training size, the largest first; sizes with no trained cell that holds all seeds have none.
+    """One verdict per training size, the largest first; sizes with no trained cell that holds all its runs have none.
 
     Args:
         cells: cells of the summary.
         done: the runs of every cell, by (mode, rank, N).
         seeds: seeds of the grid; a cell that lacks one is no candidate, because its mean is over other draws.
+        samples: number of training samples of the grid; likewise.
     """
     found = []
+    draws = [(seed, sample) for seed in seeds for sample in range(samples)]
     for n_train in sorted({cell.n_train for cell in cells}, reverse=True):
         here = [cell for cell in cells if cell.n_train == n_train]
-        by_seed = {id(c): {row.seed: row for row in done[c.mode, c.rank, n_train]} for c in here}
-        complete = [c for c in here if c.mode == ZERO_SHOT or set(seeds) <= set(by_seed[id(c)])]
+        by_draw = {id(c): {(row.seed, row.sample): row for row in done[c.mode, c.rank, n_train]} for c in here}
+        complete = [c for c in here if c.mode == ZERO_SHOT or set(draws) <= set(by_draw[id(c)])]
         if any(c.mode != ZERO_SHOT for c in complete):
-            found.append(_verdict(complete, by_seed, seeds, tuple(c for c in here if c not in complete)))
+            left_out = tuple(c for c in here if c not in complete)
+            found.append(_verdict(complete, by_draw, (len(seeds), samples), draws, left_out))
     return found
 
 
 def _verdict(
-    cells: list[Cell], by_seed: dict[int, dict[int, Row]], seeds: Sequence[int], left_out: tuple[Cell, ...]
-) -> Verdict:
+    cells: list[Cell], by_draw: dict[int, dict[tuple[int, int], Row]], shape: tuple[int, int],
+    draws: Sequence[tuple[int, int]], left_out: tuple[Cell, ...],
+) -> Verdict:  # fmt: skip
     cells = sorted(cells, key=lambda cell: (cell.n_params, cell.test["error"]))  # of equal means the cheapest is first
     losses = []
     for cell in cells:
-        rows = by_seed[id(cell)]
-        runs = [next(iter(rows.values()))] * len(seeds) if cell.mode == ZERO_SHOT else [rows[seed] for seed in seeds]
-        losses.append(np.stack([np.asarray(row.test_errors, dtype=np.float64) for row in runs]))
+        rows = by_draw[id(cell)]
+        runs = [next(iter(rows.values()))] * len(draws) if cell.mode == ZERO_SHOT else [rows[draw] for draw in draws]
+        each = np.stack([np.asarray(row.test_errors, dtype=np.float64) for row in runs])
+        losses.append(each.reshape(*shape, -1))
     seedless = [cell.mode == ZERO_SHOT for cell in cells]
     compared = not_worse_than_best(np.stack(losses), seedless, LEVEL)
     best, cheapest = cells[compared.lowest], cells[compared.members[0]]
-    n_test = losses[0].shape[1]
+    n_test = losses[0].shape[-1]
     step = float(compared.means[compared.members[0]] - compared.means[compared.lowest])
     zero_shot = cells[seedless.index(True)] if any(seedless) else None
     gain = 0.0, 0.0
@@ -101,7 +108,7 @@ def _verdict(
         best.n_train, best, cheapest, tuple(cells[c] for c in compared.members),
         (step, float(compared.losses_at_most[compared.members[0]])), zero_shot, gain,
         holdout_bounded(best.test["error"], n_test, DELTA / len(cells)),
-        min(trained, key=lambda cell: cell.gaps["error"].mean), left_out, len(cells), len(seeds), n_test,
+        min(trained, key=lambda cell: cell.gaps["error"].mean), left_out, len(cells), *shape, n_test,
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def measure_transformer(
     keep_freed_memory()
     asked = config.model_copy(update={"n_train": settings.n_train, "n_test": 2})
     task = load_task(asked, observe=observe)
-    classifier, shapes, pool = task.classifier, task.shapes, task.pool
+    classifier, shapes, pool = task.classifier, task.shapes, task.samples[0]
     pairs = settings.signs // 2
     found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
     with Pool(classifier, list(shapes), [pool.inputs], pairs, config.memory) as workers:
