@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from lorabound.bounds import Bound
 from lorabound.reports.show import Part, parts, table
 from lorabound.worst_case.simulated.constructions import CONSTRUCTIONS
-from lorabound.worst_case.simulated.theorem2 import DELTA, FREQUENCY_LEVEL, AdmissionRow, Frequency, LowerSimulation
+from lorabound.worst_case.simulated.results import FREQUENCY_LEVEL, AdmissionRow, Frequency, LowerSimulation
+from lorabound.worst_case.simulated.theorem2 import DELTA
 
 
 @parts.register

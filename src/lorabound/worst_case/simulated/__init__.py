@@ -3,14 +3,8 @@
 from lorabound.worst_case.options import LowerConfig
 from lorabound.worst_case.simulated.cells import CellsRow, simulate_cells
 from lorabound.worst_case.simulated.constructions import frozen_weights, full_factor, outputs, rank_one_factor
-from lorabound.worst_case.simulated.theorem2 import (
-    AdmissionRow,
-    CoinRow,
-    Frequency,
-    LowerSimulation,
-    TheoremRow,
-    simulate_lower_bound,
-)
+from lorabound.worst_case.simulated.results import AdmissionRow, CoinRow, Frequency, LowerSimulation, TheoremRow
+from lorabound.worst_case.simulated.theorem2 import simulate_lower_bound
 
 __all__ = [
     "AdmissionRow",

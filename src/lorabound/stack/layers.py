@@ -1,0 +1,149 @@
+"""Layers that carry K adapters: the rows share the batch axis, the factors are batched matrices.
+
+A batch holds K groups of rows, one group per adapter, in the order of the stack. The parts of the model that
+work on each row alone (embeddings, attention, norms, pooling) stay as they are. Each adapted layer computes the
+frozen product once for all rows and adds the K low-rank products:
+
+    y[k] = W x[k] + bias + s_k B_k A_k x[k],   x (K, rows, d_in), A (K, r_max, d_in), B (K, d_out, r_max).
+
+The factors are float32; products run in the number format of the model.
+
+A rank below r_max is padded with zeros in both factors. The padding stays zero: its gradient is a product with
+the other factor's zeros. A frozen factor is a buffer, not a parameter, so no optimizer can
+reach it; adapters are kept in the order of :func:`stack_order`, which makes the trained `B`s the first ones of
+the stack and the trained `A`s the last ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lorabound.adapters.adapter import Factors, Head
+from lorabound.errors import AdapterError
+from lorabound.modes import MODES, Factor, Mode
+
+
+def stack_order(modes: Sequence[Mode]) -> list[int]:
+    """Indices of the modes in the order of a stack: trained `B`s first, trained `A`s last; otherwise as given."""
+    return sorted(range(len(modes)), key=lambda k: (_trains(modes[k], "a"), not _trains(modes[k], "b")))
+
+
+def _trains(mode: Mode, factor: Factor) -> bool:
+    """Whether adapters of this mode train the factor."""
+    return factor in MODES[mode].trained
+
+
+class StackedLinear(nn.Module):
+    """A frozen ``nn.Linear`` that carries K adapters (see the top of this file)."""
+
+    scale: Tensor
+    frozen_a: Tensor
+    frozen_b: Tensor
+
+    def __init__(self, base: nn.Linear, factors: Sequence[Factors], modes: Sequence[Mode]) -> None:
+        super().__init__()
+        self.base = base
+        self.batch_rows = 0  # rows of the model's current batch, set by the Stack
+        rank = max(f.rank for f in factors)
+        a = torch.stack([_padded(f.a, (rank, base.in_features)) for f in factors]).to(base.weight.device)
+        b = torch.stack([_padded(f.b, (base.out_features, rank)) for f in factors]).to(base.weight.device)
+        scale = torch.tensor([f.scale for f in factors], dtype=torch.float32, device=base.weight.device)
+        self.register_buffer("scale", scale.view(-1, 1, 1))
+        n_frozen_a = sum(not _trains(mode, "a") for mode in modes)
+        n_trained_b = sum(_trains(mode, "b") for mode in modes)
+        self.register_buffer("frozen_a", a[:n_frozen_a].clone())
+        self.trained_a = nn.Parameter(a[n_frozen_a:].clone())
+        self.trained_b = nn.Parameter(b[:n_trained_b].clone())
+        self.register_buffer("frozen_b", b[n_trained_b:].clone())
+        self._frozen: tuple[Tensor, Tensor] | None = None
+
+    def factors(self) -> tuple[Float[Tensor, "k r d_in"], Float[Tensor, "k d_out r"]]:
+        """All K factors: A (K, r_max, d_in) and B (K, d_out, r_max)."""
+        return torch.cat([self.frozen_a, self.trained_a]), torch.cat([self.trained_b, self.frozen_b])
+
+    def _trained(self) -> list[tuple[nn.Parameter, slice]]:
+        """The stacked trained factors and the adapters they belong to."""
+        n = len(self.scale)
+        return [
+            (self.trained_a, slice(n - len(self.trained_a), n)),
+            (self.trained_b, slice(len(self.trained_b))),
+        ]
+
+    def gradient_squares(self) -> Float[Tensor, " k"]:
+        """Squared 2-norm of each adapter's gradient in this layer, (K,)."""
+        squares = torch.zeros(len(self.scale), device=self.trained_a.device)
+        for parameter, adapters in self._trained():
+            if parameter.grad is not None:
+                squares[adapters] += parameter.grad.square().sum((1, 2))
+        return squares
+
+    def scale_gradients(self, factors: Float[Tensor, " k"]) -> None:
+        """Multiply adapter k's gradient in this layer by ``factors[k]``."""
+        for parameter, adapters in self._trained():
+            if parameter.grad is not None:
+                parameter.grad *= factors[adapters].view(-1, 1, 1)
+
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
+        n_adapters = len(self.scale)
+        if n_adapters > 1 and len(x) != self.batch_rows:
+            raise AdapterError(
+                f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row per "
+                "example (DeBERTa's relative positions are such a case): choose other targets or another encoder"
+            )
+        frozen: Tensor = self.base(x)
+        a, b = self._operands(x.dtype)
+        narrow = torch.bmm(x.reshape(n_adapters, -1, x.shape[-1]), a.mT)
+        return torch.baddbmm(frozen.view(n_adapters, -1, frozen.shape[-1]), narrow, b.mT).view(frozen.shape)
+
+    def _operands(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A and s B of all adapters in a number format; what is frozen is converted once."""
+        n = len(self.trained_b)
+        if self._frozen is None or self._frozen[0].dtype != dtype:
+            self._frozen = self.frozen_a.to(dtype), (self.frozen_b * self.scale[n:]).to(dtype)
+        a, b = self._frozen
+        if len(self.trained_a):
+            a = torch.cat([a, self.trained_a.to(dtype)])
+        if n:
+            trained = (self.trained_b * self.scale[:n]).to(dtype)
+            b = torch.cat([trained, b]) if len(b) else trained
+        return a, b
+
+
+class StackedHead(nn.Module):
+    """K classification layers of one shape, each for its own group of rows; float32."""
+
+    def __init__(self, base: nn.Linear, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.base = base
+        device = base.weight.device
+        self.weight = nn.Parameter(torch.stack([torch.from_numpy(h.weight) for h in heads]).to(device))
+        self.bias = nn.Parameter(torch.stack([torch.from_numpy(h.bias) for h in heads]).to(device))
+
+    def gradient_squares(self) -> Float[Tensor, " k"]:
+        """Squared 2-norm of each head's gradient, (K,)."""
+        squares = torch.zeros(len(self.bias), device=self.bias.device)
+        for parameter in (self.weight, self.bias):
+            if parameter.grad is not None:
+                squares += parameter.grad.square().flatten(1).sum(1)
+        return squares
+
+    def scale_gradients(self, factors: Float[Tensor, " k"]) -> None:
+        """Multiply head k's gradient by ``factors[k]``."""
+        for parameter in (self.weight, self.bias):
+            if parameter.grad is not None:
+                parameter.grad *= factors.view(-1, *[1] * (parameter.ndim - 1))
+
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows classes"]:
+        grouped = x.float().reshape(len(self.bias), -1, x.shape[-1])
+        return torch.baddbmm(self.bias[:, None], grouped, self.weight.mT).view(*x.shape[:-1], -1)
+
+
+def _padded(factor: np.ndarray, shape: tuple[int, int]) -> Tensor:
+    padded = torch.zeros(shape)
+    padded[: factor.shape[0], : factor.shape[1]] = torch.from_numpy(factor)
+    return padded
