@@ -8,6 +8,7 @@ from typing import Any
 
 # What other programs call our settings.
 OTHER_NAMES = {
+    "n_samples": "samples", "sample": "samples",
     "r": "ranks", "rank": "ranks", "lora_r": "ranks", "lora_rank": "ranks", "mode": "modes", "freeze": "modes",
     "seed": "seeds", "n_seeds": "seeds", "random_seed": "data_seed", "train_size": "n_train", "n": "n_train",
     "max_train_samples": "n_train", "test_size": "n_test", "max_test_samples": "n_test", "max_eval_samples": "n_test",

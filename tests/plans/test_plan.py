@@ -182,6 +182,19 @@ def test_a_guarantee_is_never_shown_smaller_than_it_is():
         assert float(floor) <= made.rows[0].bounds.rank_floor.value < float(floor) * 1.01
 
 
+def test_a_pilot_of_several_samples_counts_their_chance_once_each(tmp_path):
+    """A second sample that shows the same leaves the law and halves the variance that its training examples share."""
+    one = pilot(tmp_path / "one", modes=("freeze_a",))
+    two = pilot(tmp_path / "two", modes=("freeze_a",))
+    two.add([replace(row, key=f"{row.key}-again", sample=1) for row in two.rows()])
+    two.set_config(two.config.model_copy(update={"samples": 2}))
+    alone, both = (read_pilot(store).forecasts["freeze_a"].law for store in (one, two))
+    assert both.beta.value == pytest.approx(alone.beta.value)
+    assert both.c.value == pytest.approx(alone.c.value)
+    assert both.shared_test == pytest.approx(alone.shared_test)
+    assert both.shared_sample == pytest.approx(alone.shared_sample / math.sqrt(2))
+
+
 @pytest.mark.parametrize("modes", ["freeze_a,train_both", "freeze_a,freeze_b,train_both"])
 @pytest.mark.parametrize("target", [None, 0.02])
 @pytest.mark.parametrize("with_pilot", [False, True])

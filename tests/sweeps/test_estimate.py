@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from lorabound.cli import main
 from lorabound.data import NAMED
@@ -12,10 +13,11 @@ from lorabound.engine.batches import TOKENS_PER_PASS
 from lorabound.engine.pool import n_workers
 from lorabound.errors import InputError
 from lorabound.models import locate_model, weight_outline
+from lorabound.reports import show
 from lorabound.reports.estimates import about_time
 from lorabound.stack import modules_of
 from lorabound.sweeps import SweepConfig, read_config, read_configs, speed
-from lorabound.sweeps.estimate import estimate
+from lorabound.sweeps.estimate import Estimates, estimate
 from lorabound.sweeps.material import read_material
 from tests.clip_models import save_clip
 
@@ -35,6 +37,16 @@ def test_arithmetic_of_a_text_encoder_is_counted_by_hand():
     assert seen.tflop == pytest.approx(2 * tokens * (passes * 2 * layer + 150 * 4 * layer) / 1e12)
     assert seen.n_params == (2 * 3 * 384, 4 * 2 * 3 * 384)
     assert seen.seconds > 0
+
+
+def test_samples_are_stored_and_said():
+    base = {"ranks": [1], "modes": ["freeze_a"], "seeds": 2, "n_train": [50], "n_test": 50, "layers": [5]}
+    one, three = (estimate(SweepConfig(**base, samples=samples)) for samples in (1, 3))
+    assert (one.n_runs, three.n_runs) == (2, 6)
+    assert three.stored_gib == pytest.approx(one.stored_gib * (3 * 50 + 50) / (50 + 50), rel=0.1)
+    console = Console(width=200, record=True)
+    show(Estimates({"words": three}), console)
+    assert "6 runs on 3 samples of 50 examples, tested on 50, beside 3 runs of the bare model" in console.export_text()
 
 
 def test_a_tower_without_adapters_costs_nothing(tmp_path):

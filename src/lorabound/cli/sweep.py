@@ -43,9 +43,9 @@ def sweep(
 ) -> None:
     """Train LoRA adapters of several ranks on your data and compare them.
 
-    Every combination of --ranks, --modes, --n-train and --seeds is trained. The table and the page say which rank and
-    which mode did best, and how far the error on new data is above the training error. The same command goes on where
-    it was stopped.
+    Every combination of --ranks, --modes, --n-train, --seeds and --samples is trained. The table and the page say
+    which rank and which mode did best, and how far the error on new data is above the training error. The same command
+    goes on where it was stopped.
     """
     refuse_no_configuration(settings, sys.argv[1:], context)
     if settings and config:

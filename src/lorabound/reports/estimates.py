@@ -47,7 +47,8 @@ def about_time(seconds: float) -> str:
 def _sentences(name: str, each: Estimate) -> list[str]:
     there = f" ({each.n_there} more are there already)" if each.n_there else ""
     sizes = " and ".join(f"{n:,}" for n in each.n_train)
-    bare = counted(len(each.n_train), "run")
+    sizes = f"{each.samples} samples of {sizes}" if each.samples > 1 else sizes
+    bare = counted(each.samples * len(each.n_train), "run")
     quicker = ", or ".join(f"{flags} takes {about_time(seconds)}" for flags, seconds in each.quicker.items())
     return [
         *([f"{name} is not looked at, because it would be downloaded."] if each.seen is None else each.seen),

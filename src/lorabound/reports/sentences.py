@@ -148,14 +148,17 @@ def intervals_sentence(summary: Summary) -> str:
     n_test = _n_test(summary)
     seeds, samples = len({row.seed for row in summary.rows if row.rank}), n_samples(summary)
     if samples > 1:
+        drawn = f"{seeds} draws of the frozen factor, " if seeds > 1 else ""
+        missing = "" if seeds > 1 else " They do not cover the chance of the frozen factor: there is one seed."
         return (
-            f"Intervals cover three chances: {seeds} draws of the frozen factor, {samples} training samples that share "
-            f"no example (with the order of examples), and {n_test} test examples."
+            f"Intervals cover {'three' if seeds > 1 else 'two'} chances: {drawn}{samples} training samples that share "
+            f"no example (with the order of examples), and {n_test} test examples.{missing}"
         )
     several = ", some cells have no second one yet" if summary.config.samples > 1 else " (give --samples 3 or more)"
+    drawn = f"spread over {seeds} draws (frozen factor and order of examples) and " if seeds > 1 else ""
     return (
-        f"Intervals: spread over {seeds} draws (frozen factor and order of examples) and sampling of {n_test} test "
-        f"examples. They do not cover the chance of the training sample: there is one{several}."
+        f"Intervals: {drawn}sampling of {n_test} test examples. They do not cover the chance of the training sample: "
+        f"there is one{several}."
     )
 
 

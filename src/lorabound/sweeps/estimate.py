@@ -65,6 +65,7 @@ class Estimate:
         precision: number format of the frozen model here.
         seen: sentences on the data; None where they would have to be downloaded.
         quicker: options that make it quicker, and the seconds it takes with them; empty unless it takes long.
+        samples: number of training samples.
     """
 
     n_runs: int
@@ -79,6 +80,7 @@ class Estimate:
     precision: str
     seen: list[str] | None
     quicker: dict[str, float]
+    samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ class Estimates:
 
     def frame(self) -> pl.DataFrame:
         """One row per sweep: its name, numbers of runs, sizes, storage, arithmetic, time, trained parameters."""
-        names = ("n_runs", "n_there", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds", "precision")
+        names = (
+            "n_runs", "n_there", "samples", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds",
+            "precision",
+        )  # fmt: skip
         return pl.DataFrame([
             {"name": name, **{column: getattr(one, column) for column in names},
              "least_params": one.n_params[0], "most_params": one.n_params[1]}
@@ -179,7 +184,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, _trained(settled, shapes, head),
         outline.n_weights * dtype.itemsize / GIB, stored / GIB,
         arithmetic(settled, shape, missing, settled.test_size) / 1e12, seconds(shape, missing), precision,
-        material.sentences if material else None, quicker,
+        material.sentences if material else None, quicker, settled.samples,
     )  # fmt: skip
 
 

@@ -147,7 +147,7 @@ class Sweep:
         return cls(folder, connection)
 
     def frame(self) -> pl.DataFrame:
-        """One row per run: its cell and seed, trained parameters, losses on training and test set, seconds, status.
+        """One row per run: cell, seed, training sample, trained parameters, losses on training and test set, seconds.
 
         Errors are shares of examples, risks the mean of 1 - p(correct), ``ce`` cross-entropies in nats; those of a run
         that diverged are null. The run with rank 0 and mode "zero_shot" is the model without an adapter.

@@ -86,7 +86,8 @@ def measure_transformer(
 ) -> Complexity:
     """Measure every rank and N on the model, data, layers and targets of ``config``.
 
-    Samples are prefixes of one pool. Pairs of sign draws are shared out among the cores.
+    Samples are prefixes of one pool. Pairs of sign draws are shared out among the cores, as many at once as fit into
+    the memory. Where a search starts depends on how they are shared out; every value it finds is attained.
 
     Raises:
         DataError, ModelError, InputError: the configuration cannot be carried out.
