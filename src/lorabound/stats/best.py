@@ -19,7 +19,7 @@ from lorabound.arguments import Array, probability, real
 from lorabound.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BestSet:
     """The cells that may be the best.
 
@@ -99,7 +99,14 @@ def not_worse_than_best(losses: ArrayLike, seedless: ArrayLike | None = None, le
     margins = spread.margins(lowest, tail)
     margins[lowest] = 0.0
     members = tuple(int(c) for c in np.flatnonzero(~worse))
-    return BestSet(lowest, members, means, margins, np.maximum(above[list(members)].max(axis=0), 0.0), level)
+    return BestSet(
+        lowest=lowest,
+        members=members,
+        means=means,
+        margins=margins,
+        losses_at_most=np.maximum(above[list(members)].max(axis=0), 0.0),
+        level=level,
+    )
 
 
 class _Spread:

@@ -2,10 +2,10 @@
 
 What is predicted is the mean gap that would be MEASURED in one more cell like those of the pilot: over as many
 seeds, on the same test examples, with training sets from the same pool. Chance that cells share (the test examples,
-the training sample of one N, seeds used in every cell) shows in no residual: it bends the law as a whole, most where
-the gap is small. Its size must be given (``shared_test``, ``shared_sample``), or the intervals are too narrow.
-Nothing here is a guarantee: outside the pilot's range a power law is an assumption, and :func:`leave_largest_out`
-shows how it fared at the edge of the range.
+the training sample of one N, seeds used in every cell) appears in no residual: it bends the law as a whole, most
+where the gap is small. Its size must be given (``shared_test``, ``shared_sample``), or the intervals are too narrow.
+Nothing in this file is a guarantee: outside the pilot's range a power law is an assumption, and
+:func:`leave_largest_out` shows how it fared at the edge of the range.
 """
 
 from __future__ import annotations
@@ -26,20 +26,29 @@ Array = NDArray[np.float64]
 Axis = Literal["rank", "n_train"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Coefficient:
-    """A fitted number with its interval; nan limits when there are as many cells as coefficients."""
+    """A fitted number with its interval.
+
+    Attributes:
+        value: fitted number.
+        low, high: limits of the interval; nan when there are as many cells as coefficients.
+    """
 
     value: float
     low: float
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A forecast and its prediction interval; ``value`` is the median, in the units of the gap.
+    """A forecast and its prediction interval, in the units of the gap.
 
-    ``low`` and ``high`` are nan when there are as many cells as coefficients: nothing then tells the error.
+    Attributes:
+        value: median of the forecast.
+        low, high: limits of the prediction interval; nan when there are as many cells as coefficients, as nothing then
+            tells the error.
+        level: coverage of the interval.
     """
 
     value: float
@@ -48,21 +57,23 @@ class Prediction:
     level: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PowerLaw:
     """gap = c r^beta N^-gamma, fitted by least squares on logarithms.
 
     Attributes:
-        c: the gap the law gives at r = 1, N = 1 (without the factor of an axis that could not be fitted).
-        beta, gamma: exponents; None where the pilot has one rank, or one training size.
-        level: of the three intervals (Student, n_cells - coefficients degrees of freedom).
+        c: gap of the law at r = 1, N = 1 (without the factor of an axis that could not be fitted).
+        beta: exponent of the rank; None where the pilot has one rank.
+        gamma: exponent of N, its sign turned; None where the pilot has one training size.
+        level: coverage of the three intervals (Student, n_cells - coefficients degrees of freedom).
         residual_sd: standard deviation of ln(mean gap) around the law; nan without degrees of freedom.
-        noise_sd: the part of it that the standard errors explain: their root mean square relative to the mean
-            gaps; nan without them. A ``residual_sd`` well above it says that the gap is no power law.
-        n_cells, dof: cells, and degrees of freedom left.
+        noise_sd: root mean square of the standard errors relative to the mean gaps: the part of ``residual_sd`` that
+            they explain; nan without them. A ``residual_sd`` well above it says that the gap is no power law.
+        n_cells: number of cells.
+        dof: degrees of freedom left.
         ranks, sizes: distinct ranks and training sizes of the pilot, sorted.
-        standard_error: root mean square over the cells that have one, 0 where none has.
-        shared_test, shared_sample: as given to :func:`fit_power_law`.
+        standard_error: root mean square of the standard errors over the cells that have one, 0 where none has.
+        shared_test, shared_sample: standard deviations of the shared shifts, as given to :func:`fit_power_law`.
     """
 
     c: Coefficient
@@ -93,7 +104,7 @@ class PowerLaw:
 
         Args:
             rank, n_train: r > 0, N > 0.
-            level: of the prediction interval, in (0, 1).
+            level: coverage of the prediction interval, in (0, 1).
         Raises:
             InputError: an argument outside its range, or off an axis on which the pilot has one value only.
         Source: prediction interval of normal regression (Draper & Smith 1998, sec. 3.1), on logarithms; v is ours
@@ -117,7 +128,7 @@ class PowerLaw:
             own = -float(special.stdtrit(self.dof, tail)) * spread
             shared = _shared_sd(self._pull @ x, self._n, n, 1 / _exp(centre), self.shared_test, self.shared_sample)
             half = math.hypot(own, -float(special.ndtri(tail)) * shared)
-        return Prediction(_exp(centre), _exp(centre - half), _exp(centre + half), level)
+        return Prediction(value=_exp(centre), low=_exp(centre - half), high=_exp(centre + half), level=level)
 
     def n_train_for(self, gap: float, rank: float) -> float:
         """N at which the law (the median, so at even odds) gives this gap: (c r^beta / gap)^(1/gamma).
@@ -133,10 +144,10 @@ class PowerLaw:
                 f"n_train_for: the pilot has one n_train ({self.sizes[0]:g}) and cannot be extrapolated along n_train: "
                 "add a second n_train to the pilot"
             )
-        here = math.log(self.predict(rank, self.sizes[0]).value)
+        start = math.log(self.predict(rank, self.sizes[0]).value)
         if self.gamma.value <= 0:
             return math.inf
-        return _exp(math.log(self.sizes[0]) + (here - math.log(gap)) / self.gamma.value)
+        return _exp(math.log(self.sizes[0]) + (start - math.log(gap)) / self.gamma.value)
 
 
 def fit_power_law(
@@ -158,9 +169,9 @@ def fit_power_law(
     Args:
         rank, n_train: (cells,), positive. An axis with one value is left out of the law.
         gaps: per cell (S,), the gap of each seed; cells may differ in S.
-        standard_errors: (cells,), of the mean gaps; by default from the spread over seeds. They set ``noise_sd`` and
-            ``standard_error``, not the weights.
-        level: of the coefficients' intervals, in (0, 1).
+        standard_errors: (cells,), standard errors of the mean gaps; by default from the spread over seeds. They set
+            ``noise_sd`` and ``standard_error``, not the weights.
+        level: coverage of the coefficients' intervals, in (0, 1).
         shared_test: standard deviation of a shift that all mean gaps share, >= 0, in units of the gap: the sampling
             of the test examples, and seeds common to all cells.
         shared_sample: the cells of one N share a shift of standard deviation shared_sample/sqrt(N), >= 0: the sampling
@@ -220,10 +231,12 @@ def fit_power_law(
     )
     shared = [_shared_sd(column, n, math.nan, 0.0, test_sd, sample_sd) for column in pull.T]
     reach = np.hypot(own, -float(special.ndtri(tail)) * np.array(shared))
-    fitted = [Coefficient(float(v), float(v - h), float(v + h)) for v, h in zip(theta, reach, strict=True)]
+    fitted = [
+        Coefficient(value=float(v), low=float(v - h), high=float(v + h)) for v, h in zip(theta, reach, strict=True)
+    ]
     first = fitted[0]
     return PowerLaw(
-        c=Coefficient(_exp(first.value), _exp(first.low), _exp(first.high)),
+        c=Coefficient(value=_exp(first.value), low=_exp(first.low), high=_exp(first.high)),
         beta=fitted[1] if along_rank else None,
         gamma=fitted[-1] if along_n else None,
         level=level,
@@ -243,13 +256,14 @@ def fit_power_law(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """Cells forecast from other cells, beside what was measured in them.
 
     Attributes:
         cells: (rank, N) of each cell that could be forecast.
-        predictions, measured: its forecast and its mean gap.
+        predictions: forecast of each of these cells.
+        measured: mean gap of each of these cells.
     """
 
     cells: tuple[tuple[float, float], ...]
@@ -342,10 +356,10 @@ def _held_out(
     r, n = np.atleast_1d(np.asarray(rank, dtype=np.float64)), np.atleast_1d(np.asarray(n_train, dtype=np.float64))
     records = []
     for out in groups:
-        kept = np.flatnonzero(~out)
+        others = np.flatnonzero(~out)
         try:
             law = fit_power_law(
-                r[kept], n[kept], [gaps[i] for i in kept.tolist()], None, 0.95, shared_test, shared_sample
+                r[others], n[others], [gaps[i] for i in others.tolist()], None, 0.95, shared_test, shared_sample
             )
             records += [
                 (
@@ -355,18 +369,18 @@ def _held_out(
                 )
                 for i in np.flatnonzero(out).tolist()
             ]
-        except InputError:  # what is left does not determine the law here
+        except InputError:  # the other cells do not determine the law
             continue
     cells, predictions, measured = zip(*records, strict=True) if records else ((), (), ())
-    return HeldOut(tuple(cells), tuple(predictions), tuple(measured))
+    return HeldOut(cells=tuple(cells), predictions=tuple(predictions), measured=tuple(measured))
 
 
 def _shared_sd(pull: Array, n: Array, new_n: float, own_pull: float, test_sd: float, sample_sd: float) -> float:
     """Standard deviation of sum_i pull_i b_i - own_pull b_new, b the shared shifts of the cells and the new cell."""
     variance = (test_sd * (float(pull.sum()) - own_pull)) ** 2
     for size in np.unique(np.append(n, new_n)):
-        here = float(pull[n == size].sum()) - (own_pull if size == new_n else 0.0)
-        variance += (sample_sd * here) ** 2 / size if here else 0.0
+        moved = float(pull[n == size].sum()) - (own_pull if size == new_n else 0.0)
+        variance += (sample_sd * moved) ** 2 / size if moved else 0.0
     return math.sqrt(variance)
 
 

@@ -15,15 +15,16 @@ from lorabound.errors import InputError
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exponent:
     """The slope of ln(gap) on ln(x).
 
     Attributes:
         value: least-squares slope through the cell means; nan when a mean gap is not positive.
-        low, high: interval of the level; nan when ``note`` says why there is none.
-        n_cells, n_seeds, n_samples: numbers it rests on.
-        note: a reason, when there is one, why value or interval are missing.
+        low, high: ends of the interval; nan when ``note`` says why there is none.
+        level: coverage of the interval.
+        n_cells, n_seeds, n_samples: numbers of cells, seeds and training samples.
+        note: reason why value or interval are missing; empty where both are there.
     """
 
     value: float
@@ -57,7 +58,9 @@ def growth_exponent(
         x: (cells,) ranks or sample sizes, positive, at least two distinct.
         test_losses: per cell (F, n): seed by test example; or (F, S, n) with S training samples.
         train_losses: per cell (F,) or (F, S): mean training loss of each run.
-        level, n_bootstrap, seed: coverage, resamples, and seed of the resampling.
+        level: coverage of the interval, in (0, 1).
+        n_bootstrap: number of resamples.
+        seed: seed of the resampling.
     Raises:
         InputError: fewer than two cells, or cells that do not agree in shape.
     Source: ours; resampling rows and columns of a crossed layout is Owen 2007, *The pigeonhole bootstrap*.
@@ -76,7 +79,16 @@ def growth_exponent(
     estimate = float(_slope(log_x, draws[0].mean(axis=1)))
 
     def result(low: float = math.nan, high: float = math.nan, note: str = "") -> Exponent:
-        return Exponent(estimate, low, high, level, n_cells, n_seeds, note, n_samples)
+        return Exponent(
+            value=estimate,
+            low=low,
+            high=high,
+            level=level,
+            n_cells=n_cells,
+            n_seeds=n_seeds,
+            note=note,
+            n_samples=n_samples,
+        )
 
     if math.isnan(estimate):
         return result(note="a mean gap is not positive")

@@ -27,7 +27,7 @@ from scipy import special
 from lorabound.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossedMean:
     """A mean over draws, training samples and test examples.
 
@@ -38,7 +38,8 @@ class CrossedMean:
         se_test: standard error from test sampling.
         low, high: ends of the interval of the given level, from all parts that are there; with one seed (one sample) it
             speaks of that draw (that sample) alone.
-        n_seeds, n_samples, n_test, level: numbers it rests on.
+        n_seeds, n_samples, n_test: numbers of seeds, training samples and test examples.
+        level: coverage of the interval.
     """
 
     mean: float
@@ -86,7 +87,18 @@ def crossed_mean(test_losses: ArrayLike, offsets: ArrayLike = 0.0, level: float 
     for error, count in ((se_draw, n_seeds), (se_sample, n_samples)):
         if count > 1:
             half = math.hypot(half, float(special.stdtrit(count - 1, (1 - level) / 2)) * error)
-    return CrossedMean(mean, se_draw, se_sample, se_test, mean - half, mean + half, n_seeds, n_samples, n_test, level)
+    return CrossedMean(
+        mean=mean,
+        se_draw=se_draw,
+        se_sample=se_sample,
+        se_test=se_test,
+        low=mean - half,
+        high=mean + half,
+        n_seeds=n_seeds,
+        n_samples=n_samples,
+        n_test=n_test,
+        level=level,
+    )
 
 
 def _standard_error(values: NDArray[np.float64]) -> float:

@@ -6,8 +6,8 @@ every run is measured on the same n test examples:
     gap[a, s, k] = mu + F_a + T_s + I_as + E_ask + (test noise),
 
 independent effects of mean 0. With K = 1 the interaction I and the training noise E are one component. The test
-examples are shared by all runs. So one part of their noise moves all gaps alike: it shows in no difference between
-runs, and is known from the test losses only; the rest moves the runs apart and is taken out of the components.
+examples are shared by all runs. So one part of their noise moves all gaps alike: no difference between runs
+shows it, and only the test losses tell it. The rest moves the runs apart and is taken out of the components.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ from lorabound.errors import InputError
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Component:
-    """A variance, in squared units of the gap, with its interval.
+    """A variance, in squared units of the gap, with its interval; all three are truncated at 0.
 
-    ``value`` and both limits are truncated at 0; ``negative`` says that the unbiased estimate was below 0, as happens
-    when the component is small beside the noise.
+    Attributes:
+        value: estimate of the variance.
+        low: lower limit of the interval.
+        high: upper limit of the interval.
+        negative: whether the unbiased estimate was below 0, as happens when the component is small beside the noise.
     """
 
     value: float
@@ -40,12 +43,12 @@ class Component:
     negative: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SharedNoise:
     """What n shared test examples add to each variance: the reduced form of the test losses.
 
     Attributes:
-        parts: what they add to the estimate of each component, by name.
+        parts: variance that they add to the estimate of each component, by name.
         shared: variance that they add to all gaps alike; never negative.
         total: variance that they add to one run; parts and shared together, up to the truncation of shared.
     """
@@ -55,17 +58,20 @@ class SharedNoise:
     total: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SingleRun:
     """How far one run's gap is from the mean over factors and samples.
 
     Attributes:
         sd: standard deviation of a single run's gap, test noise taken out, with its interval (``Component`` of
             standard deviations, not variances).
-        sd_measured: the same with the noise of the n test examples, shared part included; nan without test losses.
-        shares: of the variance ``sd_measured``^2 (``sd``^2 without test losses): one number a component, and "test".
-        low, high: prediction interval for the gap of one new run (new factor, new sample) measured on the same test
-            examples.
+        sd_measured: standard deviation with the noise of the n test examples, shared part included; nan without test
+            losses.
+        shares: share of each component, and of "test", in the variance ``sd_measured``^2 (``sd``^2 without test
+            losses).
+        low, high: limits of the prediction interval for the gap of one new run (new factor, new sample) measured on
+            the same test examples.
+        level: coverage of the intervals.
         guarantee: 1/(2 sqrt N), or None without N. It bounds the standard deviation of ANOTHER number: of the uniform
             gap sup |R - Rhat| over the class, over samples, given the factor, for a loss in [0, 1] (Efron & Stein
             1981: one example moves it by at most 1/N). The gap of one trained adapter is no supremum: its ``sd`` may
@@ -81,19 +87,19 @@ class SingleRun:
     guarantee: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VarianceComponents:
     """Components of the variance of a gap: "factor", "sample", "interaction", and with replicates "training".
 
     Without replicates "interaction" holds the training noise too.
 
     Attributes:
-        mean: over all runs.
-        components: the variances, test noise taken out where test losses were given.
-        test: the test noise, or None.
-        single_run: what they mean for one run.
-        shape: (A, S, K).
-        level: of all intervals.
+        mean: mean gap over all runs.
+        components: variance of each component, test noise taken out where test losses were given.
+        test: noise of the test examples; None without test losses.
+        single_run: spread that the components give one run.
+        shape: (A, S, K), numbers of factors, samples and replicates.
+        level: coverage of the intervals.
     """
 
     mean: float
@@ -105,7 +111,7 @@ class VarianceComponents:
 
 
 def shared_test_noise(test_losses: ArrayLike) -> SharedNoise:
-    """The share of the test examples in every variance, from (A, S, n) or (A, S, K, n) test losses.
+    """What the test examples add to each variance, from (A, S, n) or (A, S, K, n) test losses.
 
     A component is estimated by a quadratic form Q of the gaps. With x_i the losses of all runs on example i, the test
     noise of the gaps is mean_i x_i - E x, of covariance Cov(x_i)/n, so it adds to the expectation of Q
@@ -130,7 +136,7 @@ def shared_test_noise(test_losses: ArrayLike) -> SharedNoise:
     squares = {name: float(square.sum()) / (n * (n - 1)) for name, square in _mean_squares(centred).items()}
     parts = {name: _combine(weights, squares) for name, weights in _weights(losses.shape[:3]).items()}
     total = float((centred**2).sum()) / (n * (n - 1)) / math.prod(losses.shape[:3])
-    return SharedNoise(parts, max(total - sum(parts.values()), 0.0), total)
+    return SharedNoise(parts=parts, shared=max(total - sum(parts.values()), 0.0), total=total)
 
 
 def variance_components(
@@ -148,8 +154,8 @@ def variance_components(
     Args:
         gaps: (A, S), or (A, S, K) with replicates; A, S >= 3: with 2 the intervals were seen to cover 0.89 for
             0.95.
-        test: from :func:`shared_test_noise` of the same runs; None leaves the test noise in the components.
-        n_train: N, for the guarantee beside ``single_run``.
+        test: noise by :func:`shared_test_noise` of the same runs; None leaves the test noise in the components.
+        n_train: N, size of a training sample, for the guarantee beside ``single_run``.
         level: coverage of the intervals, in (0, 1).
     Raises:
         InputError: another shape, or an argument outside its range.
@@ -182,26 +188,33 @@ def variance_components(
         for source, weight in terms.items():
             one_run[source] = one_run.get(source, 0.0) + weight
     spread = _component(one_run, squares, dof, sum(noise.values()), tail)
-    sd = Component(math.sqrt(spread.value), math.sqrt(spread.low), math.sqrt(spread.high), spread.negative)
+    sd = Component(
+        value=math.sqrt(spread.value),
+        low=math.sqrt(spread.low),
+        high=math.sqrt(spread.high),
+        negative=spread.negative,
+    )
     amounts = {part: component.value for part, component in components.items()}
     if test is not None:
         amounts["test"] = test.total
-    whole = sum(amounts.values())
+    total = sum(amounts.values())
     low, high = _prediction(float(y.mean()), one_run, squares, dof, shape, tail)
     single = SingleRun(
         sd=sd,
         sd_measured=math.nan if test is None else math.sqrt(spread.value + test.total),
-        shares={part: amount / whole if whole else math.nan for part, amount in amounts.items()},
+        shares={part: amount / total if total else math.nan for part, amount in amounts.items()},
         low=low,
         high=high,
         level=level,
         guarantee=guarantee,
     )
-    return VarianceComponents(float(y.mean()), components, test, single, shape, level)
+    return VarianceComponents(
+        mean=float(y.mean()), components=components, test=test, single_run=single, shape=shape, level=level
+    )
 
 
 def _mean_squares(y: Array) -> dict[str, Array]:
-    """Mean squares of (A, S, K, columns), one number a column."""
+    """Mean squares of (A, S, K, columns), one number per column."""
     a, s, k = y.shape[:3]
     cell = y.mean(axis=2)
     row, column, mean = cell.mean(axis=1), cell.mean(axis=0), cell.mean(axis=(0, 1))
@@ -257,7 +270,7 @@ def _component(
                 above += _cross(float(special.fdtri(n, m, tail)), n, m, tail, upper=True) * plus * -minus
     value = estimate - noise
     low, high = value - math.sqrt(max(below, 0.0)), value + math.sqrt(max(above, 0.0))
-    return Component(max(value, 0.0), max(low, 0.0), max(high, 0.0), value < 0)
+    return Component(value=max(value, 0.0), low=max(low, 0.0), high=max(high, 0.0), negative=value < 0)
 
 
 def _chi2_above(tail: float, n: int) -> float:
