@@ -335,7 +335,7 @@ GOOD = {
         ({"rank": 1.5}, r"rank must be an integer .* got 1.5"),
         ({"widths": [2]}, r"widths must hold d_0 .. d_L"),
         ({"widths": [2, 0, 2]}, r"widths must be an integer in \[1, inf\), got 0"),
-        ({"weight_norms": [1]}, r"weight_norms must have one entry a layer, 2, got 1"),
+        ({"weight_norms": [1]}, r"weight_norms must have one entry per layer, 2, got 1"),
         ({"weight_norms": [1, -1]}, r"weight_norms must lie in \[0, inf\), got -1"),
         ({"bias_norms": [0, math.inf]}, r"bias_norms must lie in \[0, inf\), got inf"),
         ({"factor_norms": [1, math.nan]}, r"factor_norms must lie .* got nan"),

@@ -487,7 +487,7 @@ def test_bad_blocks_are_refused(blocks, words):
         (lambda: admissibility(0, [1.0], 1.0), r"rank must be an integer in \[1, inf\), got 0"),
         (lambda: admissibility(1, [1.0], -1.0), r"radius must lie in \[0, inf\), got -1"),
         (lambda: admissibility(1, [-1.0], 1.0), r"shift_norms must lie"),
-        (lambda: admissibility(1, [], 1.0), r"shift_norms must have one entry a layer, got none"),
+        (lambda: admissibility(1, [], 1.0), r"shift_norms must have one entry per layer, got none"),
         (lambda: admissibility(1, [1.0], 1.0, std=0.0), r"std must lie in \(0, inf\), got 0"),
         (lambda: admissibility(1, [1.0], 1.0, scale=0.0), r"scale must be finite and not 0, got 0"),
         (lambda: admissibility(1, [1.0], 1.0, scale=math.inf), r"scale must be finite and not 0, got inf"),
@@ -496,7 +496,7 @@ def test_bad_blocks_are_refused(blocks, words):
         (lambda: admissibility(1, [1.0], 1.0, input_widths=[1]), r"input_widths belongs to"),
         (
             lambda: admissibility(9, [1.0], 1.0, construction="full", input_widths=[1, 2]),
-            r"one entry a layer, 1, got 2",
+            r"one entry per layer, 1, got 2",
         ),
         (
             lambda: admissibility(9, [1.0], 1.0, construction="full", input_widths=[0]),

@@ -229,7 +229,7 @@ def test_without_its_task_an_adapter_may_have_seen_every_row_of_its_sweep(swept,
     adapter = copied / "adapters/freeze_a-r1-n20-seed0"
     task = json.loads((adapter / "task.json").read_text())
     (adapter / "task.json").unlink()
-    found = check_adapters([adapter], str(path), use=AdapterUse(task["model"], classes=task["classes"]))
+    found = check_adapters([adapter], str(path), use=AdapterUse(model=task["model"], classes=task["classes"]))
     assert "40 it was trained on and 40 of the test set of its sweep" in found.notes[0]
 
 

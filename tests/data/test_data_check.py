@@ -203,7 +203,12 @@ def test_many_classes_are_named_by_their_ends():
     assert "50 classes: kind 000 100, " in line
     assert line.endswith("kind 049 51")
     assert len(line) < 200
-    assert DataCheck("t", "texts", {"a": 1}, None, (), (), ()).classes_line == "1 row, 1 class: a 1"
+    assert (
+        DataCheck(
+            name="t", kind="texts", counts={"a": 1}, test_counts=None, faults=(), flags=(), remarks=()
+        ).classes_line
+        == "1 row, 1 class: a 1"
+    )
 
 
 @pytest.mark.parametrize(("rows", "n_train", "n_test", "own", "expected"), [

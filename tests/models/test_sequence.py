@@ -89,7 +89,7 @@ def test_unknown_classes_start_at_zero(folder):
 
 def test_two_classes_never_share_a_row_of_the_checkpoints_head(folder):
     classifier = SequenceClassifier.load(str(folder), ["Red", "blue", "red"], 20)
-    assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()  # a new head, one row a class
+    assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()  # a new head, one row per class
 
 
 @pytest.mark.parametrize("clip_norm", [np.inf, 0.1])

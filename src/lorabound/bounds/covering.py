@@ -1,6 +1,6 @@
 """How many functions it takes to come within eps of every adapted network: logarithms of covering numbers.
 
-``blocks`` is a list of (q_t, ln K_t), one a trainable factor (see :meth:`LoraNetwork.blocks`): the composed
+``blocks`` is a list of (q_t, ln K_t), one per trainable factor (see :meth:`LoraNetwork.blocks`): the composed
 loss moves by at most sum_t K_t ||P_t - P'_t||_F / M_t, in sup norm, and every centre is a member of the
 class. q_t and ln K_t may be arrays that broadcast.
 """

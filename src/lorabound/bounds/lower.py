@@ -109,12 +109,12 @@ def admissibility(
         raise InputError(f"{name}: scale must be finite and not 0, got {scale}")
     shifts = [real(name, "shift_norms", shift, open_high=True) for shift in shift_norms]
     if not shifts:
-        raise InputError(f"{name}: shift_norms must have one entry a layer, got none")
+        raise InputError(f"{name}: shift_norms must have one entry per layer, got none")
     if (construction == "full") != (input_widths is not None):
         raise InputError(f"{name}: input_widths belongs to construction 'full', and to it alone")
     widths = input_widths if input_widths is not None else [1] * len(shifts)  # unused by rank_one
     if len(widths) != len(shifts):
-        raise InputError(f"{name}: input_widths must have one entry a layer, {len(shifts)}, got {len(widths)}")
+        raise InputError(f"{name}: input_widths must have one entry per layer, {len(shifts)}, got {len(widths)}")
     chance = np.ones(np.broadcast_shapes(r.shape, m.shape))
     for shift, width in zip(shifts, widths, strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -20,7 +20,15 @@ Block = tuple[Number, Number]
 
 @dataclass(frozen=True)
 class Activation:
-    """sigma: K = ``lipschitz``, |sigma(0)| = |``at_zero``|, |sigma| <= c = ``bound`` (None: unbounded)."""
+    """An activation function sigma.
+
+    Attributes:
+        lipschitz: K, Lipschitz constant of sigma, > 0.
+        at_zero: sigma(0).
+        bound: c, largest value of |sigma|; None where it is unbounded.
+    Raises:
+        InputError: a number outside its range.
+    """
 
     lipschitz: float = 1.0
     at_zero: float = 0.0
@@ -98,7 +106,7 @@ class LoraNetwork:
         for field in ("weight_norms", "bias_norms", "factor_norms", "radii"):
             values = getattr(self, field)
             if len(values) != self.depth:
-                raise InputError(f"{name}: {field} must have one entry a layer, {self.depth}, got {len(values)}")
+                raise InputError(f"{name}: {field} must have one entry per layer, {self.depth}, got {len(values)}")
             for value in values:
                 if value is None and field in ("factor_norms", "radii"):
                     continue

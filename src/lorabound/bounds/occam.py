@@ -28,9 +28,8 @@ def occam(
     Args:
         empirical_risk: Rhat of the decoded predictor, in [0, 1].
         n_samples: N.
-        code_bits: length in bits of a message that decodes to the predictor, in a prefix-free code fixed
-            before
-            the data were seen: a length, not an entropy, with whatever selects the code included.
+        code_bits: length in bits of a message that decodes to the predictor, in a prefix-free code fixed before the
+            data were seen: a length, not an entropy, with whatever selects the code included.
         delta: failure probability, in (0, 1).
         zero_one: the loss is 0-1, so N Rhat is a count of errors.
     Raises:

@@ -40,7 +40,7 @@ def rademacher_lower(average: ArrayLike, n_samples: ArrayLike, draws: ArrayLike,
 
     Args:
         average: mean over draws, in [-1/2, 1/2].
-        n_samples: N signs a draw.
+        n_samples: N, number of signs per draw.
         draws: m >= 1.
         delta: failure probability, in (0, 1).
     Raises:

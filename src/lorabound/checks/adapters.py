@@ -43,8 +43,8 @@ def check_adapters(
         text_column: column of texts or images; None takes text or image.
         label_column: column of labels.
         delta: probability that one of the limits is wrong, in (0, 1).
-        use: what adapters from elsewhere do not say.
-        observe: is told what goes on.
+        use: what adapters that no sweep made do not record.
+        observe: function that is called with what goes on.
         empty: what becomes of rows without text, image or label: "refuse" or "drop" them.
         rename_labels: label in the data -> label as the adapters know it.
     Raises:
@@ -70,10 +70,14 @@ def run_adapters(found: FreshRows, delta: float = 0.05, observe: Callable[[str],
         wrong.append(_errors(*models[key], adapter, task, path, labels))
         notes += _unknown(labels, task, path)
     return check_errors(
-        _names([path for path, _, _ in found.adapters]), np.array(wrong), delta, found.repeated,
-        [adapter.n_params for _, adapter, _ in found.adapters], tuple(dict.fromkeys(notes)),
-        "nobody used them to choose before" if found.of_sweeps else "nobody used them to train or to choose",
-    )  # fmt: skip
+        _names([path for path, _, _ in found.adapters]),
+        np.array(wrong),
+        delta,
+        repeated=found.repeated,
+        n_params=[adapter.n_params for _, adapter, _ in found.adapters],
+        notes=tuple(dict.fromkeys(notes)),
+        origin="nobody used them to choose before" if found.of_sweeps else "nobody used them to train or to choose",
+    )
 
 
 def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
@@ -97,7 +101,7 @@ def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
 def _errors(
     classifier: LoadedClassifier, inputs: Any, adapter: Adapter, task: AdapterTask, path: Path, labels: list[str]
 ) -> NDArray[np.bool_]:
-    """Which rows an adapter gets wrong."""
+    """(n,) bool, whether the adapter gets a row wrong."""
     index = {name: i for i, name in enumerate(task.classes)}
     if not set(labels) & set(index):
         raise DataError(

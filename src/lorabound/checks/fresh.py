@@ -14,17 +14,17 @@ from lorabound.errors import InputError
 from lorabound.stats import not_worse_than_best
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checked:
     """One predictor on the fresh rows.
 
     Attributes:
         name: name in messages and tables.
-        n_wrong: rows it got wrong.
+        n_wrong: number of rows it got wrong.
         limit: upper limit on its error on new data, at delta/K. Where rows repeat one another, the larger one of the
             limit from all rows and the limit from each row once.
         may_be_best: whether it cannot be told apart from the best of the predictors, by all rows or by each row once.
-        n_params: trained parameters, None where they are not known.
+        n_params: number of trained parameters; None where it is not known.
     """
 
     name: str
@@ -34,16 +34,17 @@ class Checked:
     n_params: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FreshCheck:
     """The result of a check.
 
     Attributes:
         predictors: results of the predictors, in the order they were given.
         best: predictor with the fewest wrong rows; of several, the one with the fewest parameters, then the first.
-        n_rows, n_repeated: fresh rows, and how many of them repeat an earlier one.
+        n_rows: number of fresh rows.
+        n_repeated: number of them that repeat an earlier one.
         delta: probability that any of the limits is wrong.
-        notes: sentences on what was unusual about the rows and how it was read.
+        notes: sentences on what was unusual about the rows and on how they were read.
         assumption: one sentence on what must be true of the rows.
     """
 
@@ -72,14 +73,14 @@ def check_errors(
     So the limit of the predictor that is taken is right however it was chosen among these K by these rows.
 
     Args:
-        names: K names.
-        wrong: (K, n) bool, row by row.
+        names: names of the K predictors.
+        wrong: (K, n) bool, whether a predictor got a row wrong.
         delta: probability that one of the limits is wrong, in (0, 1).
         repeated: (n,) bool, rows that repeat an earlier one. Copies prove nothing new: the limit is then also computed
             from each row once, and the larger one is given, which is right whether the repeats are copies or not.
-        n_params: trained parameters of each predictor, to choose among equally good ones.
+        n_params: number of trained parameters of each predictor, to choose among equally good ones.
         notes: sentences on what was unusual about the rows.
-        origin: what must not have happened to the rows, for the assumption.
+        origin: what must not have happened to the rows, as the assumption says it.
     Raises:
         InputError: no rows, shapes that do not agree, or a delta outside (0, 1).
     Source: Langford 2005, Theorem 3.3, with a union bound over the K predictors.
@@ -94,14 +95,28 @@ def check_errors(
     for row in errors:
         every, distinct = holdout(int(row.sum()), n_rows, share), holdout(int(row[once].sum()), int(once.sum()), share)
         limits.append(max(every, distinct, key=lambda bound: float(bound.value)))
-    members = {k for kept in (np.ones(n_rows, dtype=np.bool_), once) for k in _may_be_best(errors[:, kept], 1 - delta)}
+    members = {*_may_be_best(errors, 1 - delta), *_may_be_best(errors[:, once], 1 - delta)}
     checked = [
-        Checked(name, int(errors[k].sum()), limits[k], k in members, n_params[k] if n_params else None)
+        Checked(
+            name=name,
+            n_wrong=int(errors[k].sum()),
+            limit=limits[k],
+            may_be_best=k in members,
+            n_params=n_params[k] if n_params else None,
+        )
         for k, name in enumerate(names)
     ]
     best = min(checked, key=lambda one: (one.n_wrong, one.n_params or 0))
     assumption = f"This holds if the rows are drawn like the data to come, independently of one another, and {origin}."
-    return FreshCheck(checked, best, n_rows, int((~once).sum()), delta, notes, assumption)
+    return FreshCheck(
+        predictors=checked,
+        best=best,
+        n_rows=n_rows,
+        n_repeated=int((~once).sum()),
+        delta=delta,
+        notes=notes,
+        assumption=assumption,
+    )
 
 
 def _may_be_best(errors: NDArray[np.bool_], level: float) -> Sequence[int]:

@@ -48,9 +48,12 @@ def check_predictions(
         notes += _near_misses(path, name, answers, known)
         wrong.append([answer != label for answer, label in zip(answers, labels, strict=True)])
     return check_errors(
-        names, np.array(wrong), delta, notes=tuple(notes),
+        names,
+        np.array(wrong),
+        delta,
+        notes=tuple(notes),
         origin="no row stands in the file twice, and nobody used them to train or to choose the model",
-    )  # fmt: skip
+    )
 
 
 def _columns(path: str | Path, name: str, label_column: str) -> tuple[list[str], list[str]]:

@@ -1,6 +1,6 @@
 """What a check works on, looked at before any model is loaded: the adapters, how each is used, the rows that are fresh.
 
-Nothing here imports torch or transformers, so that a mistake is told within a second or two.
+This file imports neither torch nor transformers, so that a mistake is told within a second or two.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from lorabound.sweeps.records import ADAPTERS, AdapterTask, fingerprint, read_ro
 _MAX_LENGTH = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdapterUse:
     """How an adapter that no sweep of ours made reads an example; what an adapter of a sweep records wins.
 
     Attributes:
-        model: the frozen model, in place of the one the adapter names.
+        model: frozen model, in place of the one that the adapter names.
         prompt: class prompt with one ``{}``, for an adapter without a head.
         classes: names of the classes; with a head, in the order of its rows.
-        max_length: tokens a text is cut to; None takes the model's limit, at most 512.
+        max_length: number of tokens after which a text is cut; None takes the model's limit, at most 512.
     """
 
     model: str | None = None
@@ -50,7 +50,7 @@ class FreshRows:
         adapters: folder, factors and use of each adapter.
         examples: texts or images that no adapter has seen.
         labels: labels of the examples.
-        repeated: (n,) bool, whether an example repeats an earlier one.
+        repeated: (n,) bool, true for an example that repeats an earlier one.
         of_sweeps: whether every adapter stands in the folder of the sweep that made it.
         notes: sentences on rows that were left out, and on how the data were read.
     """

@@ -52,7 +52,12 @@ def check(
         return
     from lorabound.checks.rows import AdapterUse, read_fresh_rows
 
-    use = AdapterUse(asked.model or None, asked.prompt or None, asked.classes or None, asked.max_length)
+    use = AdapterUse(
+        model=asked.model or None,
+        prompt=asked.prompt or None,
+        classes=asked.classes or None,
+        max_length=asked.max_length,
+    )
     with telling() as tell:
         rows = read_fresh_rows(
             named, asked.data, asked.text_column or None, asked.label_column, use, tell,

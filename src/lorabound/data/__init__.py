@@ -62,8 +62,8 @@ def load_table(
     """Labelled texts: a named task, a file, an export of the datasets library, or a name on its hub.
 
     Args:
-        empty: what becomes of rows without text or label: "refuse" them all in one sentence, "drop" them and add a
-            note, or "keep" them with "".
+        empty: treatment of rows without text or label: "refuse" them all in one sentence, "drop" them and add a note,
+            or "keep" them with "".
     Raises:
         DataError: the data cannot be found or read, or do not hold what was asked of them.
     """

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from lorabound.data.findings import DataCheck
 from lorabound.data.images import CorruptImage, Picture
 from lorabound.data.labelled import Labelled
-from lorabound.data.phrases import at, counted, listed, quoted, row_places
+from lorabound.data.phrases import counted, listed, listed_places, quoted, row_places
 from lorabound.data.spelling import spellings
 from lorabound.data.split import identity
 
@@ -33,8 +33,8 @@ def check_data(
     """Look at data that were read with ``empty="keep"``, and at the test set where it comes from elsewhere.
 
     Args:
-        prompts: class names stand in prompts, so two spellings of one name cannot be two classes.
-        max_length: tokens a text is cut to; None where it is counted elsewhere.
+        prompts: whether class names stand in prompts, so that two spellings of one name cannot be two classes.
+        max_length: number of tokens after which a text is cut; None where it is counted elsewhere.
         decode: whether images are decoded to find the ones that cannot be; takes milliseconds per image.
     """
     pictures = any(isinstance(example, Picture) for example in table.examples[:1])
@@ -70,9 +70,14 @@ def check_data(
     if not pictures and max_length:
         _long(table, test, max_length, remarks)
     return DataCheck(
-        table.name, "images" if pictures else "texts", counts, test_counts, tuple(faults), tuple(dict.fromkeys(flags)),
-        tuple(remarks),
-    )  # fmt: skip
+        name=table.name,
+        kind="images" if pictures else "texts",
+        counts=counts,
+        test_counts=test_counts,
+        faults=tuple(faults),
+        flags=tuple(dict.fromkeys(flags)),
+        remarks=tuple(remarks),
+    )
 
 
 def _empty_fields(table: Labelled, where: str, faults: list[str], flags: list[str]) -> None:
@@ -81,9 +86,8 @@ def _empty_fields(table: Labelled, where: str, faults: list[str], flags: list[st
             empty = [i for i, value in enumerate(values) if isinstance(value, str) and not value]
             places = table.places or row_places(len(table))
             held = f"; {listed(map(repr, table.marks))} is read as no label" if what == "label" and table.marks else ""
-            faults.append(
-                f"{len(empty):,} {what}{'s are' if len(empty) > 1 else ' is'} empty{where} ({at(empty, places)}{held})"
-            )
+            are = "s are" if len(empty) > 1 else " is"
+            faults.append(f"{len(empty):,} {what}{are} empty{where} ({listed_places(empty, places)}{held})")
             flags.append("--drop-empty")
 
 

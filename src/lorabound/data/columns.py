@@ -22,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from lorabound.data.phrases import at, counted, listed, quoted
+from lorabound.data.phrases import counted, listed, listed_places, quoted
 
 NULL_WORDS = frozenset(
     ("nan", "NaN", "NAN", "<NA>", "null", "NULL", "Null", "None", "NaT", "NA", "N/A", "n/a", "#N/A", "\\N")
@@ -56,7 +56,7 @@ class Source:
     Attributes:
         name: name or path of the data.
         columns: columns by their names.
-        places: where each row stands: "line 12", "row 7".
+        places: place of each row: "line 12", "row 7".
         notes: sentences on how the file was read.
     """
 
@@ -71,12 +71,12 @@ class Meaning:
     """What a column means.
 
     Attributes:
-        what: "text", "label" or "image".
-        values: one per row, "" where it is missing.
-        marks: what stands in a row that is read as missing though it holds something ("-1", "NaN"), by row.
-        doubtful: those marks that may be classes after all.
-        faults: why the column cannot be used.
-        notes: how it was read, where that is not plain.
+        what: kind of the values: "text", "label" or "image".
+        values: one value per row, "" where it is missing.
+        marks: content of the rows that are read as missing though they hold something ("-1", "NaN"), by row.
+        doubtful: marks that may be classes after all.
+        faults: reasons why the column cannot be used.
+        notes: sentences on how the column was read, where that is not plain.
     """
 
     what: str
@@ -259,4 +259,4 @@ def missing_phrase(meaning: Meaning, places: Sequence[str]) -> str:
         held = f"; {'it holds' if len(rows) == 1 else 'all hold'} {quoted(marks[0][0])}"
     which = "every row" if len(rows) == len(meaning.values) else counted(len(rows), "row")
     has = "has" if which in ("every row", "1 row") else "have"
-    return f"{which} {has} no {meaning.what} ({at(rows, places)}{held})"
+    return f"{which} {has} no {meaning.what} ({listed_places(rows, places)}{held})"

@@ -56,7 +56,7 @@ def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) ->
     if not found.rows:
         raise DataError(f"{name} has a header but no rows")
     columns = {column: Column([row[header.index(column)] for row in found.rows]) for column in wanted}
-    return Source(name, columns, [f"line {at + 1}" for at in found.starts], (*notes, *found.notes()))
+    return Source(name, columns, [f"line {start + 1}" for start in found.starts], (*notes, *found.notes()))
 
 
 def _delimiter(header: str, usual: str, wanted: tuple[str, str]) -> str:
@@ -132,43 +132,43 @@ class _Reading:
     def _read_until_a_quote_is_odd(self, begin: int) -> int:
         """Read on from a line; returns the line to go on with."""
         records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True, skipinitialspace=True)
-        at = begin
+        start = begin
         try:
             for cells in records:
                 end = begin + records.line_num
-                if end - at > 1:
-                    if self._each_line_is_a_row(at, end):
+                if end - start > 1:
+                    if self._each_line_is_a_row(start, end):
                         break
                     if len(cells) == self.width:
-                        self.long.append((at, end - 1))
-                self._add(at, cells, end - at)
-                at = end
+                        self.long.append((start, end - 1))
+                self._add(start, cells, end - start)
+                start = end
             else:
                 return len(self.lines)
         except csv.Error:
             pass
-        cells = _unpaired(self.lines[at], self.delimiter)
+        cells = _unpaired(self.lines[start], self.delimiter)
         if len(cells) == self.width:
-            self.plain.append(at)
-            self._add(at, cells)
+            self.plain.append(start)
+            self._add(start, cells)
         else:
-            self.faults.append((at, "has quotes that do not pair up"))
-        return at + 1
+            self.faults.append((start, "has quotes that do not pair up"))
+        return start + 1
 
     def _feed(self, begin: int) -> Iterator[str]:
-        for at in range(begin, len(self.lines)):
-            yield self.lines[at] + "\n"
+        for start in range(begin, len(self.lines)):
+            yield self.lines[start] + "\n"
 
-    def _add(self, at: int, cells: list[str], n_lines: int = 1) -> None:
+    def _add(self, start: int, cells: list[str], n_lines: int = 1) -> None:
         if not any(cell.strip() for cell in cells) and len(cells) < 2:
             return  # a blank line
         if len(cells) <= max(self.example_at, self.label_at) or any(cell.strip() for cell in cells[self.width :]):
             columns = f"{counted(len(cells), 'column')} instead of {self.width}"
-            until = f" (up to line {at + n_lines}, where its quote closes)" if n_lines > 1 else ""
-            self.faults.append((at, f"has {columns}{until}"))
+            until = f" (up to line {start + n_lines}, where its quote closes)" if n_lines > 1 else ""
+            self.faults.append((start, f"has {columns}{until}"))
             return
         self.rows.append(cells)
-        self.starts.append(at)
+        self.starts.append(start)
 
     def _each_line_is_a_row(self, begin: int, end: int) -> bool:
         """Whether lines that one pair of quotes joins are rows: each has all columns, and their labels are those of
@@ -194,7 +194,7 @@ class _Reading:
         made = []
         if self.plain:
             lines = "line" if len(self.plain) == 1 else "lines"
-            where = f"{lines} {listed((at + 1 for at in self.plain), 3)}"
+            where = f"{lines} {listed((start + 1 for start in self.plain), 3)}"
             made.append(f"quotes that do not pair up within {where} are read as characters.")
         if self.long:
             n_lines = sum(last - first + 1 for first, last in self.long)

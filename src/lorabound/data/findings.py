@@ -10,15 +10,16 @@ from lorabound.data.labelled import Reads
 from lorabound.data.phrases import counted, short
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataCheck:
     """What is known of the data before anything is trained.
 
     Attributes:
         name: name of the data.
         kind: "texts" or "images".
-        counts: rows per class, the largest class first; of the training and test data together where they are one file.
-        test_counts: rows per class of a test set of its own; None without one.
+        counts: number of rows per class, the largest class first; training and test data together where they are one
+            file.
+        test_counts: number of rows per class of a test set of its own; None without one.
         faults: sentences on what must be mended; the data cannot be used while there are any.
         flags: options that mend faults, as they are typed.
         remarks: sentences on what is unusual and can stay.

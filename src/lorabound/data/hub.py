@@ -18,7 +18,13 @@ _EXPORTS = ("dataset_dict.json", "dataset_info.json", "state.json")
 
 @dataclass(frozen=True)
 class HubName:
-    """``owner/name``, ``owner/name:configuration``, each with ``@split``; or the path of an export, ``path@split``."""
+    """``owner/name``, ``owner/name:configuration``, each with ``@split``; or the path of an export, ``path@split``.
+
+    Attributes:
+        where: name on the hub, or path of an export.
+        configuration: configuration of the data set; None takes its usual one.
+        split: split of the data set; None takes "train", or else the first.
+    """
 
     where: str
     configuration: str | None

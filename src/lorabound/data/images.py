@@ -34,8 +34,9 @@ class Picture:
     """One image that has not been decoded yet.
 
     Attributes:
-        name: what messages call it: a path, or a row of a table.
-        content: reads the bytes of its file, or its pixels: uint8, (height, width) gray or (height, width, 3) RGB.
+        name: name in messages: a path, or a row of a table.
+        content: function that reads the bytes of its file, or its pixels: uint8, (height, width) gray or (height,
+            width, 3) RGB.
     """
 
     name: str
@@ -137,12 +138,12 @@ def read_image_table(path: Path, image_column: str, label_column: str, empty: Em
         encoded, named = parts["bytes"], parts["path"].to_list()
     else:
         encoded, named = stored, [None] * len(stored)
-    whole = encoded.is_not_null().to_list()
-    outside = Meaning("image", ["" if here else name or "" for here, name in zip(whole, named, strict=True)])
+    stored_bytes = encoded.is_not_null().to_list()
+    outside = Meaning("image", ["" if held else name or "" for held, name in zip(stored_bytes, named, strict=True)])
     files = _beside(path, outside, source.places)
     images = [
-        Picture(f"{path}, row {i + 1}", lambda i=i: encoded[i]) if here else files[i]  # type: ignore[misc]
-        for i, here in enumerate(whole)
+        Picture(f"{path}, row {i + 1}", lambda i=i: encoded[i]) if held else files[i]  # type: ignore[misc]
+        for i, held in enumerate(stored_bytes)
     ]
     found = images_of(images)
     found.faults = outside.faults

@@ -27,8 +27,8 @@ class Labelled:
         examples: texts or images; "" where a row has none (only with ``empty="keep"``).
         labels: class names; "" where a row has none (only with ``empty="keep"``).
         notes: sentences on what was unusual in the data and how it was read.
-        marks: what stands for no label in the data, where that is not an empty field ("-1", "NaN").
-        places: where each row stands ("line 12", "row 7"); None where rows have no places, as in a folder of images.
+        marks: values that stand for no label in the data, where that is not an empty field ("-1", "NaN").
+        places: place of each row ("line 12", "row 7"); None where rows have no places, as in a folder of images.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def rows(self, kept: Sequence[int]) -> Labelled:
+    def rows(self, numbers: Sequence[int]) -> Labelled:
         """The rows with these numbers, counted from 0, with the same name and notes."""
         return replace(
             self,
-            examples=[self.examples[i] for i in kept],
-            labels=[self.labels[i] for i in kept],
-            places=None if self.places is None else [self.places[i] for i in kept],
+            examples=[self.examples[i] for i in numbers],
+            labels=[self.labels[i] for i in numbers],
+            places=None if self.places is None else [self.places[i] for i in numbers],
         )
 
 
@@ -66,23 +66,23 @@ def labelled_of(
     faults = [*found.faults, *labels.faults]
     holes = [] if empty == "keep" else [missing_phrase(m, source.places) for m in (found, labels) if not m.faults]
     holes = [phrase for phrase in holes if phrase]
-    left = [i for i, (a, b) in enumerate(zip(found.values, labels.values, strict=True)) if a and b]
+    full = [i for i, (a, b) in enumerate(zip(found.values, labels.values, strict=True)) if a and b]
     if empty == "refuse" and holes:
         leave = "leave them out of the file" if found.what == "answer" else "leave them out with --drop-empty"
-        mend = f"{leave}, or fill them in" if left else "name another column, split or file"
-        if labels.doubtful and left:
+        mend = f"{leave}, or fill them in" if full else "name another column, split or file"
+        if labels.doubtful and full:
             mend += f"; if {listed(map(quoted, sorted(labels.doubtful)), 2)} is a class, write a word for it"
         faults.append(f"{', '.join(holes)}: {mend}")
-    elif empty == "drop" and not left and not faults:
+    elif empty == "drop" and not full and not faults:
         faults.append(f"no row has both {found.what} and label ({', '.join(holes)})")
     if faults:
         raise DataError(one_line(f"{source.name}: {'; '.join(faults)}"))
     notes = [*source.notes, *found.notes, *labels.notes]
     table = Labelled(source.name, found.values if examples is None else examples, labels.values, places=source.places)
     if empty == "drop" and holes:
-        dropped = counted(len(table) - len(left), "row")
+        dropped = counted(len(table) - len(full), "row")
         notes.append(f"left out {dropped} (--drop-empty): {', '.join(holes)}.")
-        table = table.rows(left)
+        table = table.rows(full)
     if empty == "keep":
         table = replace(table, marks=tuple(sorted(set(labels.marks.values()))))
     return replace(table, notes=tuple(one_line(f"{source.name}: {note}") for note in notes))

@@ -36,12 +36,12 @@ def without_rare(table: Labelled, test: Labelled | None, least: int) -> tuple[La
 
 
 def _without(table: Labelled, rare: set[str], least: int) -> Labelled:
-    kept = [i for i, label in enumerate(table.labels) if label not in rare]
+    frequent = [i for i, label in enumerate(table.labels) if label not in rare]
     gone = sorted({label for label in table.labels if label in rare})
     if not gone:
         return table
     note = (
-        f"{table.name}: left out {counted(len(table) - len(kept), 'row')} of {listed(map(repr, gone))}: fewer than "
+        f"{table.name}: left out {counted(len(table) - len(frequent), 'row')} of {listed(map(repr, gone))}: fewer than "
         f"{least} rows per class (--min-class-rows); every error is over rows of the other classes."
     )
-    return replace(table.rows(kept), notes=(*table.notes, note))
+    return replace(table.rows(frequent), notes=(*table.notes, note))

@@ -31,7 +31,7 @@ def listed(values: Iterable[object], most: int = 6, longest: int = 30) -> str:
     return ", ".join(shown).replace("\n", " ") + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def at(rows: Sequence[int], places: Sequence[str], most: int = 3) -> str:
+def listed_places(rows: Sequence[int], places: Sequence[str], most: int = 3) -> str:
     """Where rows stand: "lines 3, 8, 12 and 4 more"; all places begin with the same word."""
     named = [places[row] for row in rows[:most]]
     words = {place.rpartition(" ")[0] for place in named}

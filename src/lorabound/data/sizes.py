@@ -30,9 +30,9 @@ def fit_sizes(
 
     Args:
         name: name of the data, for messages.
-        n_rows: rows to train on and, without a test set of its own, to test on.
-        n_own_test: rows of the test set where it comes from elsewhere.
-        samples: training samples of the largest size that must fit side by side.
+        n_rows: number of rows to train on and, without a test set of its own, to test on.
+        n_own_test: number of rows of the test set where it comes from elsewhere.
+        samples: number of training samples of the largest size that must fit side by side.
     Raises:
         DataError: they do not fit; the message says what does.
     """

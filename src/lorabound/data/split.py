@@ -26,15 +26,15 @@ from lorabound.errors import DataError
 Example = tuple[str | Picture, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Split:
     """A pool of training examples in their final order, and a test set.
 
     Attributes:
-        classes: label names, sorted; labels index it.
-        train_examples, train_labels: the whole shuffled pool; a training set is a prefix.
-        test_examples, test_labels: none of them stands in the pool.
-        n_removed: test rows removed because they do.
+        classes: names of the classes, sorted; labels are indices into it.
+        train_examples, train_labels: examples and labels of the whole shuffled pool; a training set is a prefix.
+        test_examples, test_labels: examples and labels of the test set, none of which stands in the pool.
+        n_removed: number of test rows removed because they stood in the pool.
     """
 
     classes: list[str]
@@ -62,11 +62,11 @@ def split(
 
     Args:
         pool: labelled examples.
-        n_train: the largest training size that will be asked for; not read with ``shots``.
-        n_test: rows set aside for testing, before the removal.
-        seed: of the shuffle (Philox words, sorted: the same order under every NumPy release).
-        test: take the test rows from here (shuffled, the first n_test).
-        shots: the pool holds so many examples of every class and nothing else.
+        n_train: largest training size that will be asked for; not read with ``shots``.
+        n_test: number of rows set aside for testing, before the removal.
+        seed: seed of the shuffle (Philox words, sorted: the same order under every NumPy release).
+        test: data that the test rows come from (shuffled, the first n_test); None takes them from the pool.
+        shots: number of examples of every class in the pool, which then holds nothing else.
     Raises:
         DataError: fewer than two classes, or more than half as many as rows; fewer rows than asked for, of a class
             with ``shots``; or fewer than two test rows left.
@@ -103,12 +103,12 @@ def split(
         )
     index = {name: i for i, name in enumerate(classes)}
     return Split(
-        classes,
-        [example for example, _ in train_rows],
-        np.array([index[label] for _, label in train_rows], dtype=np.int64),
-        [example for example, _ in unseen],
-        np.array([index[label] for _, label in unseen], dtype=np.int64),
-        len(test_rows) - len(unseen),
+        classes=classes,
+        train_examples=[example for example, _ in train_rows],
+        train_labels=np.array([index[label] for _, label in train_rows], dtype=np.int64),
+        test_examples=[example for example, _ in unseen],
+        test_labels=np.array([index[label] for _, label in unseen], dtype=np.int64),
+        n_removed=len(test_rows) - len(unseen),
     )
 
 
@@ -123,7 +123,7 @@ def _in_rounds(rows: list[Example], shots: int, classes: list[str], name: str) -
                 f"{name} has {len(members)} training examples of {label!r}, fewer than the {shots} of shots: lower "
                 "shots or n_test, or leave the class out"
             )
-    return [members[at] for at in range(shots) for members in by_class.values()]
+    return [members[number] for number in range(shots) for members in by_class.values()]
 
 
 def identity(example: str | Picture) -> str:

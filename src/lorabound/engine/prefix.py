@@ -85,14 +85,17 @@ class WithPrefix:
 
     @property
     def module(self) -> nn.Module:
+        """The frozen model that adapters attach to."""
         return self._classifier.module
 
     @property
     def towers(self) -> tuple[Tower, ...]:
+        """Towers of the examples, and of the prompts where the model encodes them itself."""
         return self._classifier.towers
 
     @property
     def prompts(self) -> Inputs | None:
+        """Rows of the second tower; None where class embeddings never change."""
         return self._classifier.prompts
 
     def __enter__(self) -> WithPrefix:

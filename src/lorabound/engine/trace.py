@@ -46,6 +46,7 @@ class Output:
     of_rows: bool
 
     def n_bytes(self, inputs: Inputs) -> int:
+        """Bytes that the outputs of all rows of ``inputs`` take."""
         entries = len(inputs) if self.of_rows else int(inputs.lengths.sum())
         return entries * self.width * self.dtype.itemsize
 
@@ -83,9 +84,11 @@ class TracedTower:
     needed: list[str]
 
     def n_bytes(self, inputs: Inputs) -> int:
+        """Bytes that the outputs of the needed modules take, for all rows of ``inputs``."""
         return sum(self.outputs[name].n_bytes(inputs) for name in self.needed)
 
     def leave_out(self, names: Sequence[str]) -> None:
+        """Store nothing of the modules with these names."""
         self.outputs = {name: output for name, output in self.outputs.items() if name not in names}
         self.needed = [name for name in self.needed if name not in names]
 

@@ -1,6 +1,6 @@
 """Attention for rows of a few tokens: several rows share one tile, so that nothing small is computed on its own.
 
-Library kernels are made for hundreds of tokens. A word is five: one 5 x 5 product a row and head, whose start-up
+Library kernels are made for hundreds of tokens. A word is five: one 5 x 5 product per row and head, whose start-up
 costs more than its arithmetic. Here g rows of length L lie in a tile of T = 16, 32, ... tokens, g L <= T, and a mask
 keeps rows to themselves:
 

@@ -51,13 +51,19 @@ class Classifier(Protocol):
     """
 
     @property
-    def module(self) -> nn.Module: ...
+    def module(self) -> nn.Module:
+        """The frozen model that adapters attach to."""
+        ...
 
     @property
-    def towers(self) -> tuple[Tower, ...]: ...
+    def towers(self) -> tuple[Tower, ...]:
+        """Towers of the examples, and of the prompts where the model encodes them itself."""
+        ...
 
     @property
-    def prompts(self) -> Inputs | None: ...
+    def prompts(self) -> Inputs | None:
+        """Rows of the second tower; None where class embeddings never change."""
+        ...
 
     def class_embeddings(self) -> Float[Tensor, "groups classes width"]:
         """Unit embeddings of the classes, one group or one for each of K adapters; of width 0 where a head has them."""
@@ -96,7 +102,9 @@ class LoadedClassifier(Classifier, Protocol):
     sha256: str
 
     @property
-    def logit_scale(self) -> float | None: ...
+    def logit_scale(self) -> float | None:
+        """tau, the factor of the cosine similarities; None where classes are rows of a head."""
+        ...
 
     def prepare(self, examples: Sequence[Any]) -> Inputs:
         """Examples, texts or images, as the model takes them."""

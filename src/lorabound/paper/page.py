@@ -39,7 +39,7 @@ def write_paper(evidence: Evidence, folder: str | Path) -> list[Path]:
 
 
 def readings(evidence: Evidence) -> list[str]:
-    """What the figure says, a line a fact."""
+    """What the figure says, one line per fact."""
     lines = []
     for about in evidence.families:
         rows = [row for row in evidence.complexity.rows if row.family == about.name]

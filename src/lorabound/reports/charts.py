@@ -24,7 +24,7 @@ def gap_against_rank(summary: Summary) -> dict[str, Any] | None:
 
 
 def gap_against_size(summary: Summary) -> dict[str, Any] | None:
-    """A panel a loss and mode: gap against N, one line a rank; None with fewer than two sizes."""
+    """One panel per loss and mode: gap against N, one line per rank; None with fewer than two sizes."""
     return _chart(summary, "n_train", panel="mode", panel_title="mode", line="rank")
 
 

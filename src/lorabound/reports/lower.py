@@ -42,7 +42,7 @@ def _admissions(simulation: LowerSimulation) -> Iterator[Part]:
     yield (
         "Probability that the ball holds factors with which the network computes f(x) = x. "
         + _closest(exact)
-        + f" Networks run: {exact[0].n_complete:,} complete draws a row, x on a grid of [0, 1]. "
+        + f" Networks run: {exact[0].n_complete:,} complete draws per row, x on a grid of [0, 1]. "
         "(>=: theory gives a lower bound, from Gordon's inequality.)"
     )
 

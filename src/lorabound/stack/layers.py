@@ -89,6 +89,7 @@ class StackedLinear(nn.Module):
                 parameter.grad *= factors[adapters].view(-1, 1, 1)
 
     def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
+        """W x + s_k B_k A_k x for the rows of each adapter k."""
         n_adapters = len(self.scale)
         if n_adapters > 1 and len(x) != self.batch_rows:
             raise AdapterError(
@@ -139,6 +140,7 @@ class StackedHead(nn.Module):
                 parameter.grad *= factors.view(-1, *[1] * (parameter.ndim - 1))
 
     def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows classes"]:
+        """The scores of each head k for its rows, in float32."""
         grouped = x.float().reshape(len(self.bias), -1, x.shape[-1])
         return torch.baddbmm(self.bias[:, None], grouped, self.weight.mT).view(*x.shape[:-1], -1)
 

@@ -26,11 +26,12 @@ class BestSet:
     Attributes:
         lowest: index of the cell with the lowest mean.
         members: indices of the cells that cannot be told apart from the best, ``lowest`` among them.
-        means: (K,), over seeds, samples and test examples.
-        margins: (K,), one-sided, of cell c against ``lowest``: the true difference of the two means lies within it of
-            the measured one with probability ``level``, whichever cell turned out lowest. Zero for ``lowest`` itself.
-        losses_at_most: (K,), how far the true mean of cell c lies above the best one at most, for all cells at once,
-            with probability ``level`` (the event that makes the set right makes this right).
+        means: (K,), mean loss of each cell over seeds, samples and test examples.
+        margins: (K,), one-sided margin of each cell against ``lowest``: the true difference of the two means lies
+            within it of the measured one with probability ``level``, whichever cell turned out lowest. Zero for
+            ``lowest`` itself.
+        losses_at_most: (K,), largest distance of each cell's true mean above the best one, for all cells at once, with
+            probability ``level`` (the event that makes the set right makes this right).
         level: probability that the truly best cell is in the set.
     """
 

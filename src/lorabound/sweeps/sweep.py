@@ -207,6 +207,7 @@ class Sweep:
 
     @property
     def about(self) -> dict[str, Any]:
+        """What the sweep records about itself, by name: its settings, its data, its model."""
         rows = self._connection.execute("select name, value from about").fetchall()
         return {name: json.loads(value) for name, value in rows}
 
@@ -245,6 +246,7 @@ class Sweep:
         return sorted(found, key=lambda row: (row.n_train, row.mode, row.rank, row.sample, row.seed))
 
     def close(self) -> None:
+        """Close the file of the runs; the sweep cannot be read afterwards."""
         self._connection.close()
 
     @contextmanager

@@ -30,10 +30,14 @@ class StackedClass(Protocol):
     """
 
     @property
-    def shapes(self) -> Sequence[tuple[int, ...]]: ...
+    def shapes(self) -> Sequence[tuple[int, ...]]:
+        """Shape of each trained factor, without the leading K."""
+        ...
 
     @property
-    def radii(self) -> Sequence[Tensor]: ...
+    def radii(self) -> Sequence[Tensor]:
+        """Radii of each trained factor's Frobenius balls around 0, (K,)."""
+        ...
 
     def signed_means(self, factors: Sequence[Tensor], signs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """(1/N) sum_n s_n (ell_n - 1/2) for every search, (K,), and its gradient in every factor.
