@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 import torch
 
-from lorabound.engine import Examples
+from lorabound.engine import Examples, Pool
+from lorabound.engine.memory import Allotment
 from lorabound.stack import Stack, select_linears
 from lorabound.sweeps import SweepConfig
 from lorabound.worst_case.measured.transformer import TransformerClass, _adapters, measure_transformer
@@ -53,6 +54,37 @@ def test_pairs_share_their_factor_and_ranks_are_nested(tiny):
         np.testing.assert_array_equal(small[0].layers[name].a, large[0].layers[name].a[:1])
         np.testing.assert_array_equal(large[0].layers[name].a, large[2].layers[name].a)  # s and -s of pair 0
         assert (large[0].layers[name].a != large[1].layers[name].a).all()
+
+
+def test_a_budget_cuts_the_searches_into_smaller_stacks(tiny, monkeypatch, tmp_path):
+    """What fits is what a stack holds; every pair of signs is still searched once, and found about as large."""
+    path = tmp_path / "letters.csv"
+    random = np.random.default_rng(2)
+    texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, 5)) for _ in range(80)})
+    pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
+    monkeypatch.setattr("lorabound.sweeps.task.load_classifier", lambda *_: tiny)
+    monkeypatch.setattr("lorabound.engine.pool.n_workers", lambda *_: 1)
+    widths, longest = [], []
+    original = TransformerClass.signed_means
+
+    def watched(self, factors, signs):
+        widths.append(len(signs))
+        longest.append(self._most)
+        return original(self, factors, signs)
+
+    monkeypatch.setattr(TransformerClass, "signed_means", watched)
+    settings = ComplexityConfig(ranks=(2,), n_train=(20,), signs=8, steps=30)
+    config = SweepConfig(data=str(path), targets=["query", "value"])
+    wide = measure_transformer(config, settings)
+    assert set(widths) == {8}
+    widths.clear()
+    longest.clear()
+    monkeypatch.setattr(Pool, "fit", lambda *_: Allotment(2, 64))
+    narrow = measure_transformer(config, settings)
+    assert set(widths) == {2}
+    assert set(longest) == {64}
+    assert len(narrow.rows[0].values) == len(wide.rows[0].values) == 4  # pairs
+    np.testing.assert_allclose(narrow.rows[0].values, wide.rows[0].values, rtol=0.1)
 
 
 def test_larger_ranks_measure_no_less_and_the_ball_holds(tiny, monkeypatch, tmp_path):

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from lorabound.cli.consoles import err, note
 
 if TYPE_CHECKING:
     from lorabound.sweeps.execute import Observer
+
+
+@contextmanager
+def kept_when_stopped(folder: Path) -> Iterator[None]:
+    """Ctrl-C within ends the command with one sentence: what is kept in ``folder``, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = shlex.join(["lorabound", *sys.argv[1:]])
+        note(f"Stopped. What was finished is kept in {folder}; the same command goes on: {again}")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lorabound.cli.consoles import err, note, out, say
+from lorabound.cli.consoles import err, out, say
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
-from lorabound.cli.progress import progress
+from lorabound.cli.progress import kept_when_stopped, progress
 from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
 from lorabound.sweeps.config import SweepConfig, read_configs
@@ -71,13 +70,8 @@ def sweep(
         from lorabound.sweeps.execute import run_sweep
         from lorabound.sweeps.summary import summarize
 
-        try:
-            with progress() as observe:
-                store = run_sweep(one, folder, observe, material)
-        except KeyboardInterrupt:
-            again = shlex.join(["lorabound", *sys.argv[1:]])
-            note(f"Stopped. What was finished is kept in {out_dir}; the same command goes on: {again}")
-            raise typer.Exit(130) from None
+        with kept_when_stopped(out_dir), progress() as observe:
+            store = run_sweep(one, folder, observe, material)
         summary = summarize(store)
         show(summary, out)
         say(f"Page: {write_page(summary, folder / PAGE)}")

@@ -9,6 +9,7 @@ import typer
 
 from lorabound.cli.consoles import out, say, telling
 from lorabound.cli.options import ConfigFile, Flags, Grouped, flag_of, options, takes
+from lorabound.cli.progress import kept_when_stopped, progress
 from lorabound.config import checked, read_record, read_settings
 from lorabound.errors import InputError
 from lorabound.modes import MODES
@@ -124,15 +125,16 @@ def concentration(
 
     refuse_small_designs(asked)
     from lorabound.sweeps.material import read_material
-    from lorabound.sweeps.resume import as_resumed
+    from lorabound.sweeps.resume import as_resumed, runs_there
 
     material = read_material(as_resumed(asked, out_dir))
+    runs_there(material.config, out_dir)  # refuses the folder of another sweep
     from lorabound.reports import show
     from lorabound.reports.spread import write_spread
     from lorabound.sweeps.execute import run_sweep
 
-    with telling() as tell:
-        sweep = run_sweep(asked, out_dir, lambda at: tell(f"{at.runs_done} of {at.runs_total} runs"), material)
+    with kept_when_stopped(out_dir), progress() as observe:
+        sweep = run_sweep(asked, out_dir, observe, material)
     crossed = read_spread(sweep)
     show(crossed, out)
     for path in write_spread(crossed, out_dir):

@@ -31,8 +31,8 @@ from lorabound.sweeps.estimate import seconds_left
 from lorabound.sweeps.grid import Run, run_key, runs_of, stacks_of
 from lorabound.sweeps.material import Material, read_material
 from lorabound.sweeps.records import ADAPTERS, AdapterTask, write_rows, write_task
-from lorabound.sweeps.resume import as_resumed
-from lorabound.sweeps.sweep import Row, Sweep, extend, only_writer
+from lorabound.sweeps.resume import as_resumed, extend
+from lorabound.sweeps.sweep import Row, Sweep, only_writer
 from lorabound.sweeps.task import Task, load_task
 
 

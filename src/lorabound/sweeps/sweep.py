@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lorabound.config import checked
 from lorabound.errors import InputError, StoreError, cannot_write
-from lorabound.sweeps.config import AXES, SweepConfig
+from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import Run
 from lorabound.sweeps.records import ADAPTERS
 
@@ -257,64 +257,6 @@ class Sweep:
         except sqlite3.Error as error:
             remedy = "the runs already there are safe, make room and run the same command again to go on"
             raise StoreError(cannot_write(self.folder / FILE, error, remedy)) from None
-
-
-def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection[str] = ()) -> None:
-    """Check that a store and a configuration agree in all that decides results but the ``unknown`` settings.
-
-    Raises:
-        StoreError: another configuration made the store.
-    """
-    now = config.settings
-    for name, value in store.config.settings.items():
-        if name not in unknown and now[name] != value:
-            raise StoreError(
-                f"{store.folder} was made with {name} = {value!r}, now it is {now[name]!r}: "
-                "choose another --out, or the old value to go on"
-            )
-
-
-def refuse_other_blocks(store: Sweep, config: SweepConfig) -> None:
-    """Check that every sample stays where it is: sample s begins at row s N, with N the largest training size.
-
-    Raises:
-        StoreError: with several samples, another largest training size.
-    """
-    before = store.config
-    largest = max(before.sizes)
-    if (before.samples > 1 and max(config.sizes) > largest) or (config.samples > 1 and max(config.sizes) < largest):
-        raise StoreError(
-            f"{store.folder} has training sets of up to {largest:,} rows, now it is {max(config.sizes):,}: with "
-            f"several samples the largest stays, or their rows would move; give --n-train {largest} too, or choose "
-            "another --out"
-        )
-
-
-def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
-    """Check that a store belongs to this sweep, and record the union of both grids.
-
-    Raises:
-        StoreError: another configuration, other data, another model or engine made it.
-    """
-    stored = store.about
-    before = store.config
-    refuse_other_settings(store, config)
-    refuse_other_blocks(store, config)
-    for name, what in {
-        "data_sha256": f"other data than {config.data} now holds",
-        "model_sha256": f"other weights than {config.model} now has",
-        "engine": "another version of the engine",
-    }.items():
-        if stored[name] != about[name]:
-            raise StoreError(f"{store.folder} was made with {what}: choose another --out")
-    union: dict[str, Any] = {
-        axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES
-    }
-    union["samples"] = max(before.samples, config.samples)
-    if any(value != getattr(before, axis) for axis, value in union.items()):
-        store.set_config(config.model_copy(update=union))
-    if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
-        store.note("cut", about["cut"])  # of the largest training set
 
 
 @contextmanager
