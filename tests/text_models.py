@@ -8,6 +8,8 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from lorabound.sweeps import SweepConfig
+
 WORDS = [
     "the",
     "room",
@@ -83,6 +85,39 @@ def save_text_model(
             torch.nn.init.normal_(weight, std=0.3)  # far from the tiny start: outputs depend on everything
     model.save_pretrained(folder)
     return folder
+
+
+def save_letters_bert(where: Path) -> Path:
+    """A BERT of two layers with a head of three labels, and a tokenizer of the letters a, b and c."""
+    torch.manual_seed(0)
+    made = Tokenizer(
+        models.WordLevel({"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "a": 4, "b": 5, "c": 6}, "[UNK]")
+    )
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", model_max_length=20
+    ).save_pretrained(where)
+    config = transformers.BertConfig(
+        vocab_size=7, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=20, id2label={0: "Red", 1: "green", 2: "blue"}, label2id={"Red": 0, "green": 1, "blue": 2},
+    )  # fmt: skip
+    model = transformers.BertForSequenceClassification(config)
+    for weight in model.parameters():
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight, std=0.3)
+    model.save_pretrained(where)
+    return where
+
+
+def config_of(folder: Path, data: str, **changes) -> SweepConfig:
+    """One run of one rank on a small model, with settings changed."""
+    return SweepConfig(**{
+        "data": data, "model": str(folder), "prompt": "{}", "n_test": 20, "n_train": [20], "ranks": [1],
+        "modes": ["freeze_a"], "seeds": 1, "epochs": 1, "batch_size": 10, "precision": "float32", **changes,
+    })  # fmt: skip
 
 
 def put_adapter_into(folder: Path, model, targets) -> None:

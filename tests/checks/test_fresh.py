@@ -21,7 +21,6 @@ from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.records import read_rows, write_rows
 from lorabound.sweeps.task import load_task
 from tests.commands import run
-from tests.models.test_sequence import folder  # noqa: F401 (the small BERT)
 
 
 def limits(n, delta):
@@ -160,12 +159,12 @@ def letters(count, seed, least=4):
 
 
 @pytest.fixture(scope="module")
-def swept(folder, tmp_path_factory):  # noqa: F811
+def swept(letters_bert, tmp_path_factory):
     """A sweep of two ranks with a trained head, and the rows it saw."""
     where = tmp_path_factory.mktemp("swept")
     path = write(letters(150, 0), where / "letters.csv")
     config = SweepConfig(
-        data=str(path), model=str(folder), head="trained", n_test=40, n_train=[20, 40], ranks=[1, 2], modes=["freeze_a"],
+        data=str(path), model=str(letters_bert), head="trained", n_test=40, n_train=[20, 40], ranks=[1, 2], modes=["freeze_a"],
         seeds=1, targets=["query"], epochs=10, batch_size=10, lr=0.02, precision="float32",
     )  # fmt: skip
     store = run_sweep(config, where / "out")
@@ -281,10 +280,10 @@ def test_labels_without_a_class_count_as_wrong(swept, tmp_path):
         check_adapters([one], str(write(frame.with_columns(label=pl.lit("x")), tmp_path / "none.csv")))
 
 
-def test_a_sequence_classifier_from_elsewhere(folder, tmp_path):  # noqa: F811
+def test_a_sequence_classifier_from_elsewhere(letters_bert, tmp_path):
     """PEFT's own adapter with a trained head: the same answers as PEFT gives."""
     torch.manual_seed(1)
-    base = AutoModelForSequenceClassification.from_pretrained(folder)
+    base = AutoModelForSequenceClassification.from_pretrained(letters_bert)
     model = get_peft_model(
         base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], init_lora_weights=False)
     ).eval()
@@ -292,7 +291,7 @@ def test_a_sequence_classifier_from_elsewhere(folder, tmp_path):  # noqa: F811
     frame = letters(40, 3).with_columns(label=pl.col("label").replace("red", "Red"))
     data = str(write(frame, tmp_path / "rows.jsonl"))
     found = check_adapters([tmp_path / "theirs"], data)
-    encoded = AutoTokenizer.from_pretrained(folder)(frame["text"].to_list(), padding=True, return_tensors="pt")
+    encoded = AutoTokenizer.from_pretrained(letters_bert)(frame["text"].to_list(), padding=True, return_tensors="pt")
     with torch.no_grad():
         scores = model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).logits
     names = [base.config.id2label[i] for i in scores.argmax(-1).tolist()]
@@ -301,18 +300,18 @@ def test_a_sequence_classifier_from_elsewhere(folder, tmp_path):  # noqa: F811
         check_adapters([tmp_path / "theirs"], data, use=AdapterUse(classes=["Red", "green"]))
 
 
-def test_the_rows_of_anothers_head_are_named_in_their_order(folder, tmp_path):  # noqa: F811
+def test_the_rows_of_anothers_head_are_named_in_their_order(letters_bert, tmp_path):
     """Trained with labels in another order than the checkpoint's: the user's order wins over the checkpoint's names."""
     torch.manual_seed(1)
     order = ["blue", "Red", "green"]
-    base = AutoModelForSequenceClassification.from_pretrained(folder)
+    base = AutoModelForSequenceClassification.from_pretrained(letters_bert)
     model = get_peft_model(
         base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], init_lora_weights=False)
     ).eval()
     model.save_pretrained(tmp_path / "theirs")
     frame = letters(40, 3).with_columns(label=pl.col("label").replace("red", "Red"))
     data = str(write(frame, tmp_path / "rows.csv"))
-    encoded = AutoTokenizer.from_pretrained(folder)(frame["text"].to_list(), padding=True, return_tensors="pt")
+    encoded = AutoTokenizer.from_pretrained(letters_bert)(frame["text"].to_list(), padding=True, return_tensors="pt")
     with torch.no_grad():
         best = model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).logits.argmax(-1)
     expected = sum(order[i] != label for i, label in zip(best.tolist(), frame["label"], strict=True))
@@ -321,11 +320,11 @@ def test_the_rows_of_anothers_head_are_named_in_their_order(folder, tmp_path):  
     assert found.best.n_wrong == expected
 
 
-def test_an_adapter_without_head_or_task_must_be_told(folder, tmp_path):  # noqa: F811
+def test_an_adapter_without_head_or_task_must_be_told(letters_bert, tmp_path):
     torch.manual_seed(2)
     encoder = tmp_path / "encoder"
-    shutil.copytree(folder, encoder)
-    BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False).save_pretrained(encoder)
+    shutil.copytree(letters_bert, encoder)
+    BertModel(BertConfig.from_pretrained(letters_bert), add_pooling_layer=False).save_pretrained(encoder)
     model = get_peft_model(BertModel.from_pretrained(encoder), LoraConfig(r=2, target_modules=["query"]))
     model.save_pretrained(tmp_path / "plain")
     data = str(write(letters(40, 3), tmp_path / "rows.parquet"))
@@ -344,8 +343,8 @@ def test_an_adapter_without_head_or_task_must_be_told(folder, tmp_path):  # noqa
         check_adapters([tmp_path / "plain"], data, use=use)
 
 
-def test_another_model_than_it_was_trained_on_is_refused(swept, folder, tmp_path):  # noqa: F811
-    other = shutil.copytree(folder, tmp_path / "other")
+def test_another_model_than_it_was_trained_on_is_refused(swept, letters_bert, tmp_path):
+    other = shutil.copytree(letters_bert, tmp_path / "other")
     (other / "extra.txt").write_text("changed")
     with pytest.raises(AdapterError, match="was trained on another"):
         check_adapters(

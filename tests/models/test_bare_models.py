@@ -12,12 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from lorabound.errors import ModelError
 from lorabound.models import ClipClassifier, PromptClassifier, SequenceClassifier, locate_model, weight_outline
-from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.estimate import estimate
 from lorabound.sweeps.execute import run_sweep
 from tests.clip_models import save_clip
 from tests.commands import run
-from tests.text_models import TEXTS, edit_json, put_adapter_into, save_text_model
+from tests.text_models import TEXTS, WORDS, config_of, edit_json, put_adapter_into, save_text_model
 
 KINDS = ["prompts", "head", "clip"]
 
@@ -81,38 +80,11 @@ def test_transformers_itself_loads_the_adapter(tmp_path):
 
 def sentences(folder, n=60):
     random = np.random.default_rng(0)
-    words = [
-        "the",
-        "room",
-        "was",
-        "lovely",
-        "my",
-        "seat",
-        "is",
-        "broken",
-        "a",
-        "bad",
-        "good",
-        "very",
-        "long",
-        "text",
-        "that",
-        "cut",
-        "query",
-        "this",
-        "word",
-    ]
+    words = [word for word in WORDS if word.islower()]
     texts = sorted({" ".join(random.choice(words, random.integers(3, 12))) for _ in range(3 * n)})[:n]
     path = folder / "texts.csv"
     pl.DataFrame({"text": texts, "label": [["good", "bad"][len(t) % 2] for t in texts]}).write_csv(path)
     return str(path)
-
-
-def config_of(folder, data, **changes):
-    return SweepConfig(**{
-        "data": data, "model": str(folder), "prompt": "{}", "n_test": 20, "n_train": [20], "ranks": [1],
-        "modes": ["freeze_a"], "seeds": 1, "epochs": 1, "batch_size": 10, "precision": "float32", **changes,
-    })  # fmt: skip
 
 
 @pytest.mark.parametrize("head", ["prompts", "trained"])

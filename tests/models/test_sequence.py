@@ -9,11 +9,9 @@ import polars as pl
 import pytest
 import torch
 from peft import PeftModel
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForSequenceClassification,
-    BertConfig,
-    BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     PreTrainedTokenizerFast,
@@ -28,33 +26,6 @@ from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
 
 TEXTS = ["ab", "abc cab", "b", "ccc a", "a b c", "cab", "bb", "acab b"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A BERT of two layers with a head of three labels."""
-    torch.manual_seed(0)
-    where = tmp_path_factory.mktemp("bert")
-    made = Tokenizer(
-        models.WordLevel({"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "a": 4, "b": 5, "c": 6}, "[UNK]")
-    )
-    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", model_max_length=20
-    ).save_pretrained(where)
-    config = BertConfig(
-        vocab_size=7, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=20, id2label={0: "Red", 1: "green", 2: "blue"}, label2id={"Red": 0, "green": 1, "blue": 2},
-    )  # fmt: skip
-    model = BertForSequenceClassification(config)
-    for weight in model.parameters():
-        if weight.ndim == 2:
-            torch.nn.init.normal_(weight, std=0.3)
-    model.save_pretrained(where)
-    return where
 
 
 def theirs(model, classifier):
@@ -72,29 +43,29 @@ def adapters(classifier):
     return [replace(adapter, head=classifier.head) for adapter in made]
 
 
-def test_the_checkpoints_head_in_the_order_of_the_classes(folder):
-    classifier = SequenceClassifier.load(str(folder), ["blue", "green", "red"], 20)
+def test_the_checkpoints_head_in_the_order_of_the_classes(letters_bert):
+    classifier = SequenceClassifier.load(str(letters_bert), ["blue", "green", "red"], 20)
     assert classifier.head.weight.shape == (3, 16)
-    expected = theirs(AutoModelForSequenceClassification.from_pretrained(folder).eval(), classifier)[:, [2, 1, 0]]
+    expected = theirs(AutoModelForSequenceClassification.from_pretrained(letters_bert).eval(), classifier)[:, [2, 1, 0]]
     torch.testing.assert_close(
         classifier.logits(classifier.prepare(TEXTS), np.arange(8)), expected, atol=1e-5, rtol=1e-5
     )
 
 
-def test_unknown_classes_start_at_zero(folder):
-    classifier = SequenceClassifier.load(str(folder), ["x", "y", "z", "w"], 20)
+def test_unknown_classes_start_at_zero(letters_bert):
+    classifier = SequenceClassifier.load(str(letters_bert), ["x", "y", "z", "w"], 20)
     assert classifier.head.weight.shape == (4, 16)
     assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()
 
 
-def test_two_classes_never_share_a_row_of_the_checkpoints_head(folder):
-    classifier = SequenceClassifier.load(str(folder), ["Red", "blue", "red"], 20)
+def test_two_classes_never_share_a_row_of_the_checkpoints_head(letters_bert):
+    classifier = SequenceClassifier.load(str(letters_bert), ["Red", "blue", "red"], 20)
     assert not classifier.logits(classifier.prepare(TEXTS), np.arange(8)).any()  # a new head, one row per class
 
 
 @pytest.mark.parametrize("clip_norm", [np.inf, 0.1])
-def test_heads_stacked_are_heads_alone_and_are_counted(folder, clip_norm):
-    classifier = SequenceClassifier.load(str(folder), ["blue", "green", "red"], 20)
+def test_heads_stacked_are_heads_alone_and_are_counted(letters_bert, clip_norm):
+    classifier = SequenceClassifier.load(str(letters_bert), ["blue", "green", "red"], 20)
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     recipe = Recipe(epochs=4, batch_size=3, lr=5e-3, clip_norm=float(clip_norm))
     made = adapters(classifier)
@@ -109,15 +80,17 @@ def test_heads_stacked_are_heads_alone_and_are_counted(folder, clip_norm):
     assert isinstance(classifier.module.classifier, torch.nn.Linear)
 
 
-def test_peft_reads_the_head_and_so_do_we(folder, tmp_path):
-    classifier = SequenceClassifier.load(str(folder), ["Red", "green", "blue"], 20)
+def test_peft_reads_the_head_and_so_do_we(letters_bert, tmp_path):
+    classifier = SequenceClassifier.load(str(letters_bert), ["Red", "green", "blue"], 20)
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     (done, *_) = train(classifier, data, data, adapters(classifier), [0, 1, 2], Recipe(5, 4, 1e-2))
-    saved = save_adapter(done.adapter, tmp_path / "adapter", str(folder))
+    saved = save_adapter(done.adapter, tmp_path / "adapter", str(letters_bert))
     back = load_adapter(saved)
     np.testing.assert_array_equal(back.head.weight, done.adapter.head.weight)
     assert back.n_params == done.adapter.n_params
-    model = PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(folder), str(saved)).eval()
+    model = PeftModel.from_pretrained(
+        AutoModelForSequenceClassification.from_pretrained(letters_bert), str(saved)
+    ).eval()
     losses = torch.nn.functional.cross_entropy(
         theirs(model, classifier), torch.from_numpy(data.labels), reduction="none"
     )
@@ -128,7 +101,7 @@ def test_peft_reads_the_head_and_so_do_we(folder, tmp_path):
         load_adapter(saved)
 
 
-def test_a_sweep_counts_the_head(folder, tmp_path):
+def test_a_sweep_counts_the_head(letters_bert, tmp_path):
     random = np.random.default_rng(0)
     texts = sorted({"".join(random.choice(list("abc"), random.integers(3, 9))) for _ in range(150)})
     path = tmp_path / "letters.csv"
@@ -136,7 +109,7 @@ def test_a_sweep_counts_the_head(folder, tmp_path):
         path
     )
     config = SweepConfig(
-        data=str(path), model=str(folder), head="trained", n_test=40, n_train=[30], ranks=[1], modes=["freeze_a"],
+        data=str(path), model=str(letters_bert), head="trained", n_test=40, n_train=[30], ranks=[1], modes=["freeze_a"],
         seeds=1, targets=["query"], epochs=20, batch_size=10, lr=0.02, precision="float32",
     )  # fmt: skip
     zero, trained = sorted(run_sweep(config, tmp_path / "out").rows(), key=lambda row: row.rank)
@@ -145,14 +118,14 @@ def test_a_sweep_counts_the_head(folder, tmp_path):
     assert load_adapter(tmp_path / "out/adapters/freeze_a-r1-n30-seed0").head.name == "classifier"
 
 
-def test_a_new_head_has_a_step_size_of_its_own(folder, tmp_path):
+def test_a_new_head_has_a_step_size_of_its_own(letters_bert, tmp_path):
     """200 rows, few steps: with the head at lr the training error stays at that of guessing, with its own it comes down."""
     random = np.random.default_rng(0)
     texts = sorted({"".join(random.choice(list("abc"), random.integers(4, 9))) for _ in range(330)})[::-1]
     path = tmp_path / "letters.csv"
     pl.DataFrame({"text": texts, "label": [max("abc", key=t.count) for t in texts]}).write_csv(path)
     given = dict(
-        data=str(path), model=str(folder), head="trained", n_test=40, n_train=[200], ranks=[1], modes=["freeze_a"],
+        data=str(path), model=str(letters_bert), head="trained", n_test=40, n_train=[200], ranks=[1], modes=["freeze_a"],
         seeds=1, targets=["query"], epochs=2, batch_size=32, precision="float32",
     )  # fmt: skip
     own = run_sweep(SweepConfig(**given), tmp_path / "own")
@@ -205,24 +178,26 @@ def test_distilbert_takes_its_pre_classifier_along(tmp_path):
     np.testing.assert_allclose(losses.numpy(), done.test.log_losses, atol=1e-4)
 
 
-def test_peft_names_the_labels_of_the_checkpoint(folder, tmp_path):
+def test_peft_names_the_labels_of_the_checkpoint(letters_bert, tmp_path):
     """Classes sort as blue, green, red; rows of the head stay in the checkpoint's order."""
-    classifier = SequenceClassifier.load(str(folder), ["blue", "green", "red"], 20)
+    classifier = SequenceClassifier.load(str(letters_bert), ["blue", "green", "red"], 20)
     data = Examples(classifier.prepare(TEXTS), np.arange(8) % 3)
     (done, *_) = train(classifier, data, data, adapters(classifier), [0, 1, 2], Recipe(5, 4, 1e-2))
-    saved = save_adapter(done.adapter, tmp_path / "adapter", str(folder))
-    model = PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(folder), str(saved)).eval()
+    saved = save_adapter(done.adapter, tmp_path / "adapter", str(letters_bert))
+    model = PeftModel.from_pretrained(
+        AutoModelForSequenceClassification.from_pretrained(letters_bert), str(saved)
+    ).eval()
     named = [model.config.id2label[int(row)].casefold() for row in theirs(model, classifier).argmax(1)]
     wrong = [name != ["blue", "green", "red"][label] for name, label in zip(named, data.labels, strict=True)]
     assert wrong == done.test.errors.tolist()
 
 
-def test_weights_below_the_head_are_not_drawn_at_random(folder, tmp_path):
+def test_weights_below_the_head_are_not_drawn_at_random(letters_bert, tmp_path):
     from transformers import BertForMaskedLM, RobertaConfig, RobertaForSequenceClassification
 
-    BertForMaskedLM.from_pretrained(folder).save_pretrained(tmp_path / "mlm")
+    BertForMaskedLM.from_pretrained(letters_bert).save_pretrained(tmp_path / "mlm")
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / "mlm" / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / "mlm" / name).write_bytes((letters_bert / name).read_bytes())
     with pytest.raises(ModelError, match="lacks bert.pooler.dense.bias, which would start at random"):
         SequenceClassifier.load(str(tmp_path / "mlm"), ["a", "b", "c"], 20)
     config = RobertaConfig(
@@ -230,23 +205,23 @@ def test_weights_below_the_head_are_not_drawn_at_random(folder, tmp_path):
     )
     RobertaForSequenceClassification(config).save_pretrained(tmp_path / "roberta")
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / "roberta" / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / "roberta" / name).write_bytes((letters_bert / name).read_bytes())
     with pytest.raises(ModelError, match="does not end in one linear layer with a bias for its 2 labels"):
         SequenceClassifier.load(str(tmp_path / "roberta"), ["a", "b"], 20)
 
 
-def test_an_adapter_on_the_head_is_refused(folder, tmp_path):
+def test_an_adapter_on_the_head_is_refused(letters_bert, tmp_path):
     path = tmp_path / "letters.csv"
     texts = ["".join(t) for t in itertools.product("abc", repeat=3)]
     pl.DataFrame({"text": texts, "label": [["red", "blue"][t.startswith("a")] for t in texts]}).write_csv(path)
     config = SweepConfig(
-        data=str(path), model=str(folder), head="trained", n_test=5, n_train=[5], targets=["classifier"]
+        data=str(path), model=str(letters_bert), head="trained", n_test=5, n_train=[5], targets=["classifier"]
     )
     with pytest.raises(InputError, match="classifier is the head, which is trained whole"):
         run_sweep(config, tmp_path / "out")
 
 
-def test_what_has_no_head_of_its_own_is_refused(tmp_path, folder):
+def test_what_has_no_head_of_its_own_is_refused(tmp_path, letters_bert):
     from tests.clip_models import save_clip
 
     with pytest.raises(InputError, match="its classes are prompts"):

@@ -10,8 +10,7 @@ from lorabound.errors import InputError, ModelError
 from lorabound.models import ClipClassifier, PromptClassifier, SequenceClassifier
 from lorabound.sweeps.estimate import estimate
 from tests.clip_models import save_clip
-from tests.models.test_bare_models import config_of
-from tests.text_models import save_text_model, save_tokenizer
+from tests.text_models import config_of, save_text_model, save_tokenizer
 
 LONG = "the room was lovely my seat is broken a bad good very long text that cut " * 6
 

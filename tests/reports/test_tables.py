@@ -25,7 +25,6 @@ from lorabound.worst_case.measured.transformer import described
 from lorabound.worst_case.options import ComplexityConfig
 from lorabound.worst_case.simulated import LowerConfig, simulate_lower_bound
 from tests.commands import run
-from tests.sweeps.test_spread import config  # noqa: F401 (a small design on a toy encoder)
 
 
 def text_of(show, *arguments):
@@ -76,14 +75,14 @@ def test_lower_bound():
     assert "1000000" in text_of(show, simulate_lower_bound(settings))
 
 
-def test_concentration(config, tmp_path):  # noqa: F811
+def test_concentration(crossed_design, tmp_path):
     random = np.random.default_rng(0)
     gaps = 0.5 + 0.4 * random.normal(size=(3, 4))
     spreads = [
         ModeSpread(mode=mode, rank=2, loss=loss, gaps=gaps, variance=variance_components(gaps, None, 128.0))
         for mode in ("freeze_a", "train_both") for loss in ("error", "risk")
     ]  # fmt: skip
-    measured = read_spread(run_sweep(config, tmp_path / "out"))
+    measured = read_spread(run_sweep(crossed_design, tmp_path / "out"))
     text = text_of(show, measured)
     assert "class prompt 'This text is about {}.'" in " ".join(text.split())
     spreads = [replace(a, variance=replace(b.variance, single_run=replace(a.variance.single_run, sd=b.variance.single_run.sd)))

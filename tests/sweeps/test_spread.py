@@ -5,7 +5,6 @@ import io
 import json
 
 import numpy as np
-import polars as pl
 import pytest
 from rich.console import Console
 
@@ -13,33 +12,19 @@ from lorabound.errors import InputError, ModelError
 from lorabound.reports import show, write_page
 from lorabound.reports.spread import write_spread
 from lorabound.stats import shared_test_noise, variance_components
-from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.spread import read_spread, refuse_small_designs
 
 
 @pytest.fixture
-def config(tmp_path, tiny, monkeypatch):
-    random = np.random.default_rng(0)
-    texts = sorted({"".join(chr(97 + c) for c in random.integers(0, 26, random.integers(3, 8))) for _ in range(300)})
-    path = tmp_path / "letters.csv"
-    pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(path)
-    monkeypatch.setattr("lorabound.sweeps.task.load_classifier", lambda *_: tiny)
-    return SweepConfig(
-        data=str(path), n_test=60, ranks=[2], modes=["freeze_a", "train_both"], n_train=[20], targets=["query"],
-        epochs=2, batch_size=8, lr=0.02, seeds=3, samples=4,
-    )  # fmt: skip
+def sweep(crossed_design, tmp_path):
+    return run_sweep(crossed_design, tmp_path / "out")
 
 
-@pytest.fixture
-def sweep(config, tmp_path):
-    return run_sweep(config, tmp_path / "out")
-
-
-def test_the_reading_is_that_of_the_runs(config, sweep):
+def test_the_reading_is_that_of_the_runs(crossed_design, sweep):
     result = read_spread(sweep)
     assert [(s.mode, s.loss) for s in result.spreads] == [
-        (mode, loss) for mode in config.modes for loss in ("error", "risk")
+        (mode, loss) for mode in crossed_design.modes for loss in ("error", "risk")
     ]
     assert (result.n_train, result.n_test) == (20, sweep.about["n_test"])
     rows = {(row.mode, row.seed, row.sample): row for row in sweep.rows() if row.rank}
@@ -87,8 +72,8 @@ def test_table_page_and_files_hold_the_same_runs(sweep, tmp_path):
         assert "the gap of another factor on another sample" in text
 
 
-def test_with_one_sample_the_page_says_that_its_chance_is_not_covered(config, tmp_path):
-    sweep = run_sweep(config.model_copy(update={"samples": 1}), tmp_path / "one")
+def test_with_one_sample_the_page_says_that_its_chance_is_not_covered(crossed_design, tmp_path):
+    sweep = run_sweep(crossed_design.model_copy(update={"samples": 1}), tmp_path / "one")
     assert sweep.summary().spread is None
     page = sweep.folder / "report.html"
     write_page(sweep.summary(), page)
@@ -98,7 +83,7 @@ def test_with_one_sample_the_page_says_that_its_chance_is_not_covered(config, tm
     )
 
 
-def test_an_adapter_without_all_its_runs_has_no_reading(config, sweep, tmp_path):
+def test_an_adapter_without_all_its_runs_has_no_reading(crossed_design, sweep, tmp_path):
     row = next(row for row in sweep.rows() if row.mode == "freeze_a")
     with sweep._connection:
         sweep._connection.execute("update runs set status = 'diverged' where key = ?", (row.key,))
@@ -120,6 +105,6 @@ def test_a_design_of_diverged_runs_says_what_to_do(sweep):
 
 
 @pytest.mark.parametrize("change", [{"seeds": [0, 1]}, {"samples": 2}])
-def test_designs_that_tell_nothing_are_refused(config, change):
+def test_designs_that_tell_nothing_are_refused(crossed_design, change):
     with pytest.raises(InputError, match=r"at least 3 factors .seeds. and 3 samples"):
-        refuse_small_designs(config.model_copy(update=change))
+        refuse_small_designs(crossed_design.model_copy(update=change))
