@@ -88,7 +88,7 @@ def sentences(folder, n=60):
 
 
 @pytest.mark.parametrize("head", ["prompts", "trained"])
-def test_the_table_tells_of_the_adapter_and_of_cut_texts(tmp_path, head, capsys, monkeypatch):
+def test_the_page_tells_of_the_adapter_and_of_cut_texts(tmp_path, head, capsys, monkeypatch):
     folder = save_text_model(tmp_path / "model", "bert", labels=2)
     data = sentences(tmp_path)
     put_adapter_into(folder, transformers.AutoModelForSequenceClassification.from_pretrained(folder), ["query"])
@@ -101,8 +101,10 @@ def test_the_table_tells_of_the_adapter_and_of_cut_texts(tmp_path, head, capsys,
     assert record["base_model_name_or_path"] == str(folder)  # what AutoPeftModel needs, see test_folder
     assert record["task_type"] == ("SEQ_CLS" if head == "trained" else None)
     assert head == "trained" or record["auto_mapping"]["base_model_class"] == "BertModel"
-    _, output, _ = run(capsys, monkeypatch, "report", tmp_path / "out")
-    output = " ".join(output.split())
+    run(
+        capsys, monkeypatch, "report", tmp_path / "out"
+    )  # the terminal has room for some of the notes, the page for all
+    output = " ".join((tmp_path / "out/report.html").read_text().split())
     assert "adapter (adapter_config.json): it was not loaded" in output
     assert (
         f"{n_test} of 20 test texts and {n_train} of 20 training texts are longer than 8 tokens and lost their end: "
@@ -111,6 +113,7 @@ def test_the_table_tells_of_the_adapter_and_of_cut_texts(tmp_path, head, capsys,
 
 
 def test_complexity_and_concentration_tell_it_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # concentration keeps its runs
     folder = save_text_model(tmp_path / "model", positions=8)
     put_adapter_into(folder, transformers.AutoModel.from_pretrained(folder), ["query"])
     data = sentences(tmp_path, 80)
@@ -250,6 +253,7 @@ def test_numbers_of_one_byte_are_quantized_weights(tmp_path, dtype, word):
 
 @pytest.mark.parametrize("command", ["sweep", "dry-run", "plan", "complexity", "concentration"])
 def test_gpt2_has_no_linear_layers(tmp_path, command, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     folder, data = str(save_text_model(tmp_path / "gpt2", "gpt2", tokenizer={"pad_token": False})), sentences(tmp_path)
     arguments = {
         "sweep": ("sweep", "--data", data, "--n-train", "20", "--n-test", "20", "--targets", "c_attn", "--out", tmp_path / "o"),
