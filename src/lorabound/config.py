@@ -80,11 +80,11 @@ def setting(
 
     Args:
         default: value where none is given.
-        help: what the setting does, in one plain sentence.
+        help: sentence on what the setting does.
         group: heading it stands under in ``--help``.
         shown: the default in words, where the value does not say it, as "70% of the free memory".
         flag: name of the option, where it is not that of the field with dashes.
-        limits: as of ``pydantic.Field``: ge, gt, le, lt, min_length, strict, ...
+        limits: limits as ``pydantic.Field`` takes them: ge, gt, le, lt, min_length, strict, ...
     """
     return Field(default, description=help, json_schema_extra={"group": group, "shown": shown, "flag": flag}, **limits)
 
@@ -177,7 +177,7 @@ def checked(kind: type[Kind], record: Mapping[str, Any], source: Source, flags: 
 
     Args:
         record: values by the name of the setting.
-        source: where they come from, for messages.
+        source: origin of the settings, for messages.
         flags: names of the settings that come from options.
     Raises:
         InputError: an unknown name or a value out of range; all of them named, with where they stand.

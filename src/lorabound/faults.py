@@ -47,7 +47,7 @@ def explain(faults: Sequence[Mapping[str, Any]], known: Sequence[str]) -> dict[s
     Settings that do not exist and resemble none share the sentence of the last of them, which lists what is known.
 
     Args:
-        faults: what ``ValidationError.errors()`` returns.
+        faults: entries of ``ValidationError.errors()``.
         known: names of all fields.
     """
     sentences: dict[str, list[str]] = {}

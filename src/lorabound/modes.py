@@ -28,7 +28,7 @@ class ModeFacts:
         name: name of the mode in settings, tables and files.
         drawn: factors that the seed and the law fill at the start.
         trained: factors that training changes, B before A; one that is drawn and not trained is frozen.
-        sentence: what happens to A and B, for a user who knows that an adapter adds B A to a weight.
+        sentence: sentence on what happens to A and B, for a user who knows that an adapter adds B A to a weight.
     """
 
     name: Mode

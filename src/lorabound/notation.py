@@ -54,11 +54,11 @@ class Bound:
         delta: failure probability; None for a bound that holds in expectation.
         n_samples: N, the number of independent examples it rests on.
         terms: the named parts of ``value``.
-        combine: how the parts make the value.
+        combine: formula that makes the value of the parts.
         theorem: author, year, numbered statement; or "ours".
-        predictor: of which predictor it speaks (as stored, decoded, randomized, every one of a class).
+        predictor: predictor that the bound speaks of (as stored, decoded, randomized, every one of a class).
         scope: "single run" (one predictor), "uniform" (all of the class at once), "expectation".
-        assumptions: what must be true of the data and the procedure.
+        assumptions: sentences that must be true of the data and the procedure.
         trivial: the value that is true without any theorem (1 for a loss in [0, 1]).
     """
 

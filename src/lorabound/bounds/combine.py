@@ -24,7 +24,7 @@ def best_of(bounds: Sequence[Bound], delta: float | None = None) -> Bound:
     Args:
         bounds: at least one, of one ``kind``, ``direction`` and ``trivial`` value; all at some delta, or
             all in expectation.
-        delta: what may be spent in all; None: take whatever the shares add up to.
+        delta: failure probability that may be spent in all; None takes the sum of the shares.
     Returns:
         The winner, with ``delta`` the sum of all shares. Arrays are compared entry by entry; then all
         bounds must speak of one predictor.

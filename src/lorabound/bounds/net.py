@@ -61,7 +61,7 @@ def net_kl(
         n_samples: N; scalar or array.
         delta: failure probability, in (0, 1).
         empirical_risk: Rhat of the predictor that was trained, in [0, 1]; scalar or array.
-        form: the cover, see :func:`log_covering`.
+        form: kind of cover, see :func:`log_covering`.
     Raises:
         InputError: an argument outside its range.
     Source: ours; Chernoff for [0, 1]-valued losses (Hoeffding 1963, Theorem 1) at each centre, a union

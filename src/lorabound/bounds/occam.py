@@ -31,7 +31,7 @@ def occam(
         code_bits: length in bits of a message that decodes to the predictor, in a prefix-free code fixed before the
             data were seen: a length, not an entropy, with whatever selects the code included.
         delta: failure probability, in (0, 1).
-        zero_one: the loss is 0-1, so N Rhat is a count of errors.
+        zero_one: whether the loss is 0-1, so that N Rhat is a count of errors.
     Raises:
         InputError: an argument outside its range, or N Rhat not an integer although ``zero_one``.
     Source: Langford 2005, Theorem 4.6 and Corollary; Lotfi et al. 2024. Kraft: sum 2^-len <= 1, a union
@@ -79,7 +79,7 @@ def occam_gap(n_samples: ArrayLike, code_bits: ArrayLike, delta: float) -> Bound
 
     Args:
         n_samples: N.
-        code_bits: as in :func:`occam`.
+        code_bits: length in bits of the message, as in :func:`occam`.
         delta: failure probability, in (0, 1).
     Raises:
         InputError: an argument outside its range.

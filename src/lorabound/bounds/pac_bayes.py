@@ -130,8 +130,8 @@ def snap_prior_variance(wanted: float, delta: float, largest: float = 1.0, per_e
         delta_j = delta.
 
     Args:
-        wanted: the variance training asked for, > 0; above the grid the largest member is given.
-        delta: what all grid points share, in (0, 1).
+        wanted: variance that training asked for, > 0; above the grid the largest member is given.
+        delta: failure probability that all grid points share, in (0, 1).
         largest: upper end, fixed in advance.
         per_e: grid points a factor e.
     Raises:

@@ -176,7 +176,7 @@ def disagreement(
         differing: inputs on which g and the drawn predictor differ, 0 <= differing <= m.
         n_unlabelled: m, inputs that g was never trained on and that were not looked at before g was fixed.
         delta: failure probability of the count, in (0, 1).
-        predictor: what g is, in words.
+        predictor: name of g, in words.
     Raises:
         InputError: an argument outside its range, a bound on something else, or deltas that add up to 1 or more.
     Source: ours. loss(g, z) <= loss(h, z) + 1[g(x) != h(x)]; Clopper & Pearson 1934 for the second.
@@ -243,7 +243,7 @@ def best_a(
         before: (s,) losses, or differences for "gain", of the examples before the window.
         n_samples: n, examples the window will have, >= 1.
         delta: failure probability, in (0, 1).
-        bound: which of the two.
+        bound: name of one of the two bounds.
     Raises:
         InputError: an argument outside its range, or no loss.
     Source: ours; a search in one dimension. Any value is valid, since it depends on earlier examples only.

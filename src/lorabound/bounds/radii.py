@@ -42,10 +42,10 @@ def over_radii(
     factor it is their list, and the bound runs at delta/G^(number of radii).
 
     Args:
-        make_network: from a radius (or a list of radii, as ``trained_radius`` has) to a
+        make_network: function from a radius (or a list of radii, as ``trained_radius`` has) to a
             :class:`LoraNetwork`. Nothing in it may depend on the sample but through that argument.
-        trained_radius: what was measured after training; at most 2^30.
-        n_samples, delta, method, constants, sides, form: as in :func:`uniform_gap`; method "net_kl" gives
+        trained_radius: radius measured after training; at most 2^30.
+        n_samples, delta, method, constants, sides, form: arguments of :func:`uniform_gap`; method "net_kl" gives
             the risk
             bound of :func:`net_kl`.
         loss_lipschitz: L_ell.

@@ -50,7 +50,7 @@ def uniform_gap(
         method: "chaining", "net" or "dudley".
         constants: "sharp", or "paper" (``dudley`` only).
         sides: 1 bounds R - Rhat, 2 bounds |R - Rhat| (delta/2 for each side).
-        form: the cover, see :func:`log_covering`; ``dudley`` reads "finest" as "frobenius".
+        form: kind of cover, see :func:`log_covering`; ``dudley`` reads "finest" as "frobenius".
     Raises:
         InputError: an argument outside its range.
     Source: Kratsios et al. 2025, Theorem 1 and Lemma 9 (``dudley``); Hoeffding 1963 on a cover (``net``);

@@ -43,9 +43,9 @@ def check_adapters(
         text_column: column of texts or images; None takes text or image.
         label_column: column of labels.
         delta: probability that one of the limits is wrong, in (0, 1).
-        use: what adapters that no sweep made do not record.
+        use: facts that adapters record only when a sweep made them.
         observe: function that is called with what goes on.
-        empty: what becomes of rows without text, image or label: "refuse" or "drop" them.
+        empty: treatment of rows without text, image or label: "refuse" or "drop" them.
         rename_labels: label in the data -> label as the adapters know it.
     Raises:
         AdapterError, ModelError, DataError, InputError: an adapter, its model or the data cannot be used, or no row

@@ -80,7 +80,7 @@ def check_errors(
             from each row once, and the larger one is given, which is right whether the repeats are copies or not.
         n_params: number of trained parameters of each predictor, to choose among equally good ones.
         notes: sentences on what was unusual about the rows.
-        origin: what must not have happened to the rows, as the assumption says it.
+        origin: clause of the assumption on what must not have happened to the rows.
     Raises:
         InputError: no rows, shapes that do not agree, or a delta outside (0, 1).
     Source: Langford 2005, Theorem 3.3, with a union bound over the K predictors.

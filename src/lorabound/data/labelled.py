@@ -59,7 +59,7 @@ def labelled_of(
     Args:
         found: texts, or what stands for the images.
         examples: the images, "" where there is none; ``found`` holds the texts otherwise.
-        empty: what becomes of rows without example or label: they are refused, left out and counted, or kept as "".
+        empty: treatment of rows without example or label: they are refused, left out and counted, or kept as "".
     Raises:
         DataError: a column cannot be used, rows are empty (all of it in one sentence), or no row is left.
     """

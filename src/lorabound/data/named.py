@@ -41,7 +41,7 @@ class NamedTask:
         train: function that reads the data; its argument says what becomes of rows without image or label.
         test: function that reads the test set of its own, likewise; None without one.
         on_hub: whether the data are fetched from the hub.
-        holds: what its examples are.
+        holds: kind of its examples.
     """
 
     prompt: str

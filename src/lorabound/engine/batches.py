@@ -56,7 +56,7 @@ def passes(lengths: Index, copies: int = 1, most: int = TOKENS_PER_PASS) -> list
 
     Args:
         lengths: (rows,) tokens, ascending.
-        copies: how often a pass holds each row: once for each of K adapters.
+        copies: number of times that a pass holds each row: once for each of K adapters.
         most: tokens in a pass, copies counted; a pass has at least one row.
     Source: ours; shortest path over the places where the length changes, exact as long as no pass exceeds ``most``:
         longer ones are then cut where they are full.

@@ -90,7 +90,7 @@ def allot(room: float, kept: Activations, entries: int, longest: int) -> Allotme
     Args:
         room: bytes for both.
         kept: bytes of activations kept for the backward pass, see :func:`activations`.
-        entries: of both factors of the largest adapter.
+        entries: number of entries in both factors of the largest adapter.
         longest: tokens of the longest row; a pass holds one row of every adapter at least.
     Raises:
         InputError: not even one adapter and one row fit; the message says how much would do.

@@ -55,7 +55,7 @@ class Pool:
             sets: all inputs that jobs will read; others go through the whole model.
             n_jobs: jobs there will be: no more workers than that.
             memory: budget of the whole process in GiB; None takes what is free.
-            folder: where a prefix that does not fit into memory goes, as a file; None: the folder of temporary files.
+            folder: folder for the file of a prefix that does not fit into memory; None takes that of temporary files.
         """
         self.budget = memory
         self._device, self._sets = classifier.device, list(sets)

@@ -32,7 +32,7 @@ class Inputs(Protocol):
 
     Attributes:
         lengths: (n,) tokens of each; rows of one length share a batch without padding.
-        n_cut: how many were longer than the limit and lost their end.
+        n_cut: number of examples that were longer than the limit and lost their end.
     """
 
     lengths: Int[np.ndarray, " n"]
@@ -46,7 +46,7 @@ class Classifier(Protocol):
     """Adapters attach to ``module``; examples go in as rows of ``inputs``.
 
     Attributes:
-        towers: of the examples, and of the prompts where a model encodes them itself.
+        towers: towers of the examples, and of the prompts where a model encodes them itself.
         prompts: the rows of the second tower, None where class embeddings never change.
     """
 
@@ -86,9 +86,9 @@ class LoadedClassifier(Classifier, Protocol):
     """A classifier with everything a sweep needs to know of it.
 
     Attributes:
-        device, precision: where the frozen model computes, and in which number format.
+        device, precision: device and number format in which the frozen model computes.
         logit_scale: tau, None where classes are rows of a head.
-        head: where a trained head starts, None where classes are prompts.
+        head: start of a trained head; None where classes are prompts.
         limit: the longest row of tokens of an example; None where examples are never cut.
         notes: sentences on what is unusual about the model and how it was read.
         sha256: hash over the files that decide the model's output.

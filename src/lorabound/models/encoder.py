@@ -86,7 +86,7 @@ class PromptClassifier:
         Args:
             module: the encoder, on the device where it computes.
             reader: its tokenizer.
-            around: what goes before and after it.
+            around: steps before and after it.
         Raises:
             ModelError: it does not embed texts, or lets padding change what it computes.
             InputError: as :meth:`load`.

@@ -23,7 +23,7 @@ def load_classifier(
         prompt: a template with one ``{}`` for the class name; None takes the kind's own, as for ``logit_scale``.
         max_length: tokens a text is cut to.
         device: "cpu", "cuda", ...; None takes a GPU where there is one.
-        head: what the classes are.
+        head: kind of the classes.
         head_by_name: whether classes that a checkpoint knows take the rows of its head.
     Raises:
         ModelError, InputError: no such model, no such kind, or what the kind's loader refuses.

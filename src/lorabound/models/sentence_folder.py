@@ -70,7 +70,7 @@ class SentenceFolder:
     """What goes before and after the encoder.
 
     Attributes:
-        pooling: how token vectors become one vector.
+        pooling: rule by which token vectors become one vector.
         after: steps on that vector, in their order.
         prompt: text that goes before every text and class prompt, "" for none.
         lower_case: whether texts are put in lower case before the tokenizer.

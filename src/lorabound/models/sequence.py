@@ -36,7 +36,7 @@ class SequenceClassifier:
 
     Attributes:
         module: the model, in eval mode, gradients off.
-        head: where every adapter's head starts.
+        head: start of every adapter's head.
         precision: the number format of its weights and activations. Heads and losses are float32.
         limit: the longest row of tokens of an example.
         notes: sentences on what is unusual about the model and how it was read.

@@ -31,7 +31,7 @@ class TokenLimit:
     Attributes:
         tokens: tokens of a longer text that are kept.
         model_tokens: tokens that the model itself could take.
-        by: what sets ``model_tokens``, to be read in brackets after "the model takes no more".
+        by: cause of ``model_tokens``, to be read in brackets after "the model takes no more".
         cuts_end: whether a longer text loses its end; its beginning otherwise.
     """
 
@@ -46,7 +46,7 @@ class TokenizedTexts:
 
     Attributes:
         lengths: (n,), tells the engine which rows may share a batch cheaply.
-        n_cut: how many texts were longer than the limit and lost a part.
+        n_cut: number of texts that were longer than the limit and lost a part.
     """
 
     def __init__(self, token_ids: Sequence[Sequence[int]], pad_id: int = 0, n_cut: int = 0) -> None:

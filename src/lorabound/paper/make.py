@@ -62,7 +62,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     """Measure what ``folder`` does not hold yet.
 
     Args:
-        folder: where everything is kept.
+        folder: folder that everything is kept in.
         quick: smaller grids, for a look.
         observe: is told what is being measured.
     Raises:

@@ -53,7 +53,7 @@ class Pilot:
     """A small sweep, read for a plan.
 
     Attributes:
-        summary: what the runs of the sweep show.
+        summary: summary of the runs of the sweep.
         forecasts: the forecast of each mode in the sweep.
     """
 

@@ -41,7 +41,7 @@ def show(result: object, console: Console | None = None) -> None:
     """Print any result of this package: the answer first, then the evidence, then the caveats.
 
     Args:
-        result: what :func:`lorabound.sweep`, ``plan``, ``check``, ``inspect_adapter`` or a bound returned.
+        result: result of :func:`lorabound.sweep`, ``plan``, ``check``, ``inspect_adapter`` or of a bound.
         console: rich console to print to; by default standard output.
     Raises:
         InputError: an object of another kind.

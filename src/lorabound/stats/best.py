@@ -66,7 +66,7 @@ def not_worse_than_best(losses: ArrayLike, seedless: ArrayLike | None = None, le
     Args:
         losses: (K, F, n), or (K, F, S, n) with S training samples; 0-1 losses or others.
         seedless: (K,) bool, cells whose rows are all one and the same measurement (the model without an adapter).
-        level: in (0, 1).
+        level: probability, in (0, 1), that the truly best cell is in the set.
     Raises:
         InputError: another shape, fewer than two test examples, or losses that are not finite.
     Source: multiple comparisons with the best (Hsu 1981; Edwards & Hsu 1983), here by Bonferroni; pooling is ours, held

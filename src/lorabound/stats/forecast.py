@@ -331,7 +331,7 @@ def leave_largest_out(
     Args:
         axis: "rank" or "n_train"; with fewer than three values on it there is nothing to extrapolate from, and the
             record is empty.
-        rank, n_train, gaps, level, shared_test, shared_sample: as in :func:`leave_one_cell_out`.
+        rank, n_train, gaps, level, shared_test, shared_sample: arguments of :func:`leave_one_cell_out`.
     Raises:
         InputError: as :func:`fit_power_law`; or another axis.
     """

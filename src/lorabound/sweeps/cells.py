@@ -57,7 +57,7 @@ class Cell:
     Attributes:
         gaps: test minus train of each loss, by column name, with its interval.
         train, test: mean over seeds and samples of each loss, by column name.
-        holdout: what the test set proves about the 0-1 risk of the cell's adapters, one picked at random.
+        holdout: upper limit, by the test set, on the 0-1 risk of one of the cell's adapters, picked at random.
         information: bound on the expected gap from the bits of the trained factors; None where training and
             test examples are not drawn alike: few-shot samples, a test set of its own.
         n_seeds, n_samples: numbers of seeds and of training samples in the means.

@@ -21,7 +21,7 @@ class Run:
 
     Attributes:
         rank: rank of the adapter; 0, with mode "zero_shot", is the model without one.
-        mode: what is frozen and what is trained.
+        mode: name of a mode, or "zero_shot".
         n_train: size of the training set.
         seed: seed of the random factor; with ``sample`` it decides the order of the examples too.
         sample: number of the training sample, from 0.

@@ -41,9 +41,9 @@ class Summary:
     """Everything a report says about a sweep.
 
     Attributes:
-        verdicts: which adapter to take, one answer per training size, the largest first.
+        verdicts: adapter to take, one answer per training size, the largest first.
         unfinished: cells whose training error has hardly come down.
-        spread: what spreads the gap of a single run; None with fewer than 3 seeds or training samples.
+        spread: reading of what spreads the gap of a single run; None with fewer than 3 seeds or training samples.
     """
 
     config: SweepConfig

@@ -84,7 +84,7 @@ class Sweep:
     Attributes:
         folder: folder of the sweep, with the adapters beside the runs.
         config: settings of the sweep, with the grid as last extended.
-        about: what is fixed for the whole sweep: fingerprints of data and model, classes, what the split removed.
+        about: facts about the whole sweep: fingerprints of data and model, classes, what the split removed.
     """
 
     def __init__(self, folder: str | Path, connection: sqlite3.Connection) -> None:

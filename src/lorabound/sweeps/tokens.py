@@ -23,7 +23,7 @@ class TokenCount:
 
     Attributes:
         lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut.
-        sentence: how many lose their end, and what keeps it; "" where none does.
+        sentence: sentence on how many lose their end, and on what keeps it; "" where none does.
     """
 
     lengths: NDArray[np.int64]

@@ -20,8 +20,8 @@ class Kind:
 
     Attributes:
         name: name with its article, as messages call it: "a CLIP".
-        reads: what an example is, "texts" or "images".
-        head: what the classes are, "prompts" or rows of a head that is "trained" along with the adapters.
+        reads: kind of the examples, "texts" or "images".
+        head: kind of the classes, "prompts" or rows of a head that is "trained" along with the adapters.
         knows: whether a model with this ``config.json`` is of the kind; None for a kind that takes every model that no
             other kind knows.
         load: a function (model, classes, *, prompt, logit_scale, max_length, device, precision, head_by_name) that
@@ -29,7 +29,7 @@ class Kind:
         prompt: class prompt for data that bring none; None where classes are no prompts.
         logit_scale: factor of the class scores; None where the checkpoint records it, or nothing is scaled.
         targets: names of the linear layers that are adapted unless others are asked for.
-        target_names: what people call a layer -> its names in the model.
+        target_names: usual name of a layer -> its names in the model.
         towers: modules that see examples, then modules that see prompts, where there are such.
         parts: value of the setting ``encoder`` -> the modules within which layers are adapted.
         settings: settings of a sweep that other kinds do not read -> what they do.

@@ -105,7 +105,7 @@ class Complexity:
 
     Attributes:
         settings: settings it was measured with.
-        families: what a reader is told of each family, in the order of the rows.
+        families: sentences for the reader about each family, in the order of the rows.
         rows: one row per family, rank and N.
         growth: one entry per family and axis that holds two rows or more.
         notes: sentences on what was unusual about the data and the model of the user.
@@ -134,7 +134,7 @@ def measure_complexity(settings: ComplexityConfig, observe: Callable[[str], None
     """Measure every rank and N of every family.
 
     Args:
-        settings: what to measure.
+        settings: settings of the measurement.
         observe: function that is told what is being measured.
     Raises:
         DataError: scikit-learn is not installed.

@@ -60,7 +60,7 @@ class Family:
     """Classes of losses, one for every rank and N.
 
     Attributes:
-        about: what a reader is told.
+        about: sentences for the reader.
         ranks: ranks to measure, smallest first.
         nested: whether a member of one rank, padded with zeros, is a member of the next: its search then starts there.
         problem: class of a rank on N examples.
