@@ -6,6 +6,7 @@ import importlib
 import math
 import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from lorabound.plans.verbs import plan
 from lorabound.reports.plan import print_plan
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from tests.commands import python, run
+from tests.text_models import save_text_model
 
 SQUARE = {"layer 1": (384, 384), "layer 2": (384, 384)}
 
@@ -98,6 +100,24 @@ def test_shapes_of_a_model_are_those_an_adapter_gets(minilm):
         model_shapes(SweepConfig(targets=["qurey"]))
     with pytest.raises(ModelError, match="no model 'none'"):
         model_shapes(SweepConfig(model="none"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+def test_a_configuration_alone_has_the_shapes_of_its_model(tmp_path, kind):
+    """Also of a model too large for this machine: nothing but config.json is there."""
+    whole = save_text_model(tmp_path / "whole", kind)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(whole / "config.json", alone)
+    for settings in ({}, {"layers": [1]}):
+        if kind == "distilbert":
+            settings = {**settings, "targets": ["q_lin", "out_lin"]}
+        assert model_shapes(SweepConfig(model=str(alone), **settings)) == model_shapes(
+            SweepConfig(model=str(whole), **settings)
+        )
+    (alone / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match="pickle"):
+        model_shapes(SweepConfig(model=str(alone)))
 
 
 def test_smallest_n_is_exact():

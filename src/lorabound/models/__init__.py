@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from lorabound.models.clip import ClipClassifier
     from lorabound.models.encoder import PromptClassifier
     from lorabound.models.kinds import Kind, find_kind
-    from lorabound.models.layers import adapted_layers, weight_outline
+    from lorabound.models.layers import adapted_layers, config_outline, weight_outline
     from lorabound.models.load import load_classifier
-    from lorabound.models.locate import locate_model, name_for_others, read_configuration
+    from lorabound.models.locate import configuration_alone, locate_model, name_for_others, read_configuration
     from lorabound.models.model_folder import model_sha256
     from lorabound.models.pixels import CorruptImages, PreparedImages
     from lorabound.models.precision import Precision, default_device, resolve_precision
@@ -27,9 +27,9 @@ _PARTS = {
     "encoder": ("PromptClassifier",),
     "pixels": ("CorruptImages", "PreparedImages"),
     "kinds": ("Kind", "find_kind"),
-    "layers": ("adapted_layers", "weight_outline"),
+    "layers": ("adapted_layers", "config_outline", "weight_outline"),
     "load": ("load_classifier",),
-    "locate": ("locate_model", "name_for_others", "read_configuration"),
+    "locate": ("configuration_alone", "locate_model", "name_for_others", "read_configuration"),
     "model_folder": ("model_sha256",),
     "precision": ("Precision", "default_device", "resolve_precision"),
     "sequence": ("SequenceClassifier",),
@@ -52,6 +52,8 @@ __all__ = [
     "TokenizedTexts",
     "Tower",
     "adapted_layers",
+    "config_outline",
+    "configuration_alone",
     "default_device",
     "find_kind",
     "load_classifier",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,13 +67,34 @@ def weight_outline(folder: Path) -> Outline:
     Raises:
         ModelError: weights are missing or cannot be read.
     """
+    return _outline(folder, _shapes(folder))
+
+
+def config_outline(folder: Path) -> Outline:
+    """The outline of a model from its ``config.json`` alone; torch and transformers are imported, no weight is made.
+
+    Raises:
+        ModelError: transformers cannot read the configuration.
+    """
+    import torch
+    import transformers
+
+    from lorabound.models.pretrained import explained, quiet
+
+    with explained(folder, "a model"), quiet(), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        module = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    return _outline(folder, ((name, tuple(weight.shape)) for name, weight in module.named_parameters()))
+
+
+def _outline(folder: Path, shapes: Iterable[tuple[str, Sequence[int]]]) -> Outline:
     record = read_json(folder / CONFIG)
     model = str(next(iter(record.get("architectures") or ()), "model"))
     conv = record.get("model_type") in _WITHOUT_LINEARS
     linears: dict[str, tuple[int, int]] = {}
     others: dict[str, str] = {}
     n_weights, n_vectors = 0, None
-    for name, shape in _shapes(folder):
+    for name, shape in shapes:
         parts = name.split(".")
         if any(part in _HEADS for part in parts):
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabound.errors import ModelError, first_line
-from lorabound.models.model_folder import CONFIG, FILES, check_folder, file_sha256, read_json
+from lorabound.models.model_folder import ADAPTER_CONFIG, CONFIG, FILES, check_folder, file_sha256, read_json
 
 NO_LIMIT = 2**20  # tokens; tokenizers overflow at the 1e30 by which transformers says that there is no limit
 
@@ -54,6 +54,15 @@ def read_configuration(model: str) -> dict[str, Any]:
         return read_json(_from_hub(model, (CONFIG,)) / CONFIG)
     check_folder(folder)
     return read_json(folder / CONFIG)
+
+
+def configuration_alone(model: str) -> Path | None:
+    """A local folder that holds ``config.json`` and no weights of any kind; None for every other model."""
+    folder = local_folder(model)
+    if folder is None or not (folder / CONFIG).is_file() or (folder / ADAPTER_CONFIG).is_file():
+        return None
+    endings = {file.suffix for file in folder.iterdir()}
+    return None if endings & {".safetensors", ".bin", ".pt", ".pth", ".ckpt"} else folder
 
 
 def find_tokenizer(model: str) -> Path | None:

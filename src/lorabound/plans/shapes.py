@@ -48,10 +48,24 @@ def check_shapes(shapes: Mapping[str, tuple[int, int]]) -> Shapes:
 def model_shapes(config: SweepConfig) -> Shapes:
     """The shapes of the layers that a sweep of this configuration adapts; no weight is loaded.
 
+    They are read from the headers of the files of weights; in a local folder of ``config.json`` alone, from that.
+
     Raises:
         ModelError: no such model, layer or target.
     """
-    from lorabound.models import adapted_layers, find_kind, locate_model, weight_outline
+    from lorabound.models import (
+        adapted_layers,
+        config_outline,
+        configuration_alone,
+        find_kind,
+        locate_model,
+        weight_outline,
+    )
+    from lorabound.models.model_folder import CONFIG, read_json
 
-    kind, outline = find_kind(config.model, config.head), weight_outline(locate_model(config.model))
+    folder = configuration_alone(config.model)
+    if folder:
+        kind, outline = find_kind(config.model, config.head, read_json(folder / CONFIG)), config_outline(folder)
+    else:
+        kind, outline = find_kind(config.model, config.head), weight_outline(locate_model(config.model))
     return adapted_layers(outline.modules, kind, config.targets, config.layers, config.encoder)

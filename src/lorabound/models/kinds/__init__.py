@@ -6,7 +6,8 @@ A new kind is a new file with a :class:`Kind`, named in ``KINDS``. What computes
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from lorabound.errors import InputError
 from lorabound.models.kinds.clip import CLIP
@@ -22,14 +23,20 @@ _CLASSES = {"prompts": "prompts", "trained": "rows of a head that is trained"}
 __all__ = ["CLIP", "ENCODER", "KINDS", "SEQUENCE", "Kind", "Tower", "find_kind"]
 
 
-def find_kind(model: str, head: Literal["prompts", "trained"] = "prompts") -> Kind:
+def find_kind(
+    model: str, head: Literal["prompts", "trained"] = "prompts", configuration: Mapping[str, Any] | None = None
+) -> Kind:
     """The kind of a model, by its ``config.json`` and by what its classes are.
 
+    Args:
+        model: packaged model, local folder or hub name.
+        head: kind of the classes.
+        configuration: content of ``config.json``, where it has been read already.
     Raises:
         ModelError: no such model, or a configuration that cannot be read.
         InputError: the classes of such a model are something else.
     """
-    configuration = read_configuration(model)
+    configuration = read_configuration(model) if configuration is None else configuration
     known = [kind for kind in KINDS if kind.knows and kind.knows(configuration)]
     known = known or [kind for kind in KINDS if kind.knows is None]
     for kind in known:
