@@ -18,7 +18,7 @@ from lorabound.errors import InputError, ModelError
 from lorabound.files import write_table
 from lorabound.plans import model_shapes, parse_shapes, read_pilot, smallest_n
 from lorabound.plans.verbs import plan
-from lorabound.reports.plan import print_plan
+from lorabound.reports import show
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from tests.commands import python, run
 from tests.text_models import save_text_model
@@ -67,8 +67,8 @@ def _row(mode, rank, n, seed, gap, bare):
 
 
 def text_of(made, width=80):
-    console = Console(width=width, record=True, file=open(os.devnull, "w"))
-    print_plan(made, console)
+    console = Console(width=width, record=True, force_terminal=True, file=open(os.devnull, "w"))
+    show(made, console)
     return console.export_text()
 
 

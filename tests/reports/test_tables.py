@@ -13,7 +13,6 @@ from lorabound.cli import consoles
 from lorabound.models.kinds import ENCODER, find_kind
 from lorabound.plans.verbs import plan
 from lorabound.reports import show
-from lorabound.reports.plan import print_plan
 from lorabound.stats import variance_components
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.defaults import resolved
@@ -95,7 +94,7 @@ def test_plan():
     planned = plan(
         layers, modes=["freeze_a", "train_both"], ranks=[1, 256], n_train=[1000, 10_000_000], bits=32, target_gap=0.01
     )
-    assert "188,743,680" in text_of(print_plan, planned)  # 40 x 256 x (14336 + 4096)
+    assert "188,743,680" in text_of(show, planned)  # 40 x 256 x (14336 + 4096)
 
 
 @pytest.mark.parametrize(("data", "prompt"), [

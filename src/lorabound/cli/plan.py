@@ -40,9 +40,9 @@ def plan(
         raise InputError("a plan counts all training examples: give n_train in place of shots, as --n-train 500")
     from lorabound.files import write_table
     from lorabound.plans.verbs import plan as make_plan
-    from lorabound.reports.plan import print_plan
+    from lorabound.reports.show import show
 
     made = make_plan(**{name: getattr(asked, name) for name in _ASKED if name in given})
     if csv:
         write_table(csv, made.frame())
-    print_plan(made, out)
+    show(made, out)

@@ -30,6 +30,7 @@ _CHAPTERS = {
     "Estimates": "estimates",
     "FreshCheck": "check",
     "LowerSimulation": "lower",
+    "Plan": "plan",
     "Summary": "summary",
     "Sweep": "summary",
 }
