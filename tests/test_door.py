@@ -21,7 +21,7 @@ def test_the_door_needs_no_torch():
         lb.swep  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["lorabound", "lorabound.sweeps.verbs"])
+@pytest.mark.parametrize("name", ["lorabound", "lorabound.plans.verbs", "lorabound.sweeps.verbs"])
 def test_the_examples_of_the_door(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testmod(importlib.import_module(name))

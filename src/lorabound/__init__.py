@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lorabound import bounds, stats
     from lorabound.adapters import inspect_adapter, load_adapter, save_adapter
     from lorabound.notation import Bound
+    from lorabound.plans.verbs import plan
     from lorabound.reports.page import report
+    from lorabound.reports.show import show
     from lorabound.sweeps import Sweep, SweepConfig
     from lorabound.sweeps.verbs import open_sweep, sweep
 
@@ -30,8 +32,10 @@ _ROOMS = {
     "inspect_adapter": "lorabound.adapters",
     "load_adapter": "lorabound.adapters",
     "open_sweep": "lorabound.sweeps.verbs",
+    "plan": "lorabound.plans.verbs",
     "report": "lorabound.reports.page",
     "save_adapter": "lorabound.adapters",
+    "show": "lorabound.reports.show",
     "stats": None,
     "sweep": "lorabound.sweeps.verbs",
 }
@@ -45,8 +49,10 @@ __all__ = [
     "inspect_adapter",
     "load_adapter",
     "open_sweep",
+    "plan",
     "report",
     "save_adapter",
+    "show",
     "stats",
     "sweep",
 ]

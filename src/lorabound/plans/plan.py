@@ -85,7 +85,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What theory and a pilot say before training; made by :func:`lorabound.plans.verbs.plan`.
+    """What theory and a pilot say before training; made by :func:`lorabound.plan`.
 
     Attributes:
         shapes: (d_out, d_in) of each adapted layer, by name.

@@ -63,7 +63,8 @@ def plan(
         ModelError: no such model, layer or target.
         StoreError: the pilot's folder holds no sweep.
 
-    >>> made = plan("384x384", ranks=[1], modes=["freeze_a"], n_train=[1_000_000], bits=4)
+    >>> import lorabound as lb
+    >>> made = lb.plan("384x384", ranks=[1], modes=["freeze_a"], n_train=[1_000_000], bits=4)
     >>> print(made.rows[0].bounds.guarantee.vacuous, round(made.rows[0].bounds.guarantee.value, 4))
     False 0.0231
     >>> made.needs[0].says_something  # below so many examples the guarantee is 1 or more
