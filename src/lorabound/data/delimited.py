@@ -38,13 +38,13 @@ def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) ->
     if first is None:
         raise DataError(f"{name} is empty")
     delimiter = _delimiter(lines[first], usual, wanted)
-    header = [cell.strip() for cell in _cells(lines[first], delimiter)]
+    header = [entry.strip() for entry in _entries(lines[first], delimiter)]
     for column in wanted:
         if header.count(column) > 1:
             raise DataError(f"{name}: {header.count(column)} columns are called {quoted(column)}: rename all but one")
         if column not in header:
             return Source(
-                name, {cell: Column(()) for cell in header}, (), _first_line_is_data(lines[first:], delimiter)
+                name, {entry: Column(()) for entry in header}, (), _first_line_is_data(lines[first:], delimiter)
             )
     notes = []
     if delimiter != usual:
@@ -62,11 +62,11 @@ def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) ->
 def _delimiter(header: str, usual: str, wanted: tuple[str, str]) -> str:
     """The one by which the header holds the wanted columns; otherwise the one that makes most columns."""
     candidates = [usual, *(mark for mark in _DELIMITERS if mark != usual)]
-    cells = {mark: [cell.strip() for cell in _cells(header, mark)] for mark in candidates}
-    return max(candidates, key=lambda mark: (sum(column in cells[mark] for column in wanted), len(cells[mark])))
+    entries = {mark: [entry.strip() for entry in _entries(header, mark)] for mark in candidates}
+    return max(candidates, key=lambda mark: (sum(column in entries[mark] for column in wanted), len(entries[mark])))
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def _entries(line: str, delimiter: str) -> list[str]:
     """The columns of one line; quotes that do not pair up are characters."""
     return _paired(line, delimiter) or _unpaired(line, delimiter)
 
@@ -84,17 +84,17 @@ def _paired(line: str, delimiter: str) -> list[str]:
 def _unpaired(line: str, delimiter: str) -> list[str]:
     """The columns of one line with odd quotes: split at each delimiter, or, where every column seems to stand between
     quotes, at each delimiter between quotes."""
-    cells = line.split(delimiter)
+    entries = line.split(delimiter)
     between = line.strip()[1:-1].split(f'"{delimiter}"')
-    if len(line.strip()) > 1 and line.strip()[0] == line.strip()[-1] == '"' and 1 < len(between) <= len(cells):
-        return [cell.replace('""', '"') for cell in between]
-    return ["".join(_paired(cell, "\x1f")) or cell for cell in cells]
+    if len(line.strip()) > 1 and line.strip()[0] == line.strip()[-1] == '"' and 1 < len(between) <= len(entries):
+        return [entry.replace('""', '"') for entry in between]
+    return ["".join(_paired(entry, "\x1f")) or entry for entry in entries]
 
 
 def _first_line_is_data(lines: list[str], delimiter: str) -> tuple[str, ...]:
     """A hint where a value of the first line stands again below it, as no name of a column does."""
-    head, *rows = [_cells(line, delimiter) for line in lines[:200] if line.strip()]
-    again = [cell for i, cell in enumerate(head) if cell and any(i < len(row) and row[i] == cell for row in rows)]
+    head, *rows = [_entries(line, delimiter) for line in lines[:200] if line.strip()]
+    again = [entry for i, entry in enumerate(head) if entry and any(i < len(row) and row[i] == entry for row in rows)]
     return ("its first line looks like data: put a line with the names of the columns above it",) if again else ()
 
 
@@ -134,23 +134,23 @@ class _Reading:
         records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True, skipinitialspace=True)
         start = begin
         try:
-            for cells in records:
+            for entries in records:
                 end = begin + records.line_num
                 if end - start > 1:
                     if self._each_line_is_a_row(start, end):
                         break
-                    if len(cells) == self.width:
+                    if len(entries) == self.width:
                         self.long.append((start, end - 1))
-                self._add(start, cells, end - start)
+                self._add(start, entries, end - start)
                 start = end
             else:
                 return len(self.lines)
         except csv.Error:
             pass
-        cells = _unpaired(self.lines[start], self.delimiter)
-        if len(cells) == self.width:
+        entries = _unpaired(self.lines[start], self.delimiter)
+        if len(entries) == self.width:
             self.plain.append(start)
-            self._add(start, cells)
+            self._add(start, entries)
         else:
             self.faults.append((start, "has quotes that do not pair up"))
         return start + 1
@@ -159,21 +159,21 @@ class _Reading:
         for start in range(begin, len(self.lines)):
             yield self.lines[start] + "\n"
 
-    def _add(self, start: int, cells: list[str], n_lines: int = 1) -> None:
-        if not any(cell.strip() for cell in cells) and len(cells) < 2:
+    def _add(self, start: int, entries: list[str], n_lines: int = 1) -> None:
+        if not any(entry.strip() for entry in entries) and len(entries) < 2:
             return  # a blank line
-        if len(cells) <= max(self.example_at, self.label_at) or any(cell.strip() for cell in cells[self.width :]):
-            columns = f"{counted(len(cells), 'column')} instead of {self.width}"
+        if len(entries) <= max(self.example_at, self.label_at) or any(entry.strip() for entry in entries[self.width :]):
+            columns = f"{counted(len(entries), 'column')} instead of {self.width}"
             until = f" (up to line {start + n_lines}, where its quote closes)" if n_lines > 1 else ""
             self.faults.append((start, f"has {columns}{until}"))
             return
-        self.rows.append(cells)
+        self.rows.append(entries)
         self.starts.append(start)
 
     def _each_line_is_a_row(self, begin: int, end: int) -> bool:
         """Whether lines that one pair of quotes joins are rows: each has all columns, and their labels are those of
         other rows or stand again among them (at most one new label in four lines)."""
-        others = (_cells(line, self.delimiter) for line in self.lines[begin + 1 : end])
+        others = (_entries(line, self.delimiter) for line in self.lines[begin + 1 : end])
         rows = [_unpaired(self.lines[begin], self.delimiter), *others]
         if any(len(row) != self.width for row in rows):
             return False
@@ -183,9 +183,9 @@ class _Reading:
         if self._labels is None:
             records = csv.reader(self._feed(self._begin), delimiter=self.delimiter, skipinitialspace=True)
             self._labels, before = set(), 0  # an empty one tells nothing
-            for cells in records:
-                if records.line_num - before == 1 and len(cells) == self.width:
-                    self._labels |= {cells[self.label_at].strip()} - {""}
+            for entries in records:
+                if records.line_num - before == 1 and len(entries) == self.width:
+                    self._labels |= {entries[self.label_at].strip()} - {""}
                 before = records.line_num
         return self._labels
 

@@ -45,8 +45,8 @@ def _guarantees(plan: Plan, sizes: tuple[int, ...]) -> Table:
     limits = {(row.bounds.mode, row.bounds.rank, row.bounds.n_train): row.bounds.guarantee for row in plan.rows}
     for need in plan.needs:
         needed = need.says_something if plan.target_gap is None else need.guarantee
-        cells = [at_most(limits[need.mode, need.rank, n]) for n in sizes]
-        shown.add_row(need.mode, str(need.rank), f"{need.n_params:,}", *cells, count(needed))
+        limit_texts = [at_most(limits[need.mode, need.rank, n]) for n in sizes]
+        shown.add_row(need.mode, str(need.rank), f"{need.n_params:,}", *limit_texts, count(needed))
     return shown
 
 
