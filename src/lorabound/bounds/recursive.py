@@ -96,7 +96,12 @@ def recursive_pac_bayes(
             "the draws are independent and were made after the posteriors were fixed",
         ),
         inputs={
-            "first_risk": risk, "shares": p.tolist(), "n_samples": n.tolist(), "kls": kl.tolist(), "draws": m.tolist(),
-            "gamma": g, "delta_draws": of_draws,
+            "first_risk": risk,
+            "shares": p.tolist(),
+            "n_samples": n.tolist(),
+            "kls": kl.tolist(),
+            "draws": m.tolist(),
+            "gamma": g,
+            "delta_draws": of_draws,
         },
-    )  # fmt: skip
+    )

@@ -87,9 +87,16 @@ def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
         AdapterError: its weights are not those the adapter was trained on.
     """
     classifier = load_classifier(
-        task.model, task.classes, task.prompt, task.logit_scale, task.max_length, default_device(), task.precision,
-        task.head, head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
-    )  # fmt: skip
+        task.model,
+        task.classes,
+        task.prompt,
+        task.logit_scale,
+        task.max_length,
+        default_device(),
+        task.precision,
+        task.head,
+        head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
+    )
     if task.model_sha256 and classifier.sha256 != task.model_sha256:
         raise AdapterError(
             f"{path} was trained on another {task.model} than the one found now (SHA-256 "

@@ -124,10 +124,17 @@ def _task(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
             '--classes NAME,NAME,... and --prompt "A {} review."'
         )
     return AdapterTask(
-        model=str(model), model_sha256="", takes=find_kind(str(model), head).reads, head=head,
-        prompt=use.prompt or "", classes=classes, logit_scale=None, max_length=use.max_length or _MAX_LENGTH,
-        precision="float32", n_train=0,
-    )  # fmt: skip
+        model=str(model),
+        model_sha256="",
+        takes=find_kind(str(model), head).reads,
+        head=head,
+        prompt=use.prompt or "",
+        classes=classes,
+        logit_scale=None,
+        max_length=use.max_length or _MAX_LENGTH,
+        precision="float32",
+        n_train=0,
+    )
 
 
 def _names_of_rows(model: str) -> list[str]:

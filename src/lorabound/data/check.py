@@ -107,7 +107,7 @@ def _classes(counts: Mapping[str, int], prompts: bool, remarks: list[str]) -> No
 
 def _other_classes(
     counts: Mapping[str, int], test_counts: Mapping[str, int], faults: list[str], remarks: list[str]
-) -> None:  # fmt: skip
+) -> None:
     only_test = sorted(label for label in test_counts if label and label not in counts)
     if only_test and len(only_test) == len([label for label in test_counts if label]):
         faults.append(

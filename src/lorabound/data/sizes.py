@@ -19,9 +19,14 @@ _TEST_FLOOR = 10
 
 
 def fit_sizes(
-    name: str, n_rows: int, n_classes: int, n_train: Sequence[int] | None, n_test: int | None,
-    n_own_test: int | None = None, samples: int = 1,
-) -> tuple[list[int], int]:  # fmt: skip
+    name: str,
+    n_rows: int,
+    n_classes: int,
+    n_train: Sequence[int] | None,
+    n_test: int | None,
+    n_own_test: int | None = None,
+    samples: int = 1,
+) -> tuple[list[int], int]:
     """The training sizes and the test size: what was given, and what fits beside it.
 
     Without either, a quarter of the rows is for testing (at most 2,000; at least 50 unless that is over half), and
@@ -68,9 +73,7 @@ def _usual_test(n_rows: int) -> int:
     return min(max(n_rows // _TEST_SHARE, min(TEST_LEAST, n_rows // 2)), TEST_MOST)
 
 
-def _misfit(
-    name: str, n_rows: int, n_train: Sequence[int] | None, n_test: int | None, size: int, pool: int
-) -> str:  # fmt: skip
+def _misfit(name: str, n_rows: int, n_train: Sequence[int] | None, n_test: int | None, size: int, pool: int) -> str:
     """The sentence that says what does not fit, what does, and how to ask for it."""
     if n_rows < 4:
         return f"{name} has {n_rows} rows: too few to train on some and to test on others"

@@ -18,7 +18,7 @@ _MOST_COMPARED = 200
 
 def spellings(
     counts: Mapping[str, int], prompts: bool, faults: list[str], flags: list[str], remarks: list[str]
-) -> set[str]:  # fmt: skip
+) -> set[str]:
     """Say which labels differ in case, white space, hyphens only, and which seldom ones look like others misspelt.
 
     Returns:

@@ -77,9 +77,14 @@ def plan(
     store = pilot if isinstance(pilot, Sweep) or pilot is None else Sweep.open(str(pilot))
     known = read_pilot(store) if store else None
     given = {
-        "model": model, "targets": targets, "encoder": encoder, "layers": layers, "ranks": ranks, "modes": modes,
+        "model": model,
+        "targets": targets,
+        "encoder": encoder,
+        "layers": layers,
+        "ranks": ranks,
+        "modes": modes,
         "n_train": n_train,
-    }  # fmt: skip
+    }
     base = store.config.model_dump(mode="json") if store else {"n_train": list(SIZES)}
     config = read_config(None, {**base, **{name: value for name, value in given.items() if value is not None}})
     probability("plan", "delta", delta)

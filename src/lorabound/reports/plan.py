@@ -62,9 +62,13 @@ def _with_forecasts(plan: Plan) -> Table:
         for row in rows:
             limits = row.bounds
             shown.add_row(
-                limits.mode, str(limits.rank), f"{limits.n_params:,}", at_most(limits.guarantee),
-                _prediction(row.forecast, plan.pilot.ceiling), end_section=row is rows[-1],
-            )  # fmt: skip
+                limits.mode,
+                str(limits.rank),
+                f"{limits.n_params:,}",
+                at_most(limits.guarantee),
+                _prediction(row.forecast, plan.pilot.ceiling),
+                end_section=row is rows[-1],
+            )
     if plan.target_gap is not None:
         shown.add_row(f"N for gap {plan.target_gap:g}", style="bold")
         for need in plan.needs:
