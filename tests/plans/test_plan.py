@@ -19,6 +19,7 @@ from lorabound.files import write_table
 from lorabound.plans import model_shapes, parse_shapes, read_pilot, smallest_n
 from lorabound.plans.verbs import plan
 from lorabound.reports import show
+from lorabound.reports.plan_sentences import answer
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from tests.commands import python, run
 from tests.text_models import save_text_model
@@ -243,6 +244,33 @@ def test_the_answer_is_the_pilots(tmp_path):
     assert words.startswith(
         "Take no adapter: in the pilot (N = 256) the model without one has the lowest test error, 0.500."
     )
+
+
+def test_the_answer_says_which_adapter_and_how_sure_that_is(tmp_path):
+    made = plan({"l": (16, 16)}, ranks=[4], n_train=[512], pilot=pilot(tmp_path), target_gap=0.05)
+    summary = made.pilot.summary
+    small, large = (
+        next(c for c in summary.cells if (c.mode, c.rank, c.n_train) == ("freeze_a", r, 256)) for r in (1, 4)
+    )
+
+    def said(unfinished=(), **changes):
+        verdict = replace(summary.verdicts[0], **{"best": large, "cheapest": large, "members": (large,), **changes})
+        seen = replace(summary, verdicts=[verdict], unfinished=list(unfinished))
+        return answer(replace(made, pilot=replace(made.pilot, summary=seen)))
+
+    first, forecast, guaranteed = said()
+    assert first == "Take freeze_a, rank 4: in the pilot (N = 256) it has the lowest test error, 0.500."
+    found = made.pilot.forecast("freeze_a", 4, 512)
+    assert "at N = 512, no guarantee: a gap (error on new data minus training error) of" in forecast
+    assert f"of {found.value:.3f} (80% interval {found.low:.3f} to {found.high:.3f})" in forecast
+    assert guaranteed.startswith("Guaranteed: nothing at N = 512")
+    assert "freeze_a, rank 1 (0.500) trains fewer parameters" in said(cheapest=small, members=(small, large))[0]
+    assert "its training may not have finished" in said(unfinished=[large])[0]
+    bare = summary.verdicts[0].zero_shot
+    assert said(members=(large, bare))[0].startswith("No adapter is shown to be better than none")
+    assert len(said(best=bare, cheapest=bare)) == 2  # nothing to forecast
+    none = answer(replace(made, pilot=replace(made.pilot, summary=replace(summary, verdicts=[]))))
+    assert none[0].startswith("The pilot does not say which adapter to take")
 
 
 def test_a_pilot_is_extrapolated(tmp_path):
