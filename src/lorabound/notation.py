@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from lorabound.errors import InputError
@@ -116,6 +117,36 @@ class Bound:
         fields["terms"] = {name: _number(term) for name, term in fields["terms"].items()}
         fields["assumptions"] = tuple(fields["assumptions"])
         return cls(**fields)
+
+    def frame(self) -> pl.DataFrame:
+        """One row per entry of ``value``: value, vacuous, N, delta, what it bounds and by which theorem, its terms.
+
+        Columns: ``kind``, ``direction``, ``value``, ``vacuous``, ``n_samples``, ``delta``, ``theorem``, ``predictor``,
+        ``scope``, and ``term_NAME`` for each term.
+        """
+        values = np.atleast_1d(self.value).ravel()
+
+        def column(entry: Any) -> NDArray[Any]:
+            return np.broadcast_to(entry, np.shape(self.value) or (1,)).ravel()
+
+        return pl.DataFrame(
+            {
+                "kind": [self.kind] * len(values),
+                "direction": self.direction,
+                "value": values,
+                "vacuous": column(self.vacuous),
+                "n_samples": column(self.n_samples),
+                "delta": pl.Series([self.delta] * len(values), dtype=pl.Float64),
+                "theorem": self.theorem,
+                "predictor": self.predictor,
+                "scope": self.scope,
+                **{f"term_{name}": column(term) for name, term in self.terms.items()},
+            }
+        )
+
+    def __repr__(self) -> str:
+        """The number with its level and theorem, in one line; ``print`` says the rest."""
+        return f"Bound: {str(self).splitlines()[0]} ({self.theorem})"
 
     def __str__(self) -> str:
         relation = "<=" if self.direction == "upper" else ">="

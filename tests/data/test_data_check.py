@@ -15,6 +15,7 @@ from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.look import look_at
 from lorabound.sweeps.material import read_material
 from lorabound.sweeps.resume import as_resumed
+from tests.commands import shown
 
 
 def table(counts, name="t", texts=None):
@@ -49,7 +50,7 @@ def save(rows, path):
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
 def test_everything_is_told_at_once_in_every_format(tmp_path, ending):
     path = save(messy(), tmp_path / f"data{ending}")
-    seen, _ = look_at(SweepConfig(data=str(path)))
+    seen = look_at(SweepConfig(data=str(path)))
     assert len(seen.faults) == 3
     assert seen.faults[0].startswith("2 texts are empty (")
     assert seen.faults[1].startswith("1 label is empty (")
@@ -157,7 +158,7 @@ def test_long_texts_are_counted_by_tokens_where_the_tokenizer_is_here(tmp_path):
     assert any("--max-length 64 keeps 100%" in line for line in material.sentences)
     assert material.lengths.max() == 32
     assert not any("tokens" in line for line in read_material(SweepConfig(data=str(path), max_length=64)).sentences)
-    seen, _ = look_at(SweepConfig(data=str(path)))
+    seen = look_at(SweepConfig(data=str(path)))
     assert any("20 of 80 texts have more than 144 characters" in remark for remark in seen.remarks)
 
 
@@ -168,20 +169,20 @@ def test_image_folders_are_checked_and_decoded(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     (tmp_path / "photos" / "cat" / "broken.png").write_bytes(b"no image")
-    seen, sizes = look_at(SweepConfig(data=str(tmp_path / "photos")))
+    seen = look_at(SweepConfig(data=str(tmp_path / "photos")))
     assert seen.kind == "images"
     assert seen.counts == {"cat": 13, "dog": 12}
     assert seen.faults[0].startswith("1 of 25 images cannot be decoded: ")
     assert "broken.png" in seen.faults[0]
     assert seen.flags == ("--skip-corrupt",)
-    assert "tests on 12" in sizes
+    assert "tests on 12" in seen.sizes
 
 
 def test_a_table_of_images_is_recognized_by_its_column(tmp_path):
     for i in range(12):
         Image.fromarray(np.full((4, 4), i, dtype=np.uint8)).save(tmp_path / f"{i}.png")
     pl.DataFrame({"image": [f"{i}.png" for i in range(12)], "label": ["cat", "dog"] * 6}).write_csv(tmp_path / "t.csv")
-    assert look_at(SweepConfig(data=str(tmp_path / "t.csv")))[0].kind == "images"
+    assert look_at(SweepConfig(data=str(tmp_path / "t.csv"))).kind == "images"
     with pytest.raises(DataError, match="no column 'text'"):
         look_at(SweepConfig(data=str(tmp_path / "t.csv"), image_column="photo"))
 
@@ -189,11 +190,11 @@ def test_a_table_of_images_is_recognized_by_its_column(tmp_path):
 def test_the_report_has_the_answer_first_and_80_columns():
     counts = {f"a class with a rather long name, number {i}": 40 - i for i in range(30)}
     seen = check_data(table(counts | {"Biling": 1}), table({"x": 3}, "test"))
-    shown = str(seen)
-    assert max(map(len, shown.splitlines())) <= 80
-    assert shown.startswith("t cannot be used yet, 1 thing to mend: ")
-    assert "... 10 more" in shown
-    fine = str(check_data(table({"Apple": 30, "Pear": 20})))
+    written = shown(seen)
+    assert max(map(len, written.splitlines())) <= 80
+    assert written.startswith("t cannot be used yet, 1 thing to mend: ")
+    assert "... 10 more" in written
+    fine = shown(check_data(table({"Apple": 30, "Pear": 20})))
     assert fine.startswith("t can be used: 50 rows, 2 classes.")
     assert "Worth knowing" not in fine
 
@@ -263,6 +264,6 @@ def test_a_sweep_that_goes_on_keeps_its_test_size(tmp_path):
 
 
 def test_dropping_empty_rows_of_a_named_task_is_answered():
-    seen, _ = look_at(SweepConfig(data="digits", drop_empty=True))
-    assert "digits: no row is without image or label, so --drop-empty left out none." in seen.report("")
-    assert "--drop-empty" not in look_at(SweepConfig(data="digits"))[0].report("")
+    seen = look_at(SweepConfig(data="digits", drop_empty=True))
+    assert "digits: no row is without image or label, so --drop-empty left out none." in " ".join(shown(seen).split())
+    assert "--drop-empty" not in shown(look_at(SweepConfig(data="digits")))

@@ -67,6 +67,13 @@ class AdapterSpectra:
         """Entries of all A together."""
         return sum(layer.rank * layer.d_in for layer in self.layers)
 
+    def __repr__(self) -> str:
+        """Size and largest norm; ``lorabound.show`` and :meth:`frame` say the rest."""
+        return (
+            f"AdapterSpectra: {str(self.path)!r}, {len(self.layers)} layers, {self.n_params_b + self.n_params_a:,} "
+            f"parameters, largest spectral norm {self.largest.update.spectral_norm:.4g} in {self.largest.name}"
+        )
+
     def frame(self) -> pl.DataFrame:
         """One row per layer, with every digit: sizes, scale, the spectrum of s B A, both norms of both factors."""
         return pl.DataFrame([

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from lorabound.arguments import probability
@@ -55,6 +56,35 @@ class FreshCheck:
     delta: float
     notes: tuple[str, ...]
     assumption: str
+
+    def frame(self) -> pl.DataFrame:
+        """One row per predictor, in the order they were given.
+
+        Columns: ``name``, ``n_params`` (null where it is not known), ``n_rows`` and ``n_wrong`` of the fresh rows,
+        ``error`` on them, ``error_at_most`` (limit on the error on new data, all of them right at once with probability
+        1 - ``delta``), ``delta``, ``best``, ``may_be_best``.
+        """
+        return pl.DataFrame(
+            {
+                "name": [one.name for one in self.predictors],
+                "n_params": pl.Series([one.n_params for one in self.predictors], dtype=pl.Int64),
+                "n_rows": self.n_rows,
+                "n_wrong": [one.n_wrong for one in self.predictors],
+                "error": [one.n_wrong / self.n_rows for one in self.predictors],
+                "error_at_most": [float(one.limit.value) for one in self.predictors],
+                "delta": self.delta,
+                "best": [one is self.best for one in self.predictors],
+                "may_be_best": [one.may_be_best for one in self.predictors],
+            }
+        )
+
+    def __repr__(self) -> str:
+        """The best predictor and its limit; ``lorabound.show`` says the rest."""
+        best, others = self.best, f", best of {len(self.predictors)}" if len(self.predictors) > 1 else ""
+        return (
+            f"FreshCheck: {best.name}{others}, {best.n_wrong:,} of {self.n_rows:,} fresh rows wrong; error on new data "
+            f"<= {float(best.limit.value):.4g} with probability {1 - self.delta:g}"
+        )
 
 
 def check_errors(

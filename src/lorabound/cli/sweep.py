@@ -90,12 +90,13 @@ def data(
     """Check a data set: can it be used, and what has to be mended?"""
     if file is None and config is None:
         raise InputError("lorabound data needs FILE: see  lorabound data --help")
+    from lorabound.reports.show import show
     from lorabound.sweeps.look import look_at
 
     looked = [look_at(asked) for asked in read_configs(config, {**flags, "data": file}).values()]
-    for seen, sizes in looked:
-        say(seen.report(sizes))
-    if not all(seen.usable for seen, _ in looked):
+    for seen in looked:
+        show(seen, out)
+    if not all(seen.usable for seen in looked):
         raise typer.Exit(2)
 
 

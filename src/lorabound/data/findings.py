@@ -1,10 +1,11 @@
-"""What a check of labelled data found, and how it is told: the answer first, in 80 columns."""
+"""What a check of labelled data found."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+import polars as pl
 
 from lorabound.data.labelled import Reads
 from lorabound.data.phrases import counted, short
@@ -23,6 +24,7 @@ class DataCheck:
         faults: sentences on what must be mended; the data cannot be used while there are any.
         flags: options that mend faults, as they are typed.
         remarks: sentences on what is unusual and can stay.
+        sizes: sentence on how a sweep would divide the rows; empty where that is not known.
     """
 
     name: str
@@ -32,6 +34,7 @@ class DataCheck:
     faults: tuple[str, ...]
     flags: tuple[str, ...]
     remarks: tuple[str, ...]
+    sizes: str = ""
 
     @property
     def n_rows(self) -> int:
@@ -67,59 +70,20 @@ class DataCheck:
             parts[5:5] = ["..."]
         return f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}: {', '.join(parts)}"
 
-    def report(self, sizes: str = "", width: int = 80) -> str:
-        """The check as text of ``width`` columns; ``sizes`` is a sentence on how a sweep would divide the rows."""
-        size = f"{counted(self.n_rows, 'row')}, {counted(self.n_classes, 'class')}"
-        if self.test_counts is not None:
-            size += f", {counted(sum(self.test_counts.values()), 'test row')}"
-        able = "can be used" if self.usable else f"cannot be used yet, {counted(len(self.faults), 'thing')} to mend"
-        lines = textwrap.wrap(f"{self.name} {able}: {size}.", width)
-        if self.faults:
-            lines += ["", "To mend", *_numbered(self.faults, width)]
-        if self.flags:
-            lines += ["", "Add to the command", *(f"  {flag}" for flag in self.flags)]
-        lines += ["", *_class_table(self, width)]
-        if sizes:
-            lines += ["", *textwrap.wrap(sizes, width)]
-        if self.remarks:
-            lines += ["", "Worth knowing"]
-            lines += [line for remark in self.remarks for line in _item("- ", remark, width)]
-        return "\n".join(lines)
+    def frame(self) -> pl.DataFrame:
+        """One row per class, the largest first: ``label``, ``rows``, and ``test_rows`` (null without a test set)."""
+        labels = list(dict.fromkeys([*self.counts, *(self.test_counts or ())]))
+        tested = [None if self.test_counts is None else self.test_counts.get(label, 0) for label in labels]
+        return pl.DataFrame(
+            {"label": labels, "rows": [self.counts.get(label, 0) for label in labels], "test_rows": tested},
+            schema={"label": pl.String, "rows": pl.Int64, "test_rows": pl.Int64},
+        )
 
-    def __str__(self) -> str:
-        return self.report()
+    def __repr__(self) -> str:
+        """Whether the data can be used, and their classes; ``lorabound.show`` says the rest."""
+        able = "can be used" if self.usable else f"{counted(len(self.faults), 'thing')} to mend"
+        return f"DataCheck: {self.name}, {able}; {self.classes_line}"
 
     def with_faults(self, *faults: str) -> DataCheck:
         """The same check with more that must be mended."""
         return replace(self, faults=(*self.faults, *faults))
-
-
-def _numbered(sentences: Sequence[str], width: int) -> list[str]:
-    return [line for i, said in enumerate(sentences, start=1) for line in _item(f"{i}. ", said, width)]
-
-
-def _item(mark: str, said: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        said, width, initial_indent=f"  {mark}", subsequent_indent=" " * (len(mark) + 2), break_on_hyphens=False
-    )
-
-
-def _class_table(check: DataCheck, width: int) -> list[str]:
-    """Classes and their rows, the largest first; of more than 24 the ends."""
-    labels = list(dict.fromkeys([*check.counts, *(check.test_counts or ())]))
-    shown = labels if len(labels) <= 24 else [*labels[:14], *labels[-8:]]
-    named = {label: short(label) if label else "(no label)" for label in shown}
-    room = max(len(name) for name in (*named.values(), "class"))
-    heads = f"{'class':{room}}  {'rows':>9}" + (f"  {'test rows':>9}" if check.test_counts is not None else "")
-    lines = [heads]
-    most = max(check.counts.values())
-    for label in shown:
-        count = check.counts.get(label, 0)
-        line = f"{named[label]:{room}}  {count:>9,}"
-        if check.test_counts is not None:
-            line += f"  {check.test_counts.get(label, 0):>9,}"
-        bar = "#" * round(20 * count / most)
-        lines.append(f"{line}  {bar}"[:width].rstrip())
-    if len(labels) > len(shown):
-        lines.insert(15, f"... {len(labels) - len(shown)} more")
-    return lines

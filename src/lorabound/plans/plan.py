@@ -135,6 +135,15 @@ class Plan:
         ]
         return pl.DataFrame(records, schema=_SCHEMA).fill_nan(None)
 
+    def __repr__(self) -> str:
+        """What is planned; ``lorabound.show`` says what is guaranteed."""
+        modes, needed = ", ".join(self.modes), "" if self.target_gap is None else f", for a gap of {self.target_gap:g}"
+        forecast = ", with forecasts" if self.pilot else ""
+        return (
+            f"Plan: {modes}; ranks {self.ranks}, N = {self.n_train}, {len(self.shapes)} adapted layers"
+            f"{needed}{forecast}; guarantees with probability {1 - self.delta:g}"
+        )
+
     def _record(self, row: PlanRow, need: Need, trained: ModeForecast | None) -> dict[str, Any]:
         limits, forecast = row.bounds, row.forecast
         record: dict[str, Any] = {

@@ -48,14 +48,19 @@ def show(result: object, console: Console | None = None) -> None:
         InputError: an object of another kind.
 
     >>> import lorabound as lb
-    >>> lb.show(lb.bounds.holdout(errors=8, n_test=400, delta=0.05))
+    >>> lb.show(lb.bounds.holdout(8, 400, delta=0.05))
+    R <= 0.0357966  with probability >= 1 - 0.05
+      theorem     Langford 2005, Theorem 3.3 (Clopper & Pearson 1934)
+      speaks of   the predictor that was tested (single run)
+      from        holdout_error + margin; holdout_error = 0.02, margin = 0.0157966
+      samples     400
+      assumes     the n examples are independent and identically distributed
+      assumes     nothing about the predictor was chosen by looking at them
     """
     console = console or Console()
     for part in parts(result, console.width):
-        if isinstance(part, Table) and not console.is_terminal:
-            Console(file=console.file, width=_NO_LIMIT).print(part)
-        else:
-            console.print(Text(part) if isinstance(part, str) else part)
+        fits = console.is_terminal or not isinstance(part, Table)
+        (console if fits else Console(file=console.file, width=_NO_LIMIT)).print(part, markup=False, highlight=False)
 
 
 @singledispatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from lorabound.data import NAMED, DataCheck, Reads, check_data, fit_sizes, is_export
@@ -10,8 +11,8 @@ from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import read_tables
 
 
-def look_at(config: SweepConfig) -> tuple[DataCheck, str]:
-    """The check of ``config.data`` and ``config.test_data``, images decoded; and one sentence on the sizes of a sweep.
+def look_at(config: SweepConfig) -> DataCheck:
+    """The check of ``config.data`` and ``config.test_data``, images decoded.
 
     Raises:
         DataError: the data cannot be read.
@@ -32,9 +33,9 @@ def look_at(config: SweepConfig) -> tuple[DataCheck, str]:
             table.name, len(table), check.n_classes, config.n_train, config.n_test, None if test is None else len(test)
         )
     except DataError as error:
-        return check.with_faults(str(error)), ""
+        return check.with_faults(str(error))
     train = " and ".join(f"{n:,}" for n in sizes)
-    return check, f"A sweep trains on {train} rows and tests on {n_test:,} (--n-train, --n-test)."
+    return replace(check, sizes=f"A sweep trains on {train} rows and tests on {n_test:,} (--n-train, --n-test).")
 
 
 def content_of(data: str) -> Reads | None:

@@ -129,6 +129,11 @@ class Complexity:
         }
         return pl.DataFrame({name: [getattr(row, name) for row in self.rows] for name in columns}, schema=columns)
 
+    def __repr__(self) -> str:
+        """Families, ranks and N; ``lorabound.show`` says what was found."""
+        names = ", ".join(about.name for about in self.families)
+        return f"Complexity: {names}; ranks {self.settings.ranks}, N = {self.settings.n_train}"
+
 
 def measure_complexity(settings: ComplexityConfig, observe: Callable[[str], None] = lambda _: None) -> Complexity:
     """Measure every rank and N of every family.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
+import polars as pl
 from scipy import stats
 
 from lorabound.bounds import Bound
@@ -132,3 +135,33 @@ class LowerSimulation:
     coins: list[CoinRow]
     theorem: list[TheoremRow]
     cells: list[CellsRow]
+
+    def frame(self) -> pl.DataFrame:
+        """One row per row of the four parts, named by the column ``part``; columns that a part has not are null.
+
+        A frequency is spread over the columns ``hits``, ``trials``, ``low``, ``high``, ``theory`` and ``exact``; of a
+        bound the value is given.
+        """
+        each: dict[str, Sequence[AdmissionRow | CoinRow | TheoremRow | CellsRow]]
+        each = {"admission": self.admissions, "coin": self.coins, "theorem": self.theorem, "cells": self.cells}
+        return pl.concat(
+            [pl.DataFrame([{"part": part, **_flat(row)} for row in rows]) for part, rows in each.items()],
+            how="diagonal_relaxed",
+        )
+
+    def __repr__(self) -> str:
+        """Ranks, N and trials; ``lorabound.show`` says what was found."""
+        config = self.settings
+        return f"LowerSimulation: ranks {config.ranks}, N = {config.n_train}, {config.trials:,} trials"
+
+
+def _flat(row: AdmissionRow | CoinRow | TheoremRow | CellsRow) -> dict[str, Any]:
+    """The fields of a row as numbers and text."""
+    record: dict[str, Any] = {}
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if field.name == "frequency":
+            record |= dict.fromkeys(part.name for part in fields(Frequency)) if value is None else asdict(value)
+        else:
+            record[field.name] = float(value.value) if isinstance(value, Bound) else value
+    return record
