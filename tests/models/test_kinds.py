@@ -47,6 +47,16 @@ def test_defaults_are_those_of_the_kind_and_of_a_named_task():
     assert resolved(resolved(given, CLIP), CLIP) == resolved(given, CLIP)
 
 
+def test_help_shows_the_defaults_of_the_kinds():
+    shown = {
+        name: str(SweepConfig.model_fields[name].json_schema_extra) for name in ("prompt", "targets", "logit_scale")
+    }
+    for kind in (ENCODER, CLIP):
+        assert kind.prompt in shown["prompt"]
+        assert ",".join(kind.targets) in shown["targets"]
+    assert f"{ENCODER.logit_scale:g};" in shown["logit_scale"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_settings_of_other_kinds_are_refused(kind):
     values = {"augment": True, "skip_corrupt": True, "encoder": "text", "head_lr": 0.1}
