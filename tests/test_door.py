@@ -21,7 +21,16 @@ def test_the_door_needs_no_torch():
         lb.swep  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["lorabound", "lorabound.plans.verbs", "lorabound.sweeps.verbs"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lorabound",
+        "lorabound.checks.verbs",
+        "lorabound.plans.verbs",
+        "lorabound.reports.show",
+        "lorabound.sweeps.verbs",
+    ],
+)
 def test_the_examples_of_the_door(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testmod(importlib.import_module(name))
@@ -66,10 +75,11 @@ def test_from_a_csv_to_a_frame_and_a_page(done):
     assert "freeze_a" in page.read_text(encoding="utf-8")
 
 
-def test_it_prints_what_is_there_and_which_adapter_is_best(done):
+def test_it_prints_what_is_there(done):
     shown = repr(lb.open_sweep(done.folder))
     assert "3 runs" in shown
-    assert "N = 12: lowest test error" in shown
+    assert "N = 12" in shown
+    assert "<table" in lb.open_sweep(done.folder)._repr_html_()
 
 
 def test_an_adapter_of_a_run(done):
@@ -89,3 +99,11 @@ def test_settings_are_laid_over_a_configuration_and_the_sweep_goes_on(done):
     few = lb.SweepConfig(n_train=[12])
     with pytest.raises(StoreError, match="was made with"):  # shots take the place of n_train
         lb.sweep(few, data=done.config.data, shots=[3], n_test=20, out=done.folder)
+
+
+def test_a_sweep_without_runs_has_its_columns(done, tmp_path):
+    empty = lb.Sweep.open_or_create(tmp_path, {name: value for name, value in done.about.items() if name != "format"})
+    assert empty.frame().height == empty.cells().height == 0
+    assert empty.cells().schema == done.cells().schema
+    assert empty.frame().schema == done.frame().schema
+    assert "0 of " in repr(empty)

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from lorabound.config import checked
 from lorabound.errors import InputError, StoreError, cannot_write
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.grid import Run
+from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.records import ADAPTERS
 
 if TYPE_CHECKING:
@@ -75,6 +76,12 @@ COLUMNS = _FIELDS[1:-2]
 _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
     **dict.fromkeys(("mode", "status"), pl.String),
+}
+
+_CELLS: dict[str, type[pl.DataType]] = {
+    "mode": pl.String,
+    **dict.fromkeys(("rank", "n_train", "n_params", "n_seeds", "n_samples", "n_diverged"), pl.Int64),
+    **dict.fromkeys(("train_error", "test_error", "gap", "gap_low", "gap_high", "error_at_most"), pl.Float64),
 }
 
 
@@ -162,7 +169,7 @@ class Sweep:
         """One row per mode, rank and training size: means over its seeds and training samples, the 95% interval of the
         gap in 0-1 error (with several samples it covers the chance of the sample too), and the limit on the error on
         new data that the test set proves for one of its adapters (sure to 95%)."""
-        return pl.DataFrame([
+        rows = [
             {
                 "mode": cell.mode, "rank": cell.rank, "n_train": cell.n_train, "n_params": cell.n_params,
                 "n_seeds": cell.n_seeds, "n_samples": cell.n_samples, "n_diverged": cell.n_diverged,
@@ -171,7 +178,8 @@ class Sweep:
                 "error_at_most": float(cell.holdout.value),
             }
             for cell in self.summary().cells
-        ])  # fmt: skip
+        ]  # fmt: skip
+        return pl.DataFrame(rows, schema=_CELLS)
 
     def summary(self) -> Summary:
         """Everything a report says: verdicts, cells, comparisons, growth exponents."""
@@ -195,15 +203,18 @@ class Sweep:
         return load_adapter(self.folder / ADAPTERS / name)
 
     def __repr__(self) -> str:
-        """The folder, what was trained on what, how many runs there are, and the adapter to take."""
-        config, summary = self.config, self.summary()
-        missing = f", {summary.n_missing} still missing" if summary.n_missing else ""
-        lines = [f"Sweep {str(self.folder)!r}: {config.model} on {config.data}, {len(summary.rows)} runs{missing}"]
-        for verdict in summary.verdicts:
-            best = verdict.best
-            which = "the model without an adapter" if best.rank == 0 else f"{best.mode}, rank {best.rank}"
-            lines.append(f"  N = {verdict.n_train:,}: lowest test error {best.test['error']:.3f}, {which}")
-        return "\n".join(lines)
+        """The folder, what was trained on what, how many runs there are; ``lorabound.show`` says which to take."""
+        config = self.config
+        there, planned = len(self.keys()), len(runs_of(config))
+        runs = f"{there} runs" if there >= planned else f"{there} of {planned} runs"
+        return (
+            f"Sweep {str(self.folder)!r}: {config.model} on {config.data}, {runs}; modes {', '.join(config.modes)}, "
+            f"ranks {', '.join(map(str, config.ranks))}, N = {', '.join(map(str, config.sizes))}"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what ``repr`` says, and the frame of runs."""
+        return f"<p>{escape(repr(self))}</p>{self.frame()._repr_html_()}"
 
     @property
     def about(self) -> dict[str, Any]:
