@@ -25,6 +25,8 @@ def test_the_door_needs_no_torch():
     "name",
     [
         "lorabound",
+        "lorabound.adapters.folder",
+        "lorabound.adapters.spectra",
         "lorabound.checks.verbs",
         "lorabound.plans.verbs",
         "lorabound.reports.show",

@@ -67,6 +67,12 @@ def save_adapter(
     Raises:
         AdapterError: the folder exists and is not an adapter.
         OutputError: the place cannot be written.
+
+    >>> import lorabound as lb
+    >>> from lorabound.adapters import new_adapter
+    >>> adapter = new_adapter({"fc": (6, 4)}, 2, "freeze_a", seed=0, law="gaussian", alpha_over_r=2.0)
+    >>> lb.save_adapter(adapter, "my-adapter").name
+    'my-adapter'
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
@@ -99,6 +105,13 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     Raises:
         AdapterError: no such folder, a pickle, a damaged file, a PEFT option that changes what the layer
             computes (DoRA, biases, more than one trained head, ...), or a frozen factor that is not the one recorded.
+
+    >>> import lorabound as lb
+    >>> from lorabound.adapters import new_adapter
+    >>> adapter = new_adapter({"fc": (6, 4)}, 2, "freeze_a", seed=0, law="gaussian", alpha_over_r=2.0)
+    >>> again = lb.load_adapter(lb.save_adapter(adapter, "my-adapter"))
+    >>> again.mode, again.n_params
+    ('freeze_a', 12)
     """
     folder = Path(folder)
     if folder.is_file():

@@ -70,7 +70,7 @@ class AdapterSpectra:
     def __repr__(self) -> str:
         """Size and largest norm; ``lorabound.show`` and :meth:`frame` say the rest."""
         return (
-            f"AdapterSpectra: {str(self.path)!r}, {len(self.layers)} layers, {self.n_params_b + self.n_params_a:,} "
+            f"AdapterSpectra: {str(self.path)!r}, {len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}, {self.n_params_b + self.n_params_a:,} "
             f"parameters, largest spectral norm {self.largest.update.spectral_norm:.4g} in {self.largest.name}"
         )
 
@@ -102,6 +102,12 @@ def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
         path: folder of the adapter, or its safetensors file with ``adapter_config.json`` beside it.
     Raises:
         AdapterError: what cannot be read, or is no plain LoRA (see :func:`lorabound.adapters.open_adapter`).
+
+    >>> import lorabound as lb
+    >>> from lorabound.adapters import new_adapter
+    >>> adapter = new_adapter({"fc": (6, 4)}, 2, "freeze_a", seed=0, law="gaussian", alpha_over_r=2.0)
+    >>> lb.inspect_adapter(lb.save_adapter(adapter, "my-adapter"))
+    AdapterSpectra: 'my-adapter', 1 layer, 20 parameters, largest spectral norm 0 in fc
     """
     source = open_adapter(path)
     layers = []
