@@ -69,9 +69,10 @@ class AdapterSpectra:
 
     def __repr__(self) -> str:
         """Size and largest norm; ``lorabound.show`` and :meth:`frame` say the rest."""
+        layers = "1 layer" if len(self.layers) == 1 else f"{len(self.layers)} layers"
         return (
-            f"AdapterSpectra: {str(self.path)!r}, {len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}, {self.n_params_b + self.n_params_a:,} "
-            f"parameters, largest spectral norm {self.largest.update.spectral_norm:.4g} in {self.largest.name}"
+            f"AdapterSpectra: {str(self.path)!r}, {layers}, {self.n_params_b + self.n_params_a:,} parameters, "
+            f"largest spectral norm {self.largest.update.spectral_norm:.4g} in {self.largest.name}"
         )
 
     def frame(self) -> pl.DataFrame:
