@@ -36,20 +36,25 @@ def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: to
 
 @functools.cache
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:
-    """Seconds of one product of activations (512, 384) with a weight (384, 1536): the best of up to eight within 0.1 s.
+    """Seconds of one product of activations (512, 384) with a weight (384, 1536): the best of 3 to 9 within about 0.1 s.
 
-    Infinite where the device has no such product.
+    One thread computes it, as one worker of a sweep does: several would wait for each other beside other programs, and
+    the measurement would tell nothing. Infinite where the device has no such product.
     """
     best, stop = math.inf, time.perf_counter() + 0.1
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         rows = torch.ones(512, 384, dtype=dtype, device=device)
         layer = with_fast_products(nn.Linear(384, 1536, device=device, dtype=dtype).requires_grad_(False))
-        for _ in range(9):  # the first one also waits for libraries to start
+        for count in range(9):  # the first one also waits for libraries to start
             begun = time.perf_counter()
             float(layer(rows)[0, 0])  # reading an entry waits for the device
             best = min(best, time.perf_counter() - begun)
-            if time.perf_counter() > stop:
+            if count >= 2 and time.perf_counter() > stop:
                 break
     except RuntimeError:
         return math.inf
+    finally:
+        torch.set_num_threads(cores)
     return best
