@@ -36,7 +36,7 @@ def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: to
 
 @functools.cache
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:
-    """Seconds of one product of activations (512, 384) with a weight (384, 1536): the best of 3 to 9 within about 0.1 s.
+    """Seconds of one product of activations (512, 384) with a weight (384, 1536): the best of 3 to 9 in some 0.1 s.
 
     One thread computes it, as one worker of a sweep does: several would wait for each other beside other programs, and
     the measurement would tell nothing. Infinite where the device has no such product.
