@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from lorabound.cli import main
-from lorabound.reports import show
+from lorabound.reports.show import show
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["lorabound.sweeps.execute", "lorabound.reports", "lorabound.cli"])

@@ -21,6 +21,11 @@ def test_the_door_needs_no_torch():
         lb.swep  # noqa: B018
 
 
+def test_showing_a_result_loads_no_charts():
+    lines = "import sys, lorabound as lb\nlb.show(lb.bounds.holdout(8, 400, 0.05))\nprint('altair' in sys.modules)"
+    assert python(lines).endswith("False")
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from lorabound.adapters import inspect_adapter, load_adapter, new_adapter, product_spectrum, save_adapter
 from lorabound.errors import AdapterError, InputError
 from lorabound.files import write_table
-from lorabound.reports import show
+from lorabound.reports.show import show
 from lorabound.reports.spectra import short_names
 from tests.commands import run
 

@@ -16,7 +16,7 @@ from lorabound.errors import DataError, InputError, ModelError
 from lorabound.models import ClipClassifier, adapted_layers, find_kind, load_classifier
 from lorabound.models.kinds import CLIP
 from lorabound.plans import read_pilot
-from lorabound.reports import write_page
+from lorabound.reports.page import write_page
 from lorabound.reports.sentences import notes
 from lorabound.stack import Stack, modules_of
 from lorabound.sweeps import SweepConfig

@@ -10,7 +10,8 @@ import pytest
 
 from lorabound.bounds import holdout_bounded, information_gap
 from lorabound.errors import InputError
-from lorabound.reports import export_runs, write_figure, write_page
+from lorabound.reports.export import export_runs, write_figure
+from lorabound.reports.page import write_page
 from lorabound.sweeps import COLUMNS, Row, Sweep, SweepConfig
 from lorabound.sweeps.summary import summarize
 from tests.commands import shown

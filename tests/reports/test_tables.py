@@ -12,7 +12,7 @@ from lorabound import cli
 from lorabound.cli import consoles
 from lorabound.models.kinds import ENCODER, find_kind
 from lorabound.plans.verbs import plan
-from lorabound.reports import show
+from lorabound.reports.show import show
 from lorabound.stats import variance_components
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.defaults import resolved

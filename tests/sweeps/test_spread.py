@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from lorabound.errors import InputError, ModelError
-from lorabound.reports import show, write_page
+from lorabound.reports.page import write_page
+from lorabound.reports.show import show
 from lorabound.reports.spread import write_spread
 from lorabound.stats import shared_test_noise, variance_components
 from lorabound.sweeps.execute import run_sweep

@@ -87,7 +87,7 @@ def test_the_prompt_that_nobody_gave_is_told(config):
 
 def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters, tmp_path):
     """Notes of the training data and of the test data, once each."""
-    from lorabound.reports import write_page
+    from lorabound.reports.page import write_page
     from lorabound.sweeps.summary import summarize
 
     frame = pl.read_csv(letters)

@@ -32,7 +32,7 @@ def check(
     these rows: the limits count the choice.
     """
     from lorabound.checks import check_predictions
-    from lorabound.reports import show
+    from lorabound.reports.show import show
 
     asked = read_settings(CheckConfig, config, {**flags, "adapters": adapters})
     named, predictions = asked.adapters, asked.predictions
@@ -77,7 +77,7 @@ def inspect(
     """Show how large each layer's update is, and how much of its rank is used."""
     from lorabound.adapters import inspect_adapter
     from lorabound.files import write_table
-    from lorabound.reports import show
+    from lorabound.reports.show import show
 
     spectra = inspect_adapter(adapter)
     if csv:

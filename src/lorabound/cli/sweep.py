@@ -66,7 +66,8 @@ def sweep(
         runs_there(material.config, folder)  # refuses the store of another sweep
         for line in material.sentences:
             say(line)
-        from lorabound.reports import PAGE, show, write_page
+        from lorabound.reports.page import PAGE, write_page
+        from lorabound.reports.show import show
         from lorabound.sweeps.execute import run_sweep
         from lorabound.sweeps.summary import summarize
 
@@ -109,7 +110,9 @@ def report(
     ] = None,
 ) -> None:
     """Print the table of a sweep again and write its page."""
-    from lorabound.reports import PAGE, show, write_figure, write_page
+    from lorabound.reports.export import write_figure
+    from lorabound.reports.page import PAGE, write_page
+    from lorabound.reports.show import show
     from lorabound.sweeps import Sweep
     from lorabound.sweeps.summary import summarize
 
@@ -126,7 +129,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="File to write, .csv, .parquet or .json.")],
 ) -> None:
     """Write the runs of a sweep to a CSV, Parquet or JSON file, one row per run."""
-    from lorabound.reports import export_runs
+    from lorabound.reports.export import export_runs
     from lorabound.sweeps import Sweep
 
     count = export_runs(Sweep.open(folder), file)
@@ -144,7 +147,7 @@ def _say_what_it_takes(asked: dict[str, SweepConfig], out_dir: Path | None) -> N
     for settings in asked.values():
         fitted(settings)  # what does not fit the model is refused before torch is imported
     with err.status("looking at data and machine"):
-        from lorabound.reports import show
+        from lorabound.reports.show import show
         from lorabound.sweeps.estimate import Estimates, estimate
 
         estimates = {

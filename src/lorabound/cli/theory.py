@@ -53,7 +53,7 @@ def lower_bound(flags: Flags, config: ConfigFile = None) -> None:
     adapter of a rank; this draws the random matrices and counts.
     """
     asked = read_settings(LowerConfig, config, flags)
-    from lorabound.reports import show
+    from lorabound.reports.show import show
     from lorabound.worst_case.simulated import simulate_lower_bound
 
     show(simulate_lower_bound(asked), out)
@@ -83,7 +83,7 @@ def complexity(
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")
-    from lorabound.reports import show
+    from lorabound.reports.show import show
     from lorabound.reports.complexity import write_complexity
     from lorabound.worst_case.measured.complexity import measure_complexity
 
@@ -129,7 +129,7 @@ def concentration(
 
     material = read_material(as_resumed(asked, out_dir))
     runs_there(material.config, out_dir)  # refuses the folder of another sweep
-    from lorabound.reports import show
+    from lorabound.reports.show import show
     from lorabound.reports.spread import write_spread
     from lorabound.sweeps.execute import run_sweep
 

@@ -1,7 +1,4 @@
-"""How results look: shown in the terminal, as charts and one offline page. No torch."""
+"""How results look: ``show`` prints any of them, ``page`` writes one offline page, ``export`` files for other programs.
 
-from lorabound.reports.export import export_runs, write_figure
-from lorabound.reports.page import PAGE, write_page
-from lorabound.reports.show import show
-
-__all__ = ["PAGE", "export_runs", "show", "write_figure", "write_page"]
+No torch. Nothing is imported here: what only prints does not load the charts.
+"""
