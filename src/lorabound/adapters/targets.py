@@ -60,7 +60,7 @@ def select_layers(
         return selected
     if isinstance(layers, str):
         depths = _depths(linears)
-        kept = {
+        chosen = {
             name: shape
             for name, shape in selected.items()
             if (index := layer_index(name)) is not None and index in at_position(layers, depths[_tower(name)])
@@ -73,12 +73,12 @@ def select_layers(
                 f"no layer {', '.join(map(str, missing))} holds {', '.join(targets)}: "
                 + (f"the model has layers {present[0]} to {present[-1]}" if present else "they carry no index")
             )
-        kept = {name: shape for name, shape in selected.items() if layer_index(name) in set(layers)}
+        chosen = {name: shape for name, shape in selected.items() if layer_index(name) in set(layers)}
     where = layers if isinstance(layers, str) else ", ".join(map(str, sorted(layers)))
     for target in targets:
-        if not any(matches(name, target) for name in kept):
+        if not any(matches(name, target) for name in chosen):
             raise ModelError(f"no {target!r} in layers {where}: name other layers or targets")
-    return kept
+    return chosen
 
 
 def _no_such_layer(modules: Modules, target: str, linears: Sequence[str]) -> str:

@@ -40,23 +40,23 @@ def progress() -> Iterator[Observer]:
 
     announced = False
 
-    def announce(at: SweepProgress) -> None:
+    def announce(state: SweepProgress) -> None:
         nonlocal announced
-        if at.seconds is not None and not announced:
+        if state.seconds is not None and not announced:
             announced = True
-            left = counted(at.runs_total - at.runs_done, "run")
-            hint = "; --dry-run names quicker ways" if at.seconds > LONG else ""
-            note(f"{left}, {about_time(at.seconds)} on this machine{hint}")
+            runs_left = counted(state.runs_total - state.runs_done, "run")
+            hint = "; --dry-run names quicker ways" if state.seconds > LONG else ""
+            note(f"{runs_left}, {about_time(state.seconds)} on this machine{hint}")
 
     if not err.is_terminal:
         seen = -1
 
-        def count(at: SweepProgress) -> None:
+        def count(state: SweepProgress) -> None:
             nonlocal seen
-            announce(at)
-            if at.runs_total > 1 and at.runs_done != seen:
-                seen = at.runs_done
-                note(f"{at.runs_done}/{at.runs_total} runs; {at.now}")
+            announce(state)
+            if state.runs_total > 1 and state.runs_done != seen:
+                seen = state.runs_done
+                note(f"{state.runs_done}/{state.runs_total} runs; {state.now}")
 
         yield count
         return
@@ -68,10 +68,10 @@ def progress() -> Iterator[Observer]:
     with Progress(*columns, console=err, transient=True, speed_estimate_period=120) as bar:
         task = bar.add_task("", total=None, runs="")
 
-        def observe(at: SweepProgress) -> None:
-            announce(at)
-            runs = f"{at.runs_done}/{at.runs_total} runs" if at.runs_total > 1 else ""
-            total = at.work_total if at.runs_total > 1 else None
-            bar.update(task, completed=at.work_done, total=total, description=at.now, runs=runs)
+        def observe(state: SweepProgress) -> None:
+            announce(state)
+            runs = f"{state.runs_done}/{state.runs_total} runs" if state.runs_total > 1 else ""
+            total = state.work_total if state.runs_total > 1 else None
+            bar.update(task, completed=state.work_done, total=total, description=state.now, runs=runs)
 
         yield observe

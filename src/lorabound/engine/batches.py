@@ -75,7 +75,7 @@ def passes(lengths: Index, copies: int = 1, most: int = TOKENS_PER_PASS) -> list
     while k > 0:
         begin, end = start[k], int(ends[k - 1])
         rows = max(1, most // (copies * int(lengths[end - 1])))
-        cuts += [slice(at, min(at + rows, end)) for at in range(begin, end, rows)]
+        cuts += [slice(first, min(first + rows, end)) for first in range(begin, end, rows)]
         k = int(np.searchsorted(ends, begin)) + 1 if begin else 0
     return sorted(cuts, key=lambda cut: cut.start)
 

@@ -122,13 +122,13 @@ class Pool:
         finally:
             torch.set_num_threads(cores)
 
-    def resources(self, fits: Allotment) -> dict[str, Any]:
+    def resources(self, allotment: Allotment) -> dict[str, Any]:
         """What was taken so far, as JSON values; sizes in GiB."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         first = self.workers[0]
         return {
             "peak_gib": peak / GIB, "budget_gib": self.budget, "workers": len(self.workers),
-            "width": fits.width, "tokens_per_pass": fits.tokens_per_pass,
+            "width": allotment.width, "tokens_per_pass": allotment.tokens_per_pass,
             "stored_gib": first.n_bytes / GIB, "stored_on_disk": first.on_disk,
         }  # fmt: skip
 

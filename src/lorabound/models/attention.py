@@ -129,32 +129,32 @@ class _TiledAttention(torch.autograd.Function):
         return dq, dk, dv, None, None, None
 
 
-def _tiles(x: Tensor, at: _Layout) -> Tensor:
+def _tiles(x: Tensor, layout: _Layout) -> Tensor:
     """(rows, L, heads, d) -> (tiles * heads, T, d), zeros where a tile is not full."""
     heads, width = x.shape[2:]
-    x = x.reshape(at.adapters, at.rows, at.length, heads, width)
-    full, rest = divmod(at.rows, at.group)
-    tiles = x.new_zeros(at.adapters, full + (rest > 0), heads, at.tile, width)
-    whole = x[:, : full * at.group].reshape(at.adapters, full, at.group * at.length, heads, width)
-    tiles[:, :full, :, : at.group * at.length] = whole.transpose(2, 3)
+    x = x.reshape(layout.adapters, layout.rows, layout.length, heads, width)
+    full, rest = divmod(layout.rows, layout.group)
+    tiles = x.new_zeros(layout.adapters, full + (rest > 0), heads, layout.tile, width)
+    packed = x[:, : full * layout.group].reshape(layout.adapters, full, layout.group * layout.length, heads, width)
+    tiles[:, :full, :, : layout.group * layout.length] = packed.transpose(2, 3)
     if rest:
-        last = x[:, full * at.group :].reshape(at.adapters, rest * at.length, heads, width)
-        tiles[:, full, :, : rest * at.length] = last.transpose(1, 2)
-    return tiles.view(-1, at.tile, width)
+        last = x[:, full * layout.group :].reshape(layout.adapters, rest * layout.length, heads, width)
+        tiles[:, full, :, : rest * layout.length] = last.transpose(1, 2)
+    return tiles.view(-1, layout.tile, width)
 
 
-def _rows(tiles: Tensor, heads: int, at: _Layout) -> Tensor:
+def _rows(tiles: Tensor, heads: int, layout: _Layout) -> Tensor:
     """The way back: (tiles * heads, T, d) -> (rows, L, heads, d)."""
     width = tiles.shape[-1]
-    full, rest = divmod(at.rows, at.group)
-    tiles = tiles.view(at.adapters, -1, heads, at.tile, width)
-    x = tiles.new_empty(at.adapters, at.rows, at.length, heads, width)
-    whole = x[:, : full * at.group].view(at.adapters, full, at.group * at.length, heads, width)
-    whole.copy_(tiles[:, :full, :, : at.group * at.length].transpose(2, 3))
+    full, rest = divmod(layout.rows, layout.group)
+    tiles = tiles.view(layout.adapters, -1, heads, layout.tile, width)
+    x = tiles.new_empty(layout.adapters, layout.rows, layout.length, heads, width)
+    packed = x[:, : full * layout.group].view(layout.adapters, full, layout.group * layout.length, heads, width)
+    packed.copy_(tiles[:, :full, :, : layout.group * layout.length].transpose(2, 3))
     if rest:
-        last = x[:, full * at.group :].view(at.adapters, rest * at.length, heads, width)
-        last.copy_(tiles[:, full, :, : rest * at.length].transpose(1, 2))
-    return x.view(-1, at.length, heads, width)
+        last = x[:, full * layout.group :].view(layout.adapters, rest * layout.length, heads, width)
+        last.copy_(tiles[:, full, :, : rest * layout.length].transpose(1, 2))
+    return x.view(-1, layout.length, heads, width)
 
 
 AttentionInterface.register(NAME, short_rows)

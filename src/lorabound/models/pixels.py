@@ -89,11 +89,11 @@ class AugmentedImages:
 
     def batch(self, index: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows 3 height width"]:
         """The rows ``index``, K groups of them, group k as run k sees it."""
-        whole = self._images.batch(index)
+        images = self._images.batch(index)
         group = len(index) // len(self._seeds)
         return torch.stack([
             self._crop(image, np.random.default_rng([self._seeds[row // group], self._epoch, int(index[row])]))
-            for row, image in enumerate(whole)
+            for row, image in enumerate(images)
         ])  # fmt: skip
 
     @staticmethod
@@ -127,13 +127,13 @@ def resized(
         key.update(picture.sha256.encode())
     path = (cache or CACHE) / f"{key.hexdigest()}.npy"
     shape = len(pictures), 3, size, size
-    kept = _read(path, shape)
-    if kept is None:
+    pixels = _read(path, shape)
+    if pixels is None:
         _write(pictures, processor, path, shape)
-        kept = _read(path, shape)
-    if kept is None:
+        pixels = _read(path, shape)
+    if pixels is None:
         raise DataError(f"decoded images cannot be read back from {path}: its disk may be full or damaged")
-    return kept
+    return pixels
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:

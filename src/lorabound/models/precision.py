@@ -48,9 +48,9 @@ def _seconds(dtype: torch.dtype, device: torch.device) -> float:
         rows = torch.ones(512, 384, dtype=dtype, device=device)
         layer = with_fast_products(nn.Linear(384, 1536, device=device, dtype=dtype).requires_grad_(False))
         for count in range(9):  # the first one also waits for libraries to start
-            begun = time.perf_counter()
+            start = time.perf_counter()
             float(layer(rows)[0, 0])  # reading an entry waits for the device
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.perf_counter() - start)
             if count >= 2 and time.perf_counter() > stop:
                 break
     except RuntimeError:

@@ -234,6 +234,6 @@ def _lower_case(tokenizer: Any) -> None:
     own: Any = backend.normalizer
     steps: list[Any] = [] if own is None else [own]
     if isinstance(own, normalizers.Sequence):
-        steps = [own[at] for at in range(len(own))]
+        steps = [own[i] for i in range(len(own))]
     if not any(isinstance(step, normalizers.Lowercase) for step in steps):
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])

@@ -52,8 +52,8 @@ def _worst(evidence: Evidence, about: About, axis: str) -> alt.LayerChart:
             if row.upper < TRIVIAL:
                 points.append((x, "upper bound", row.upper, row.upper, row.upper))
     names = ["upper bound", "measured"] if rows[0].exact is None else ["upper bound", "exact", "measured"]
-    at = f"{'N' if axis == 'rank' else 'r'} = {fixed}"
-    return _panel(points, names, axis, f"{about.title}, {at}", "Rademacher complexity")
+    fixed_at = f"{'N' if axis == 'rank' else 'r'} = {fixed}"
+    return _panel(points, names, axis, f"{about.title}, {fixed_at}", "Rademacher complexity")
 
 
 def _trained(evidence: Evidence, axis: str) -> alt.LayerChart:
@@ -66,9 +66,9 @@ def _trained(evidence: Evidence, axis: str) -> alt.LayerChart:
         gap = cell.gaps[_RISK.column]
         if getattr(cell, other) == fixed and gap.mean > 0:
             points.append((float(getattr(cell, axis)), cell.mode, gap.mean, max(gap.low, gap.mean / 10), gap.high))
-    at = f"{'N' if axis == 'rank' else 'r'} = {fixed}"
+    fixed_at = f"{'N' if axis == 'rank' else 'r'} = {fixed}"
     names = [name for name in _SERIES if name in {cell.mode for cell in cells}]
-    return _panel(points, names, axis, f"Trained adapters of MiniLM, {at}", f"gap in {_RISK.title}")
+    return _panel(points, names, axis, f"Trained adapters of MiniLM, {fixed_at}", f"gap in {_RISK.title}")
 
 
 def _panel(points: list[PlotRow], names: list[str], axis: str, title: str, y_title: str) -> alt.LayerChart:

@@ -77,7 +77,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     if quick:
         grid = {"ranks": [1, 4, 16], "n_train": [32, 128], "seeds": 2, "n_test": 300, "layers": [5]}
     trained = SweepConfig(**grid)
-    store = run_sweep(trained, folder / SWEEP, lambda at: observe(f"{at.runs_done} of {at.runs_total} runs"))
+    store = run_sweep(trained, folder / SWEEP, lambda state: observe(f"{state.runs_done} of {state.runs_total} runs"))
     observe("concentration of single runs")
     small: dict[str, Any] = (
         {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
@@ -86,7 +86,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     n_draws = 3 if quick else 8
     base = base.model_copy(update={"seeds": list(range(n_draws)), "samples": n_draws})
     crossed = read_spread(
-        run_sweep(base, folder / SPREAD, lambda at: observe(f"{at.runs_done} of {at.runs_total} runs"))
+        run_sweep(base, folder / SPREAD, lambda state: observe(f"{state.runs_done} of {state.runs_total} runs"))
     )
     write_spread(crossed, folder)
     gaps: dict[str, list[float]] = {

@@ -35,8 +35,8 @@ def _chart(summary: Summary, axis: str, panel: str, panel_title: str, line: str)
         return None
     rows = []
     for value in sorted({getattr(cell, panel) for cell in cells}):
-        here = [cell for cell in cells if getattr(cell, panel) == value]
-        panels = [_panel(here, axis, line, loss, f"{panel_title} = {value}", xs) for loss in LOSSES]
+        in_panel = [cell for cell in cells if getattr(cell, panel) == value]
+        panels = [_panel(in_panel, axis, line, loss, f"{panel_title} = {value}", xs) for loss in LOSSES]
         rows.append(alt.hconcat(*panels))
     chart = alt.vconcat(*rows).configure_axis(gridColor="#eee", labelFontSize=11, titleFontSize=11)
     return dict(chart.configure_view(stroke="#ddd").to_dict())

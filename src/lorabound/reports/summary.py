@@ -123,6 +123,7 @@ def _findings(summary: Summary) -> list[str]:
 def _growth(growths: list[Growth]) -> str:
     """The exponents of all modes along one axis, beside the worst case."""
     axis, fixed = growths[0].axis, growths[0].fixed
-    symbol, at = ("rank", f"N = {fixed}") if axis == "rank" else ("N", f"rank {fixed}")
+    symbol, fixed_at = ("rank", f"N = {fixed}") if axis == "rank" else ("N", f"rank {fixed}")
     measured = "; ".join(f"{growth.mode} {exponent_text(growth)}" for growth in growths)
-    return f"The gap grows like {symbol}^b at {at}; b = {WORST_CASE[axis]:+.1f} in the worst case, here: {measured}."
+    worst = f"b = {WORST_CASE[axis]:+.1f} in the worst case"
+    return f"The gap grows like {symbol}^b at {fixed_at}; {worst}, here: {measured}."

@@ -86,10 +86,10 @@ def crossed(rows: Sequence[Row]) -> list[list[Row]]:
     Where runs are missing, samples are taken in order of how many seeds they hold, as long as the rectangle grows.
     """
     by_draw = {(row.seed, row.sample): row for row in rows}
-    of_sample = {sample: {seed for seed, at in by_draw if at == sample} for sample in {row.sample for row in rows}}
-    fullest = sorted(of_sample, key=lambda sample: (-len(of_sample[sample]), sample))
+    seeds_of = {sample: {seed for seed, other in by_draw if other == sample} for sample in {row.sample for row in rows}}
+    fullest = sorted(seeds_of, key=lambda sample: (-len(seeds_of[sample]), sample))
     rectangles = [
-        (set.intersection(*(of_sample[sample] for sample in fullest[:count])), sorted(fullest[:count]))
+        (set.intersection(*(seeds_of[sample] for sample in fullest[:count])), sorted(fullest[:count]))
         for count in range(1, len(fullest) + 1)
     ]
     seeds, samples = max(rectangles, key=lambda found: len(found[0]) * len(found[1]))

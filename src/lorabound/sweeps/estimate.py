@@ -62,7 +62,7 @@ class Estimate:
         stored_gib: size of what is computed once per example; beyond half of the memory it goes to disk.
         tflop: useful arithmetic of the runs that are missing, in 10^12 operations.
         seconds: their time on this machine.
-        precision: number format of the frozen model here.
+        precision: number format of the frozen model.
         seen: sentences on the data; None where they would have to be downloaded.
         quicker: options that make it quicker, and the seconds it takes with them; empty unless it takes long.
         samples: number of training samples.
@@ -143,9 +143,9 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     else:
         material = read_material(config)
         settled, n_classes = material.config, len(material.divided.classes)
-    there = runs_there(settled, out)
+    stored_runs = runs_there(settled, out)
     runs = [run for run in runs_of(settled) if run.rank]
-    missing = [run for run in runs if run not in there]
+    missing = [run for run in runs if run not in stored_runs]
     folder = locate_model(config.model)
     outline = weight_outline(folder)
     check_values(folder)
@@ -171,14 +171,14 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     quicker: dict[str, float] = {}
     if seconds(shape, missing) > LONG:
         ends = min(settled.ranks), max(settled.ranks)
-        few, fewest = [run for run in missing if run.rank in ends], shape
+        few_runs, few_layers = [run for run in missing if run.rank in ends], shape
         if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
-            fewest = shape_of(outline.modules, kind, list(adapted("top2")), tokens, n_classes)
-            quicker["--layers top2"] = seconds(fewest, missing)
-        if len(few) < len(missing):
-            quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(fewest, few)
-    kept = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
-    stored = (settled.samples * max(settled.sizes) + settled.test_size) * tokens * width * kept * dtype.itemsize
+            few_layers = shape_of(outline.modules, kind, list(adapted("top2")), tokens, n_classes)
+            quicker["--layers top2"] = seconds(few_layers, missing)
+        if len(few_runs) < len(missing):
+            quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(few_layers, few_runs)
+    n_stored = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
+    stored = (settled.samples * max(settled.sizes) + settled.test_size) * tokens * width * n_stored * dtype.itemsize
     head = n_classes * (width + 1) if settled.head == "trained" else 0
     return Estimate(
         len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, _trained(settled, shapes, head),

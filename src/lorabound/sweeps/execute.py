@@ -110,8 +110,8 @@ class _Sweep:
 
     def go(self, observe: Observer) -> None:
         runs = runs_of(self.config)
-        have = self.store.keys()
-        missing = {run for run in runs if run_key(run, self.fixed) not in have}
+        stored_keys = self.store.keys()
+        missing = {run for run in runs if run_key(run, self.fixed) not in stored_keys}
         zero_shots = [run for run in runs if run in missing and run.rank == 0]
         total = sum(self._work(run) for run in missing)
         work, n_done = 0.0, len(runs) - len(missing)
@@ -126,33 +126,33 @@ class _Sweep:
         sets = [*(sample.inputs for sample in self.task.samples), self.task.test_set.inputs]
         n_jobs, memory = len(runs), self.config.memory
         with Pool(self.task.classifier, list(self.task.shapes), sets, n_jobs, memory, self.out) as pool:
-            fits = pool.fit(self.task.new_adapter(max(self.config.ranks), LARGEST_MODE, 0))
+            allotment = pool.fit(self.task.new_adapter(max(self.config.ranks), LARGEST_MODE, 0))
             if zero_shots:
                 report(0.0, "measuring the zero-shot model")
                 self.store.add(self._zero_shot(pool.workers[0], zero_shots))
                 work += sum(map(self._work, zero_shots))
                 n_done += len(zero_shots)
-            whole = stacks_of(runs, fits.width, len(pool.workers))
-            stacks = [kept for stack in whole if (kept := [run for run in stack if run in missing])]
-            begun: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
+            all_stacks = stacks_of(runs, allotment.width, len(pool.workers))
+            stacks = [rest for stack in all_stacks if (rest := [run for run in stack if run in missing])]
+            partial_work: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
 
             def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], float]:
-                label, here = _label(stack), sum(map(self._work, stack))
+                label, stack_work = _label(stack), sum(map(self._work, stack))
 
-                def on_step(done: int, of: int) -> None:
-                    begun[stack[0]] = 0.9 * here * done / of
-                    report(sum(begun.values()), label)
+                def on_step(done: int, n_steps: int) -> None:
+                    partial_work[stack[0]] = 0.9 * stack_work * done / n_steps
+                    report(sum(partial_work.values()), label)
 
-                report(sum(begun.values()), label)
-                return self._train(worker, stack, fits.tokens_per_pass, on_step)
+                report(sum(partial_work.values()), label)
+                return self._train(worker, stack, allotment.tokens_per_pass, on_step)
 
             for stack, (trained, seconds) in pool.run(stacks, train_stack):
                 self._write(stack, trained, seconds / len(pool.workers))
-                begun.pop(stack[0], None)
+                partial_work.pop(stack[0], None)
                 work += sum(map(self._work, stack))
                 n_done += len(stack)
-                report(sum(begun.values()), _label(stack))
-            self.store.note("resources", pool.resources(fits))
+                report(sum(partial_work.values()), _label(stack))
+            self.store.note("resources", pool.resources(allotment))
 
     def _work(self, run: Run) -> float:
         """Cost of a run in forward passes of one example; a training step costs about two."""

@@ -65,12 +65,12 @@ def stacks_of(runs: list[Run], width: int, n_workers: int = 1) -> list[list[Run]
     """
     stacks = []
     for train_set in sorted({(run.n_train, run.sample) for run in runs}):
-        here = [run for run in runs if (run.n_train, run.sample) == train_set and run.rank]
-        here.sort(key=lambda run: run.rank)
-        rounds = -(-len(here) // (width * n_workers))
-        count = min(len(here), rounds * n_workers)
-        cuts = [part * len(here) // count for part in range(count + 1)]
-        stacks += [here[start:end] for start, end in pairwise(cuts)]
+        group = [run for run in runs if (run.n_train, run.sample) == train_set and run.rank]
+        group.sort(key=lambda run: run.rank)
+        rounds = -(-len(group) // (width * n_workers))
+        count = min(len(group), rounds * n_workers)
+        cuts = [part * len(group) // count for part in range(count + 1)]
+        stacks += [group[start:end] for start, end in pairwise(cuts)]
     return stacks
 
 

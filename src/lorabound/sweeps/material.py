@@ -45,8 +45,8 @@ class Material:
         own_test_set: whether a named task brought its test set along.
         check: findings on the data.
         divided: training pool and test set.
-        lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where no
-            tokenizer is here.
+        lengths: (n,) tokens of texts evenly spaced in the data, as they will be cut; None for images, or where
+            the tokenizer of the model is not on this machine.
         worked_out: sentences on a prompt and sizes that nobody gave, and on texts that lose their end; or "".
     """
 
@@ -75,21 +75,22 @@ def read_material(config: SweepConfig) -> Material:
         DataError, InputError: the data cannot be used, with everything that is wrong with them; options do not fit.
         ModelError: no such model, or a configuration that cannot be read.
     """
-    given = config
+    original = config
     config, kind = fitted(config)
     table, test = read_tables(config, kind.reads)
     check = check_data(table, test, config.head == "prompts")
-    own = test is not None and not config.test_data
-    sized, divided, faults = _divide(config, table, test, own, check.faults == ())
+    own_test_set = test is not None and not config.test_data
+    sized, divided, faults = _divide(config, table, test, own_test_set, check.faults == ())
     check = check.with_faults(*faults)
     if divided is None:
         raise DataError(check.refusal)
     counted = count_tokens(config, table, test) if kind.n_tokens is None else None
     lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
-    settled = _settled(config, sized, len(table), own)
+    settled = _settled(config, sized, len(table), own_test_set)
     return Material(
-        config, sized, kind, table, test, own, check, divided, lengths, (_prompted(given, config), settled, cut)
-    )
+        config, sized, kind, table, test, own_test_set, check, divided, lengths,
+        (_prompted(original, config), settled, cut),
+    )  # fmt: skip
 
 
 def divide_again(material: Material, without: frozenset[str]) -> Material:
@@ -117,19 +118,19 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
     empty: Empty = "drop" if config.drop_empty else "keep"
     column = {"texts": config.text_column, "images": config.image_column}[holds]
     named = NAMED.get(config.data)
-    found: list[Labelled] = []
+    tables: list[Labelled] = []
     faults: list[str] = []
     for source in (config.data, config.test_data):
         if source is None:
             continue
         try:
             table = load_examples(holds, source, column, config.label_column, empty)
-            found.append(renamed(table, config.rename_labels))
+            tables.append(renamed(table, config.rename_labels))
         except DataError as error:
             faults.append(str(error))
     if faults:
         raise DataError("; ".join(dict.fromkeys(faults)))
-    table, *rest = found
+    table, *rest = tables
     test = rest[0] if rest else named.test(empty) if named and named.test else None
     if test and not rest:
         test = renamed(test, config.rename_labels)
@@ -137,12 +138,12 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
 
 
 def _divide(
-    config: SweepConfig, table: Labelled, test: Labelled | None, own: bool, sound: bool
+    config: SweepConfig, table: Labelled, test: Labelled | None, own_test_set: bool, sound: bool
 ) -> tuple[SweepConfig, Split | None, list[str]]:
     """Sizes and split; without a split, what keeps the data from being divided. ``sound``: without other faults."""
     labels = {label for part in (table, test) if part for label in part.labels}
     asked = None if config.shots else config.n_train
-    n_test = min(config.n_test, len(test)) if test and own and config.n_test else config.n_test
+    n_test = min(config.n_test, len(test)) if test and own_test_set and config.n_test else config.n_test
     try:
         sizes, n_test = fit_sizes(
             table.name, len(table), len(labels), asked, n_test, None if test is None else len(test), config.samples
@@ -160,14 +161,14 @@ def _divide(
     return sized, divided, []
 
 
-def _prompted(given: SweepConfig, config: SweepConfig) -> str:
+def _prompted(original: SweepConfig, config: SweepConfig) -> str:
     """How a class is asked for, in one sentence; "" where the prompt was given, or classes are no prompts."""
-    if given.prompt or not config.prompt:
+    if original.prompt or not config.prompt:
         return ""
     return f"No prompt is given: a class is asked for as {config.prompt!r}; --prompt changes that."
 
 
-def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> str:
+def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own_test_set: bool) -> str:
     """What sizes were worked out, in one sentence."""
     if asked.n_test is not None and (asked.n_train is not None or asked.shots):
         return ""
@@ -175,7 +176,7 @@ def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> 
     options = [
         name for name, value in (("--n-train", asked.n_train or asked.shots), ("--n-test", asked.n_test)) if not value
     ]
-    whose = "the test set" if own or asked.test_data else f"{n_rows:,}"
+    whose = "the test set" if own_test_set or asked.test_data else f"{n_rows:,}"
     samples = f"{asked.samples} samples of " if asked.samples > 1 else ""
     return (
         f"Trains on {samples}{train} rows and tests on {sized.test_size:,} rows of {whose}; {' and '.join(options)} "
@@ -185,7 +186,7 @@ def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own: bool) -> 
 
 def _without(table: Labelled, names: frozenset[str]) -> Labelled:
     examples: Sequence[str | Picture] = table.examples
-    kept = [i for i, example in enumerate(examples) if isinstance(example, str) or example.name not in names]
-    if not kept:
+    usable = [i for i, example in enumerate(examples) if isinstance(example, str) or example.name not in names]
+    if not usable:
         raise DataError(f"{table.name} holds no image that can be decoded")
-    return table.rows(kept)
+    return table.rows(usable)

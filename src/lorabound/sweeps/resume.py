@@ -20,14 +20,13 @@ def as_resumed(config: SweepConfig, out: str | Path | None) -> SweepConfig:
     Raises:
         StoreError: ``out`` holds a store that cannot be read.
     """
-    open_ones = {
-        "prompt": config.prompt is None, "n_test": config.n_test is None, "precision": config.precision == "auto",
-    }  # fmt: skip
-    if not any(open_ones.values()) or (store := _store_at(out)) is None:
+    open_settings = [name for name in ("prompt", "n_test") if getattr(config, name) is None]
+    open_settings += ["precision"] if config.precision == "auto" else []
+    if not open_settings or (store := _store_at(out)) is None:
         return config
     try:
-        begun = store.config
-        return config.model_copy(update={name: getattr(begun, name) for name, left in open_ones.items() if left})
+        earlier = store.config
+        return config.model_copy(update={name: getattr(earlier, name) for name in open_settings})
     finally:
         store.close()
 
@@ -46,10 +45,10 @@ def runs_there(config: SweepConfig, out: str | Path | None) -> set[Run]:
         unknown |= {"precision"} if config.precision == "auto" else set()
         refuse_other_settings(store, config, unknown)
         refuse_other_blocks(store, config)
-        have = {(row.rank, row.mode, row.n_train, row.seed, row.sample) for row in store.rows()}
+        stored = {(row.rank, row.mode, row.n_train, row.seed, row.sample) for row in store.rows()}
     finally:
         store.close()
-    return {run for run in runs_of(config) if (run.rank, run.mode, run.n_train, run.seed, run.sample) in have}
+    return {run for run in runs_of(config) if (run.rank, run.mode, run.n_train, run.seed, run.sample) in stored}
 
 
 def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection[str] = ()) -> None:
@@ -58,11 +57,11 @@ def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection
     Raises:
         StoreError: another configuration made the store.
     """
-    now = config.settings
+    settings = config.settings
     for name, value in store.config.settings.items():
-        if name not in unknown and now[name] != value:
+        if name not in unknown and settings[name] != value:
             raise StoreError(
-                f"{store.folder} was made with {name} = {value!r}, now it is {now[name]!r}: "
+                f"{store.folder} was made with {name} = {value!r}, now it is {settings[name]!r}: "
                 "choose another --out, or the old value to go on"
             )
 
@@ -73,9 +72,9 @@ def refuse_other_blocks(store: Sweep, config: SweepConfig) -> None:
     Raises:
         StoreError: with several samples, another largest training size.
     """
-    before = store.config
-    largest = max(before.sizes)
-    if (before.samples > 1 and max(config.sizes) > largest) or (config.samples > 1 and max(config.sizes) < largest):
+    earlier = store.config
+    largest = max(earlier.sizes)
+    if (earlier.samples > 1 and max(config.sizes) > largest) or (config.samples > 1 and max(config.sizes) < largest):
         raise StoreError(
             f"{store.folder} has training sets of up to {largest:,} rows, now it is {max(config.sizes):,}: with "
             f"several samples the largest stays, or their rows would move; give --n-train {largest} too, or choose "
@@ -90,7 +89,7 @@ def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
         StoreError: another configuration, other data, another model or engine made it.
     """
     stored = store.about
-    before = store.config
+    earlier = store.config
     refuse_other_settings(store, config)
     refuse_other_blocks(store, config)
     for name, what in {
@@ -101,10 +100,10 @@ def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
         if stored[name] != about[name]:
             raise StoreError(f"{store.folder} was made with {what}: choose another --out")
     union: dict[str, Any] = {
-        axis: list(dict.fromkeys([*getattr(before, axis), *getattr(config, axis)])) for axis in AXES
+        axis: list(dict.fromkeys([*getattr(earlier, axis), *getattr(config, axis)])) for axis in AXES
     }
-    union["samples"] = max(before.samples, config.samples)
-    if any(value != getattr(before, axis) for axis, value in union.items()):
+    union["samples"] = max(earlier.samples, config.samples)
+    if any(value != getattr(earlier, axis) for axis, value in union.items()):
         store.set_config(config.model_copy(update=union))
     if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
         store.note("cut", about["cut"])  # of the largest training set

@@ -58,13 +58,13 @@ def _measure(shapes: Counter[tuple[int, int]], device: torch.device, dtype: torc
     for (d_out, d_in), count in shapes.items():
         rows = torch.full((TOKENS_PER_PASS, d_in), 0.5, dtype=dtype, device=device)
         layer = with_fast_products(nn.Linear(d_in, d_out, False, device, dtype).requires_grad_(False))
-        each = 2.0 * TOKENS_PER_PASS * d_out * d_in
+        per_product = 2.0 * TOKENS_PER_PASS * d_out * d_in
         times: list[float] = []
         end = time.perf_counter() + 1.5 * share
         while not times or time.perf_counter() < end:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             float(layer(rows)[0, 0])  # reading an entry waits for the device
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - start)
         seconds += count * statistics.median(times[len(times) // 3 :])  # after warming; other programs' turns left out
-        operations += count * each
+        operations += count * per_product
     return operations / seconds

@@ -103,10 +103,10 @@ def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison
         if not pairs:
             continue
         loss = LOSSES[0]
-        here = crossed(pairs)
-        there = [[partners[row.seed, row.sample] for row in line] for line in here]
-        differences = test_losses(there, loss) - test_losses(here, loss)
-        trained = train_losses(there, loss) - train_losses(here, loss)
+        both_grid = crossed(pairs)
+        frozen_grid = [[partners[row.seed, row.sample] for row in line] for line in both_grid]
+        differences = test_losses(frozen_grid, loss) - test_losses(both_grid, loss)
+        trained = train_losses(frozen_grid, loss) - train_losses(both_grid, loss)
         found.append(
             Comparison(
                 rank, n_train, (frozen[0].n_params, both[0].n_params),

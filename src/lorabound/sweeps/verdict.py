@@ -72,11 +72,11 @@ def verdicts(
     found = []
     draws = [(seed, sample) for seed in seeds for sample in range(samples)]
     for n_train in sorted({cell.n_train for cell in cells}, reverse=True):
-        here = [cell for cell in cells if cell.n_train == n_train]
-        by_draw = {id(c): {(row.seed, row.sample): row for row in done[c.mode, c.rank, n_train]} for c in here}
-        complete = [c for c in here if c.mode == ZERO_SHOT or set(draws) <= set(by_draw[id(c)])]
+        same_size = [cell for cell in cells if cell.n_train == n_train]
+        by_draw = {id(c): {(row.seed, row.sample): row for row in done[c.mode, c.rank, n_train]} for c in same_size}
+        complete = [c for c in same_size if c.mode == ZERO_SHOT or set(draws) <= set(by_draw[id(c)])]
         if any(c.mode != ZERO_SHOT for c in complete):
-            left_out = tuple(c for c in here if c not in complete)
+            left_out = tuple(c for c in same_size if c not in complete)
             found.append(_verdict(complete, by_draw, (len(seeds), samples), draws, left_out))
     return found
 
@@ -90,8 +90,8 @@ def _verdict(
     for cell in cells:
         rows = by_draw[id(cell)]
         runs = [next(iter(rows.values()))] * len(draws) if cell.mode == ZERO_SHOT else [rows[draw] for draw in draws]
-        each = np.stack([np.asarray(row.test_errors, dtype=np.float64) for row in runs])
-        losses.append(each.reshape(*shape, -1))
+        per_run = np.stack([np.asarray(row.test_errors, dtype=np.float64) for row in runs])
+        losses.append(per_run.reshape(*shape, -1))
     seedless = [cell.mode == ZERO_SHOT for cell in cells]
     compared = not_worse_than_best(np.stack(losses), seedless, LEVEL)
     best, cheapest = cells[compared.lowest], cells[compared.members[0]]
@@ -100,9 +100,9 @@ def _verdict(
     zero_shot = cells[seedless.index(True)] if any(seedless) else None
     gain = 0.0, 0.0
     if zero_shot is not None:
-        at = cells.index(zero_shot)
-        saved = float(compared.means[at] - compared.means[compared.lowest])
-        gain = saved - float(compared.margins[at]), saved
+        position = cells.index(zero_shot)
+        saved = float(compared.means[position] - compared.means[compared.lowest])
+        gain = saved - float(compared.margins[position]), saved
     trained = [cell for cell in cells if cell.mode != ZERO_SHOT]
     return Verdict(
         best.n_train, best, cheapest, tuple(cells[c] for c in compared.members),

@@ -205,9 +205,9 @@ def growth(rows: Sequence[ComplexityRow]) -> list[ComplexityGrowth]:
     found = []
     families = dict.fromkeys(row.family for row in rows)
     for family, (axis, other) in product(families, permutations(AXES)):
-        here = [row for row in rows if row.family == family]
-        fixed = max(getattr(row, other) for row in here)
-        line = [row for row in here if getattr(row, other) == fixed]
+        of_family = [row for row in rows if row.family == family]
+        fixed = max(getattr(row, other) for row in of_family)
+        line = [row for row in of_family if getattr(row, other) == fixed]
         if len(line) < 2:
             continue
         x = [getattr(row, axis) for row in line]

@@ -99,13 +99,14 @@ def measure_transformer(
     pairs = settings.signs // 2
     found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
     with Pool(classifier, list(shapes), [pool.inputs], pairs, config.memory) as workers:
-        fits = workers.fit(task.new_adapter(max(settings.ranks), LARGEST_MODE, 0))
-        n_shares = max(len(workers.workers), -(-pairs // max(1, fits.width // 2)))  # a pair is two members of a stack
+        allotment = workers.fit(task.new_adapter(max(settings.ranks), LARGEST_MODE, 0))
+        # A pair is two members of a stack.
+        n_shares = max(len(workers.workers), -(-pairs // max(1, allotment.width // 2)))
         shares = np.array_split(np.arange(pairs), min(pairs, n_shares))
         jobs = [(n, [int(pair) for pair in share]) for n in sorted(settings.n_train, reverse=True) for share in shares]
 
         def search(worker: WithPrefix, job: tuple[int, list[int]]) -> list[tuple[int, Tensor]]:
-            return _search(worker, pool.head(job[0]), shapes, settings, job[1], fits.tokens_per_pass)
+            return _search(worker, pool.head(job[0]), shapes, settings, job[1], allotment.tokens_per_pass)
 
         for (n, share), values in workers.run(jobs, search):
             observe(f"N = {n}: {len(share)} of {pairs} pairs of sign draws")

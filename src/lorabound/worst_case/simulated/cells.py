@@ -95,8 +95,8 @@ def _rows(rank: int, cells: int, settings: LowerConfig, random: np.random.Genera
     uppers, norms = np.zeros_like(gaps), np.zeros_like(gaps)
     max_error = 0.0
     for start in range(0, trials, step):
-        here = slice(start, min(start + step, trials))
-        a = settings.std * random.standard_normal((here.stop - start, rank, cells))
+        block = slice(start, min(start + step, trials))
+        a = settings.std * random.standard_normal((block.stop - start, rank, cells))
         inverse = np.linalg.pinv(a, rcond=0.0)
         blocks = cells_network(rank, a, weight, holding_radius(a, weight, settings.scale), settings.scale).blocks()
         for j, n in enumerate(settings.n_train):
@@ -109,10 +109,10 @@ def _rows(rank: int, cells: int, settings: LowerConfig, random: np.random.Genera
             wrong_on_one, wrong_on_zero = np.abs(predicted - 1), np.abs(predicted)
             risk = (wrong_on_one + wrong_on_zero).mean(axis=1) / 2
             empirical = (ones * wrong_on_one + (counts - ones) * wrong_on_zero).sum(axis=1) / n
-            gaps[j, here] = risk - empirical
-            norms[j, here] = np.linalg.norm(b, axis=1)
+            gaps[j, block] = risk - empirical
+            norms[j, block] = np.linalg.norm(b, axis=1)
             terms = uniform_gap(blocks, n, 0.5).terms
-            uppers[j, here] = np.add(terms["discretization"], terms["chain"])
+            uppers[j, block] = np.add(terms["discretization"], terms["chain"])
     return [
         CellsRow(
             rank=rank,

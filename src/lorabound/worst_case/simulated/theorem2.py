@@ -55,14 +55,14 @@ def simulate_lower_bound(settings: LowerConfig) -> LowerSimulation:
     both = np.zeros((len(settings.ranks), len(bounds)), dtype=np.int64)
     sums, squares = np.zeros(len(bounds)), np.zeros(len(bounds))
     for size in _blocks(settings.trials, max(settings.ranks) * len(weights)):
-        fits = _fits(size, moved, settings, random)
-        fitting += fits.sum(axis=0)
+        admitted = _fits(size, moved, settings, random)
+        fitting += admitted.sum(axis=0)
         for j, (n, bound) in enumerate(zip(settings.n_train, bounds, strict=True)):
             gap = np.abs(random.binomial(n, 0.5, size) - n / 2) / n
             # The bound is a gap of this list up to rounding.
             hits = gap >= float(bound.value) * (1 - 1e-12)
             large[j] += hits.sum()
-            both[:, j] += (fits & hits[:, None]).sum(axis=0)
+            both[:, j] += (admitted & hits[:, None]).sum(axis=0)
             sums[j] += gap.sum()
             squares[j] += np.sum(gap**2)
 
