@@ -8,8 +8,10 @@ import lorabound as lb
 from lorabound.adapters import new_adapter
 from lorabound.checks import check_errors
 from lorabound.data import Labelled, check_data
+from lorabound.sweeps.estimate import Estimate, Estimates
 from lorabound.worst_case.options import LowerConfig
 from lorabound.worst_case.simulated import simulate_lower_bound
+from tests.reports.test_report import build
 
 
 def bound(_):
@@ -44,7 +46,16 @@ def planned(_):
     return lb.plan("16x16", ranks=[1, 2], modes=["freeze_a"], n_train=[100, 1000]), 4
 
 
-@pytest.mark.parametrize("make", [bound, curve, spectra, data, checked, simulated, planned])
+def summed_up(folder):
+    return build(folder).summary(), 14  # 2 sizes x (2 modes x 3 ranks + the bare model)
+
+
+def estimated(_):
+    one = Estimate(3, 0, [50, 200], 20, (192, 384), 0.1, 0.2, 1.5, 60.0, "float32", None, {})
+    return Estimates({"one": one, "other": one}), 2
+
+
+@pytest.mark.parametrize("make", [bound, curve, spectra, data, checked, simulated, planned, summed_up, estimated])
 def test_a_frame_and_a_line(make, tmp_path, capsys):
     result, rows = make(tmp_path)
     frame = result.frame()

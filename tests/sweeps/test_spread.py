@@ -24,6 +24,7 @@ def sweep(crossed_design, tmp_path):
 
 def test_the_reading_is_that_of_the_runs(crossed_design, sweep):
     result = read_spread(sweep)
+    assert repr(result) == "Crossed: freeze_a rank 2, train_both rank 2; 3 seeds on 4 training samples, N = 20"
     assert [(s.mode, s.loss) for s in result.spreads] == [
         (mode, loss) for mode in crossed_design.modes for loss in ("error", "risk")
     ]

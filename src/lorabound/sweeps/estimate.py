@@ -94,16 +94,23 @@ class Estimates:
     each: Mapping[str, Estimate]
 
     def frame(self) -> pl.DataFrame:
-        """One row per sweep: its name, numbers of runs, sizes, storage, arithmetic, time, trained parameters."""
+        """One row per sweep: name, numbers of runs, sizes (of training as text, "50,200"), storage, time, parameters."""
         names = (
             "n_runs", "n_there", "samples", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds",
             "precision",
         )  # fmt: skip
         return pl.DataFrame([
             {"name": name, **{column: getattr(one, column) for column in names},
+             "n_train": ",".join(map(str, one.n_train)),
              "least_params": one.n_params[0], "most_params": one.n_params[1]}
             for name, one in self.each.items()
         ])  # fmt: skip
+
+    def __repr__(self) -> str:
+        """Numbers of sweeps and of runs, and the seconds; ``lorabound.show`` says the rest."""
+        n_runs = sum(one.n_runs - one.n_there for one in self.each.values())
+        seconds = sum(one.seconds for one in self.each.values())
+        return f"Estimates: {len(self.each)} sweep{'s' * (len(self.each) > 1)}, {n_runs} runs, {seconds:,.0f} seconds"
 
 
 @dataclass(frozen=True)

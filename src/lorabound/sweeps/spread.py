@@ -84,6 +84,14 @@ class Crossed:
             orient="row",
         )  # fmt: skip
 
+    def __repr__(self) -> str:
+        """Adapters, seeds and samples; ``lorabound.show`` says what spreads the gap."""
+        adapters = ", ".join(dict.fromkeys(f"{spread.mode} rank {spread.rank}" for spread in self.spreads))
+        return (
+            f"Crossed: {adapters}; {len(self.config.seeds)} seeds on {self.config.samples} training samples, "
+            f"N = {self.n_train}"
+        )
+
 
 def refuse_small_designs(config: SweepConfig) -> None:
     """Refuse a sweep whose variances could not be read.

@@ -6,12 +6,20 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+
 from lorabound.modes import guideline
 from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
 from lorabound.sweeps.cells import LEVEL, LOSSES, Cell, Loss, cell_of, crossed, test_losses, train_losses
 from lorabound.sweeps.spread import Crossed, spread_of
 from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
+
+_COLUMNS: dict[str, type[pl.DataType]] = {
+    "mode": pl.String,
+    **dict.fromkeys(("rank", "n_train", "n_params", "n_seeds", "n_samples", "n_diverged"), pl.Int64),
+    **dict.fromkeys(("train_error", "test_error", "gap", "gap_low", "gap_high", "error_at_most"), pl.Float64),
+}
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,15 @@ class Summary:
     """Everything a report says about a sweep.
 
     Attributes:
+        config: settings of the sweep.
+        about: facts about the whole sweep, as in :attr:`lorabound.Sweep.about`.
+        rows: all runs.
+        cells: runs of one mode, rank and training size, summed up, one entry for each.
         verdicts: adapter to take, one answer per training size, the largest first.
         unfinished: cells whose training error has hardly come down.
+        comparisons: freeze_a at twice the rank against train_both, at equal numbers of trained parameters.
+        growth: growth of the gap with the rank and with the training size.
+        n_missing: number of runs of the grid that have not been run yet.
         spread: reading of what spreads the gap of a single run; None with fewer than 3 seeds or training samples.
     """
 
@@ -56,6 +71,29 @@ class Summary:
     growth: list[Growth]
     n_missing: int
     spread: Crossed | None = None
+
+    def frame(self) -> pl.DataFrame:
+        """One row per cell (mode, rank, training size), as :meth:`lorabound.Sweep.cells` explains the columns."""
+        rows = [
+            {
+                "mode": cell.mode, "rank": cell.rank, "n_train": cell.n_train, "n_params": cell.n_params,
+                "n_seeds": cell.n_seeds, "n_samples": cell.n_samples, "n_diverged": cell.n_diverged,
+                "train_error": cell.train["error"], "test_error": cell.test["error"],
+                "gap": cell.gaps["error"].mean, "gap_low": cell.gaps["error"].low, "gap_high": cell.gaps["error"].high,
+                "error_at_most": float(cell.holdout.value),
+            }
+            for cell in self.cells
+        ]  # fmt: skip
+        return pl.DataFrame(rows, schema=_COLUMNS)
+
+    def __repr__(self) -> str:
+        """Numbers of runs and cells, and the best cell; ``lorabound.show`` says the rest."""
+        missing = f", {self.n_missing} missing" if self.n_missing else ""
+        answer = "no verdict yet"
+        if self.verdicts:
+            best = self.verdicts[0].best
+            answer = f"lowest test error {best.test['error']:.3g}: {best.mode}, rank {best.rank}, N = {best.n_train}"
+        return f"Summary: {len(self.rows)} runs{missing}, {len(self.cells)} cells; {answer}"
 
 
 def summarize(store: Sweep) -> Summary:

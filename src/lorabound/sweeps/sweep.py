@@ -78,12 +78,6 @@ _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("mode", "status"), pl.String),
 }
 
-_CELLS: dict[str, type[pl.DataType]] = {
-    "mode": pl.String,
-    **dict.fromkeys(("rank", "n_train", "n_params", "n_seeds", "n_samples", "n_diverged"), pl.Int64),
-    **dict.fromkeys(("train_error", "test_error", "gap", "gap_low", "gap_high", "error_at_most"), pl.Float64),
-}
-
 
 class Sweep:
     """The runs of one sweep, kept in a folder.
@@ -169,17 +163,7 @@ class Sweep:
         """One row per mode, rank and training size: means over its seeds and training samples, the 95% interval of the
         gap in 0-1 error (with several samples it covers the chance of the sample too), and the limit on the error on
         new data that the test set proves for one of its adapters (sure to 95%)."""
-        rows = [
-            {
-                "mode": cell.mode, "rank": cell.rank, "n_train": cell.n_train, "n_params": cell.n_params,
-                "n_seeds": cell.n_seeds, "n_samples": cell.n_samples, "n_diverged": cell.n_diverged,
-                "train_error": cell.train["error"], "test_error": cell.test["error"],
-                "gap": cell.gaps["error"].mean, "gap_low": cell.gaps["error"].low, "gap_high": cell.gaps["error"].high,
-                "error_at_most": float(cell.holdout.value),
-            }
-            for cell in self.summary().cells
-        ]  # fmt: skip
-        return pl.DataFrame(rows, schema=_CELLS)
+        return self.summary().frame()
 
     def summary(self) -> Summary:
         """Everything a report says: verdicts, cells, comparisons, growth exponents."""
