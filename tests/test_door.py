@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import shutil
 
 import numpy as np
 import polars as pl
@@ -32,13 +33,19 @@ def test_showing_a_result_loads_no_charts():
         "lorabound",
         "lorabound.adapters.folder",
         "lorabound.adapters.spectra",
+        "lorabound.bounds",
         "lorabound.checks.verbs",
         "lorabound.plans.verbs",
+        "lorabound.reports.page",
         "lorabound.reports.show",
+        "lorabound.stats",
+        "lorabound.sweeps.config",
+        "lorabound.sweeps.sweep",
         "lorabound.sweeps.verbs",
     ],
 )
-def test_the_examples_of_the_door(name, tmp_path, monkeypatch):
+def test_the_examples_of_the_door(name, done, tmp_path, monkeypatch):
+    shutil.copytree(done.folder, tmp_path / "tickets-sweep")  # the sweep that examples open
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert failed == 0

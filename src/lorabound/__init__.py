@@ -1,11 +1,22 @@
 """Which rank, which factor to freeze, how much data, and how bad a LoRA fine-tune can be on data it has not seen.
 
-    >>> import lorabound as lb
-    >>> lb.Bound.__name__
-    'Bound'
+    plan              before training: what is guaranteed, and how many examples a target needs
+    sweep             trains a grid of adapters and measures them; open_sweep opens its folder again
+    check             limits the error of trained adapters on new data
+    inspect_adapter   tells how large the update of an adapter is; load_adapter and save_adapter read and write one
+    show, report      print any result in the terminal; write a sweep as one offline page
+    bounds, stats     the theorems and the statistics, as functions of your own numbers
 
-The verbs stand here, each in the room of what it makes: ``sweep`` makes a ``Sweep``, kept in a folder that
-``open_sweep`` opens again. Nothing is imported before it is asked for, and torch not before something is trained.
+Every result prints in one line, and its ``frame()`` is a polars data frame:
+
+    >>> import lorabound as lb
+    >>> guarantees = lb.plan("384x384", ranks=[1, 4], modes=["freeze_a"], n_train=[1000])
+    >>> guarantees
+    Plan: freeze_a; ranks (1, 4), N = (1000,), 1 adapted layers; guarantees with probability 0.95
+    >>> guarantees.frame()["n_params"].to_list()
+    [384, 1536]
+
+A name is imported when it is first used, and torch not before something is trained.
 """
 
 from importlib import import_module

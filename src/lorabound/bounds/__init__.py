@@ -1,4 +1,14 @@
-"""Bounds on risks and generalization gaps: numbers in, ``Bound`` objects out. No torch."""
+"""Bounds on risks and generalization gaps, one function per theorem: numbers in, a ``Bound`` out. No torch.
+
+A risk is the error on new data; a gap is the risk minus the error on the training data.
+
+    >>> import lorabound as lb
+    >>> limit = lb.bounds.holdout(errors=40, n_samples=1000, delta=0.05)
+    >>> limit
+    Bound: R <= 0.0517534  with probability >= 1 - 0.05 (Langford 2005, Theorem 3.3 (Clopper & Pearson 1934))
+    >>> limit.vacuous  # whether it says nothing
+    False
+"""
 
 from lorabound.bounds.chaining import chaining_sum
 from lorabound.bounds.combine import best_of

@@ -17,11 +17,12 @@ def check(
     max_length: int | None = None, drop_empty: bool = False, rename_labels: Mapping[str, str] | None = None,
     observe: Callable[[str], None] = lambda _: None,
 ) -> FreshCheck:  # fmt: skip
-    """How bad adapters, or any models, can be on new data; the choice among several is counted.
+    """Limit the error of adapters, or of any models, on new data; the limits hold for the best of several, too.
 
     Args:
-        adapters: folder of a PEFT LoRA adapter, or several; or, without ``data``, a table of answers of any models.
-        data: labelled rows that nobody used to train or to choose, as a sweep takes them.
+        adapters: folder of a PEFT LoRA adapter, or several folders; without ``data``, the file of a table that holds
+            labels and the answers of any models.
+        data: file of labelled rows that nobody used to train or to choose, in the form that a sweep takes.
         predicted: columns of the table that hold answers, one per model.
         text_column: column of texts or images; None takes text or image.
         label_column: column of labels.

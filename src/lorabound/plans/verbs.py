@@ -38,7 +38,7 @@ def plan(
     layers: Sequence[int] | str | None = None,
     encoder: str | None = None,
 ) -> Plan:
-    """What is guaranteed for each mode, rank and amount of data, and what a pilot forecasts; nothing is trained.
+    """Before training: what is guaranteed for each mode, rank and amount of data, and what a pilot sweep forecasts.
 
     At each N the guarantees of all (mode, rank) hold together with probability >= 1 - ``delta``, so one of them may be
     chosen after training. The adapted layers are ``shapes``, or those of ``model``, or those of the pilot.

@@ -36,9 +36,14 @@ def report(sweep: Sweep, page: str | Path | None = None) -> Path:
     """Write the offline page of a sweep; returns its path.
 
     Args:
+        sweep: sweep that was run or opened.
         page: file to write; None writes ``report.html`` in the folder of the sweep.
     Raises:
         OutputError: the file cannot be written.
+
+    >>> import lorabound as lb
+    >>> lb.report(lb.open_sweep("tickets-sweep")).name
+    'report.html'
     """
     return write_page(sweep.summary(), page or sweep.folder / PAGE)
 

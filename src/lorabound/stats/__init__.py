@@ -1,4 +1,14 @@
-"""Statistics of measured gaps, on plain arrays: use them on your own runs."""
+"""Statistics of measured gaps, on plain arrays: use them on your own runs.
+
+Two seeds, four test examples (1 is an error), and the training error of each seed:
+
+    >>> import lorabound as lb
+    >>> gap = lb.stats.crossed_mean([[1, 0, 0, 1], [1, 0, 1, 1]], offsets=[0.25, 0.5])
+    >>> gap.mean, gap.n_seeds, gap.n_test
+    (0.25, 2, 4)
+    >>> gap.low < gap.mean < gap.high  # 95% interval
+    True
+"""
 
 from lorabound.stats.best import BestSet, not_worse_than_best
 from lorabound.stats.forecast import (

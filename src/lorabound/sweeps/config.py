@@ -79,21 +79,29 @@ def _prompt(value: str | None) -> str | None:
 
 
 class SweepConfig(LabelledConfig):
-    """A grid of runs and everything that decides their results.
+    """The settings of a sweep: a grid of runs, and everything else that decides their results.
 
-    ``precision`` is the number format of the frozen model; "auto" becomes what the machine is fast at when a sweep
-    starts, and is recorded as that. ``memory`` is a budget for the whole process, in GiB.
+    The grid has one run for each combination of ``ranks``, ``modes``, ``n_train``, ``seeds`` and ``samples``, and one
+    run of the bare model (rank 0, "zero_shot") for each ``n_train`` and sample. Two samples share no example; in one
+    sample, smaller training sets are parts of larger ones. ``shots`` takes the place of ``n_train``: it is the number
+    of training examples of each class.
 
-    ``ranks`` x ``modes`` x ``n_train`` x ``seeds`` x ``samples``, plus one zero-shot row (rank 0) for each ``n_train``
-    and sample. Samples share no example; within one, smaller training sets are part of larger ones. With
-    ``shots``, training sets hold so many examples of every class, and ``n_train`` follows from them. ``n_train`` and
-    ``n_test`` follow from the data where they are not given: see :func:`lorabound.data.fit_sizes`.
-
-    ``prompt``, ``logit_scale`` and ``targets`` depend on the model where they are not given: see
-    :func:`lorabound.sweeps.defaults.resolved`. So does ``head_lr``, the step size of a trained head.
+    Some settings get their value later where they are not given. ``n_train`` and ``n_test`` follow from the data
+    (:func:`lorabound.data.fit_sizes`); ``prompt``, ``logit_scale``, ``targets`` and ``head_lr`` follow from the model
+    (:func:`lorabound.sweeps.defaults.resolved`); a ``precision`` of "auto" becomes the faster number format when the
+    sweep starts, and is recorded.
 
     Raises:
         InputError: an unknown name or a value out of range; one sentence for each.
+
+    >>> import lorabound as lb
+    >>> config = lb.SweepConfig(data="tickets.csv", ranks=[2, 8], seeds=3)
+    >>> config.ranks, config.seeds, config.modes
+    ([2, 8], [0, 1, 2], ['freeze_a', 'train_both'])
+    >>> lb.SweepConfig(ranks=[0])
+    Traceback (most recent call last):
+        ...
+    lorabound.config.SettingsError: ranks = 0: it must be at least 1
     """
 
     ALTERNATIVES: ClassVar[tuple[tuple[str, str], ...]] = (("shots", "n_train"),)

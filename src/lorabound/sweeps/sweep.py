@@ -80,12 +80,21 @@ _TYPES: dict[str, type[pl.DataType]] = {
 
 
 class Sweep:
-    """The runs of one sweep, kept in a folder.
+    """The runs of one sweep, kept in a folder; :func:`lorabound.sweep` and :func:`lorabound.open_sweep` return it.
 
     Attributes:
         folder: folder of the sweep, with the adapters beside the runs.
         config: settings of the sweep, with the grid as last extended.
         about: facts about the whole sweep: fingerprints of data and model, classes, what the split removed.
+
+    >>> import lorabound as lb
+    >>> done = lb.open_sweep("tickets-sweep")
+    >>> sorted(set(done.frame()["mode"]))  # frame(): one row per run
+    ['freeze_a', 'zero_shot']
+    >>> done.cells().select("mode", "rank", "n_train").rows()  # cells(): means over seeds and training samples
+    [('zero_shot', 0, 12), ('freeze_a', 1, 12)]
+    >>> done.adapter(rank=1, mode="freeze_a", n_train=12, seed=0).mode
+    'freeze_a'
     """
 
     def __init__(self, folder: str | Path, connection: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ def sweep(
     config: SweepConfig | str | PathLike[str] | None = None, *, out: str | PathLike[str],
     observe: Callable[[Progress], None] | None = None, **settings: Any,
 ) -> Sweep:  # fmt: skip
-    """Train and measure a grid of LoRA adapters on a frozen model; run again with the same ``out``, it goes on.
+    """Train a grid of LoRA adapters on a frozen model and measure them. With the same ``out`` again, it goes on.
 
         import lorabound as lb
         done = lb.sweep(data="tickets.csv", layers="top2", ranks=[1, 4], out="tickets-sweep")
@@ -28,7 +28,7 @@ def sweep(
     Args:
         config: settings, or a YAML file of them; None takes the defaults.
         out: folder that holds the runs and their adapters.
-        observe: called with the progress, from several threads.
+        observe: function that is called with the progress, from several threads.
         settings: fields of :class:`SweepConfig`, laid over ``config``.
     Raises:
         DataError, ModelError, InputError, AdapterError: the configuration cannot be carried out; no run is written.
