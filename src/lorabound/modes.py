@@ -1,7 +1,8 @@
 """The modes of an adapter: what is drawn, what is trained, what stays. One table, the only place that names them.
 
-A new mode is a row of ``MODES``, and code only for what no row here has yet: another law for a factor that is drawn
-(:func:`lorabound.adapters.new_adapter`), or another factor between B and A (its shape in :func:`factor_shape`).
+A new mode is its name in ``Mode`` and one entry of ``_ROWS``. It needs code only for what no row has yet: another law
+for a factor that is drawn (:func:`lorabound.adapters.new_adapter`), or another factor between B and A (its shape in
+:func:`factor_shape`).
 """
 
 from __future__ import annotations

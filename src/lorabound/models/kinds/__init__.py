@@ -1,7 +1,7 @@
 """Kinds of models, one file each: what the model reads, its defaults, how it is loaded, its layers. No torch.
 
-A new kind is a new file with a :class:`Kind`, named in ``KINDS``. What computes with the weights (``encoder``,
-``sequence`` and ``clip`` one floor up) is imported when a model is loaded.
+A new kind is a new file with a :class:`Kind`, and an entry of ``KINDS``. Code that computes with the weights stands in
+``lorabound.models`` (``encoder``, ``sequence``, ``clip``) and is imported when a model is loaded.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def find_kind(
 
     Args:
         model: packaged model, local folder or hub name.
-        head: kind of the classes.
+        head: what scores the classes: prompts, or a head that is trained.
         configuration: content of ``config.json``, where it has been read already.
     Raises:
         ModelError: no such model, or a configuration that cannot be read.
         InputError: the classes of such a model are something else.
     """
     configuration = read_configuration(model) if configuration is None else configuration
-    known = [kind for kind in KINDS if kind.knows and kind.knows(configuration)]
-    known = known or [kind for kind in KINDS if kind.knows is None]
-    for kind in known:
+    candidates = [kind for kind in KINDS if kind.knows and kind.knows(configuration)]
+    candidates = candidates or [kind for kind in KINDS if kind.knows is None]
+    for kind in candidates:
         if kind.head == head:
             return kind
     others = " or ".join(kind.name for kind in KINDS if kind.head == head)
     raise InputError(
-        f"{model} is {known[0].name}, its classes are {_CLASSES[known[0].head]}: head {head} is for {others}"
+        f"{model} is {candidates[0].name}, its classes are {_CLASSES[candidates[0].head]}: head {head} is for {others}"
     )

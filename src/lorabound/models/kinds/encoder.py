@@ -22,8 +22,8 @@ def _load(
 
 def hidden_width(configuration: Mapping[str, Any]) -> int:
     """Width of the hidden states of a text model, by the names that its configuration may use."""
-    known = (configuration.get(name) for name in ("hidden_size", "dim", "d_model"))
-    return int(next(filter(None, known), 768))
+    widths = (configuration.get(name) for name in ("hidden_size", "dim", "d_model"))
+    return int(next(filter(None, widths), 768))
 
 
 ENCODER = Kind(

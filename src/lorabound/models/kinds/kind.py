@@ -1,4 +1,4 @@
-"""What a kind of model says of itself, so that nobody else has to ask whether a model reads texts or images."""
+"""The record of a kind of model, so that no other file has to ask whether a model reads texts or images."""
 
 from __future__ import annotations
 
