@@ -15,7 +15,7 @@ from lorabound.cli import main
 from lorabound.reports.show import show
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["lorabound.sweeps.execute", "lorabound.reports", "lorabound.cli"])
+SERVER.set_forkserver_preload(["lorabound.sweeps.execute", "lorabound.reports.page", "lorabound.cli"])
 
 
 def run(capsys, monkeypatch, *arguments):

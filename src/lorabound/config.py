@@ -1,8 +1,7 @@
 """One kind of settings for every command: YAML and flags become one checked record; faults are told in sentences.
 
-A settings class is a :class:`Settings` whose fields are made by :func:`setting`. The field says everything there is to
-say about it once: default, limits, the sentence of help, the group it is shown in. The command line makes its options
-from that.
+A settings class is a :class:`Settings` whose fields are made by :func:`setting`. A field holds its default, its limits,
+its sentence of help and the group it is shown in; the command line makes its options from them.
 
     >>> class Baking(Settings):
     ...     degrees: int = setting(180, "Temperature of the oven.", MODEL, ge=50)

@@ -16,7 +16,7 @@ from tests.commands import python, run
     "import lorabound.bounds",
     "import lorabound.stats",
     "import lorabound.sweeps",
-    "import lorabound.reports",
+    "import lorabound.reports.page, lorabound.reports.export, lorabound.reports.summary",
     "import lorabound.data",
     "import lorabound.worst_case, lorabound.reports.lower",
     "import sys; sys.argv = ['lorabound', '--help']\ntry:\n    from lorabound.cli import main; main()\nexcept SystemExit: pass",

@@ -1,9 +1,9 @@
-"""The one road for training: a frozen prefix stored once, copies of the model side by side, one budget of memory.
+"""Workers that train stacks of adapters side by side: one stored prefix, copies of the model, one budget of memory.
 
-One thread per stack beats one stack on all cores: small matrices gain little from a second core, which waits for the
-first at the end of every product; and when another program wants a core, both wait. So each worker has a copy of the
-model (its weights are shared) and its own stack, and computes on its own share of the cores. Workers never meet before
-they are done.
+Everything in this project trains through a :class:`Pool`. Each worker is a copy of the model (the weights are shared)
+with a stack of its own, and computes on its own share of the cores. Workers do not wait for each other. One stack on
+all cores is slower: small matrices gain little from a second core, which waits for the first at the end of every
+product; and when another program takes a core, both wait.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _HEARD_WITHIN = 0.2
 
 
 class Pool:
-    """Workers on one frozen model, within a budget of memory; use as a context manager.
+    """Workers on one frozen model, within a budget of memory; used as a context manager.
 
-    Meanwhile the model is changed; at the end it is put back.
+    The model is changed when the context is entered, and put back when it is left.
 
     Attributes:
         workers: one model with its stored prefix per thread.
@@ -86,9 +86,9 @@ class Pool:
         return allot(room, activations(first, widest, probe), entries, int(widest.lengths.max()))
 
     def run(self, jobs: Sequence[Job], do: Callable[[WithPrefix, Job], Result]) -> Iterator[tuple[Job, Result]]:
-        """(job, do(worker, job)) of every job, as they are done, jobs started in their order.
+        """Run ``do(worker, job)`` for every job; yields (job, result) in the order in which jobs end.
 
-        Workers know nothing of jobs, and jobs nothing of each other: whatever runs them elsewhere takes this place.
+        Jobs start in their order, and none depends on another: a pool of other machines would need this method only.
         When the caller stops, or anything is raised, jobs that have not started are dropped and the others are
         interrupted at their next pass of the model.
         """
