@@ -84,19 +84,19 @@ class Activations:
     of_prompts: int
 
 
-def allot(room: float, kept: Activations, entries: int, longest: int) -> Allotment:
+def allot(room: float, saved: Activations, entries: int, longest: int) -> Allotment:
     """Divide ``room`` bytes between factors and activations.
 
     Args:
         room: bytes for both.
-        kept: bytes of activations kept for the backward pass, see :func:`activations`.
+        saved: bytes of activations saved for the backward pass, see :func:`activations`.
         entries: number of entries in both factors of the largest adapter.
         longest: tokens of the longest row; a pass holds one row of every adapter at least.
     Raises:
         InputError: not even one adapter and one row fit; the message says how much would do.
     """
-    of_adapter = _BYTES_PER_FACTOR_ENTRY * entries + _WORK_SPACE * kept.of_prompts
-    of_token = _WORK_SPACE * kept.per_token
+    of_adapter = _BYTES_PER_FACTOR_ENTRY * entries + _WORK_SPACE * saved.of_prompts
+    of_token = _WORK_SPACE * saved.per_token
     if room < of_adapter + longest * of_token:
         short = (of_adapter + longest * of_token - room) / GIB
         raise InputError(f"one adapter and one example of {longest} tokens need {short:.2f} GiB more: raise --memory")

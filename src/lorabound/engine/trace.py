@@ -75,11 +75,11 @@ class Stored:
 class TracedTower:
     """A tower: the modules that may step aside with their outputs, and those whose output is needed later.
 
-    ``whole``: its rows go in all at once, as class prompts do.
+    ``all_at_once``: its rows go in together, as class prompts do.
     """
 
     module: nn.Module
-    whole: bool
+    all_at_once: bool
     outputs: dict[str, Output]
     needed: list[str]
 
@@ -100,7 +100,7 @@ class TracedTower:
         if not self.needed:
             return stored
         order = np.argsort(inputs.lengths, kind="stable")
-        cuts = [np.arange(len(inputs))] if self.whole else [order[cut] for cut in passes(inputs.lengths[order])]
+        cuts = [np.arange(len(inputs))] if self.all_at_once else [order[cut] for cut in passes(inputs.lengths[order])]
         for index in cuts:
             lengths = inputs.lengths[index]
             real = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
@@ -157,7 +157,7 @@ def _empty(output: Output, inputs: Inputs, folder: str | Path | None) -> Tensor:
 
 
 def trace_tower(
-    module: nn.Module, tower: Tower, adapted: Sequence[str], run: Forward, inputs: Inputs, whole: bool
+    module: nn.Module, tower: Tower, adapted: Sequence[str], run: Forward, inputs: Inputs, all_at_once: bool
 ) -> TracedTower:
     """Two passes of a tower: what is done before an adapter matters, and which of it anything later needs."""
     row = int(np.argmax(inputs.lengths))
@@ -172,7 +172,7 @@ def trace_tower(
         if calls[name] == 1 and described and not part and (name not in adapted or name in first):
             outputs[name] = described
     needed = _needed(module, [name for name in outputs if name not in first], lambda: run(inputs, index))
-    return TracedTower(module, whole, outputs, [name for name in outputs if name in needed | first])
+    return TracedTower(module, all_at_once, outputs, [name for name in outputs if name in needed | first])
 
 
 def _inside(name: str, other: str) -> bool:
