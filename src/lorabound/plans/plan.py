@@ -51,7 +51,7 @@ class Need:
     """The smallest N for a gap, at one (mode, rank).
 
     Attributes:
-        mode: frozen factor.
+        mode: mode of the adapter.
         rank: LoRA rank r.
         n_params: q, number of trained parameters.
         says_something: smallest N at which the guarantee is below 1; None beyond 10^15.
