@@ -18,8 +18,8 @@ from lorabound.errors import InputError, ModelError
 from lorabound.files import write_table
 from lorabound.plans import model_shapes, parse_shapes, read_pilot, smallest_n
 from lorabound.plans.verbs import plan
-from lorabound.reports.show import show
 from lorabound.reports.plan_sentences import answer
+from lorabound.reports.show import show
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from tests.commands import python, run
 from tests.text_models import save_text_model

@@ -14,8 +14,8 @@ from scipy import stats
 
 from lorabound.bounds import rademacher_lower, rademacher_upper, rank_lower_bound
 from lorabound.cli import main
-from lorabound.reports.show import show
 from lorabound.reports.complexity import verdict, write_complexity
+from lorabound.reports.show import show
 from lorabound.worst_case.measured import complexity
 from lorabound.worst_case.measured.ascent import largest_signed_means
 from lorabound.worst_case.measured.cells import cells

@@ -83,8 +83,8 @@ def complexity(
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")
-    from lorabound.reports.show import show
     from lorabound.reports.complexity import write_complexity
+    from lorabound.reports.show import show
     from lorabound.worst_case.measured.complexity import measure_complexity
 
     with telling() as tell:

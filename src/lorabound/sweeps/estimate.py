@@ -94,7 +94,7 @@ class Estimates:
     each: Mapping[str, Estimate]
 
     def frame(self) -> pl.DataFrame:
-        """One row per sweep: name, numbers of runs, sizes (of training as text, "50,200"), storage, time, parameters."""
+        """One row per sweep: name, runs, sizes (those of training as text: "50,200"), storage, time, parameters."""
         names = (
             "n_runs", "n_there", "samples", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds",
             "precision",
