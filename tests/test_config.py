@@ -1,6 +1,7 @@
 """One kind of settings: what YAML, flags and Python give becomes one checked record, or sentences."""
 
 import doctest
+import inspect
 from typing import ClassVar
 
 import pytest
@@ -62,6 +63,7 @@ def test_python_is_told_in_sentences_too():
 def test_help_of_a_settings_class_says_what_each_setting_does():
     said = SweepConfig.__doc__
     assert said.startswith("The settings of a sweep")
+    assert str(inspect.signature(SweepConfig)).startswith("(*, data='words', text_column='text'")
     assert "    ranks: LoRA ranks to compare. [default: 1,2,4,8]" in said
     assert (
         "    clip_norm: Largest norm of an adapter's gradient; a larger one is scaled down to it. [default: no limit]"
