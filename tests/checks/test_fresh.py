@@ -232,6 +232,17 @@ def test_without_its_task_an_adapter_may_have_seen_every_row_of_its_sweep(swept,
     assert "40 it was trained on and 40 of the test set of its sweep" in found.notes[0]
 
 
+@pytest.mark.parametrize("damage", [{"first_row": 41}, {"first_row": -1}, {"n_train": 41}, {"n_train": -20}])
+def test_a_task_with_rows_that_its_sweep_does_not_have_is_refused(swept, tmp_path, damage):
+    """Taken as it is, it would call the rows that the adapter was trained on fresh: the sweep recorded 40."""
+    out, _, path = swept
+    adapter = shutil.copytree(out, tmp_path / "out") / "adapters/freeze_a-r1-n40-seed0"
+    task = json.loads((adapter / "task.json").read_text())
+    (adapter / "task.json").write_text(json.dumps(task | damage))
+    with pytest.raises(AdapterError, match="rows.json of its sweep records 40 rows: one of the files is damaged"):
+        check_adapters([adapter], str(path))
+
+
 def test_a_record_of_other_rows_is_not_taken_for_this_sweeps(tmp_path):
     """A store that was moved away and begun anew on other rows: the old record would call trained rows fresh."""
     write_rows(tmp_path, ["a", "b"], ["c"])

@@ -16,10 +16,19 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter, load_adapter
 from lorabound.adapters.peft_folder import open_adapter
 from lorabound.data import Empty, Picture, load_examples, renamed
-from lorabound.errors import DataError, InputError
+from lorabound.errors import AdapterError, DataError, InputError
 from lorabound.models.kinds import find_kind
 from lorabound.models.locate import read_configuration
-from lorabound.sweeps.records import ADAPTERS, AdapterTask, fingerprint, read_rows, read_task
+from lorabound.sweeps.records import (
+    ADAPTERS,
+    ROWS,
+    TASK,
+    AdapterTask,
+    SeenRows,
+    fingerprint,
+    read_rows,
+    read_task,
+)
 
 # Where an adapter from elsewhere does not say it: the model's own limit, at most this.
 _MAX_LENGTH = 512
@@ -158,8 +167,7 @@ def _fresh(prints: list[str], paths: list[Path], tasks: list[AdapterTask], data:
         folder = _sweep_of(path)
         rows = read_rows(folder) if folder else None
         if rows:
-            own = slice(task.first_row, task.first_row + task.n_train)
-            trained |= set(rows.train[own] if task.n_train else rows.train)  # without its task it may be any of them
+            trained |= set(_trained_on(path, task, rows))
             tested |= set(rows.test)
     tested -= trained
     fresh = [i for i, mark in enumerate(prints) if mark not in trained and mark not in tested]
@@ -179,3 +187,18 @@ def _fresh(prints: list[str], paths: list[Path], tasks: list[AdapterTask], data:
         f"Left out of {data}: {' and '.join(counts)} (the first is row {first + 1}). With them the limit would not be "
         "valid."
     ]
+
+
+def _trained_on(path: Path, task: AdapterTask, rows: SeenRows) -> list[str]:
+    """Fingerprints of the training set of an adapter; without its task it may be any rows of its sweep.
+
+    Raises:
+        AdapterError: the sweep has no such rows.
+    """
+    first, end = task.first_row, task.first_row + task.n_train
+    if not 0 <= first <= end <= len(rows.train):
+        raise AdapterError(
+            f"{path / TASK} says that it was trained on {task.n_train:,} rows from row {first:,} on, but {ROWS} of its "
+            f"sweep records {len(rows.train):,} rows: one of the files is damaged, or of another sweep"
+        )
+    return rows.train[first:end] if task.n_train else rows.train
