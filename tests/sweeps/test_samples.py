@@ -165,6 +165,25 @@ def test_a_store_without_samples_is_read_and_goes_on(config, tmp_path):
     assert content(old) == before
     assert old.config.samples == 1
     old.close()
+    with pytest.raises(StoreError, match="was made with lr"):
+        run_sweep(one.model_copy(update={"samples": 2, "lr": 0.5}), tmp_path / "out")
+    assert Sweep.open(tmp_path / "out").about["format"] == 1  # what is refused stays readable for the version it is of
     grown = run_sweep(one.model_copy(update={"samples": 2}), tmp_path / "out")
     assert content(grown, sample=0) == before
     assert grown.about["format"] == 2
+
+
+def test_a_store_gets_the_column_together_with_runs_or_not_at_all(config, tmp_path):
+    sweep = run_sweep(config.model_copy(update={"samples": 1, "ranks": [1], "modes": ["freeze_a"]}), tmp_path / "out")
+    with sweep._connection:
+        sweep._connection.execute("alter table runs drop column sample")
+        sweep._connection.execute("update about set value = '1' where name = 'format'")
+    row = sweep.rows()[0]
+    with pytest.raises(StoreError):
+        sweep.add([replace(row, key="another", rank=None)])  # no rank: the table refuses it
+    columns = [name for _, name, *_ in sweep._connection.execute("pragma table_info(runs)").fetchall()]
+    assert "sample" not in columns
+    assert sweep.about["format"] == 1
+    sweep.add([replace(row, key="another", sample=1)])
+    assert sweep.about["format"] == 2
+    assert {row.sample for row in sweep.rows()} == {0, 1}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lorabound.sweeps.summary import Summary
 
 FILE = "sweep.sqlite"
-# Format 1 had no column ``sample``: it is read as it is, and gets the column when it is written to.
+# Format 1 had no column ``sample``: it is read as it is, and gets the column with the first runs that are added.
 FORMAT, FIRST_FORMAT = 2, 1
 _ADD_SAMPLE = "alter table runs add column sample integer not null default 0"
 
@@ -135,12 +135,7 @@ class Sweep:
         """
         path = Path(folder) / FILE
         if path.exists() and path.stat().st_size:  # an empty file is what a kill while creating it leaves
-            store = cls.open(folder)
-            if store.about["format"] == FIRST_FORMAT:
-                with store._writing():
-                    store._connection.execute(_ADD_SAMPLE)
-                    store._connection.execute("update about set value = ? where name = 'format'", (str(FORMAT),))
-            return store
+            return cls.open(folder)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path)
@@ -242,6 +237,10 @@ class Sweep:
         with self._writing():
             into, values = ", ".join(_FIELDS), ", ".join(f":{name}" for name in _FIELDS)
             statement = f"insert or replace into runs ({into}) values ({values})"
+            self._connection.execute("begin immediate")  # or a new column would be written before the rest
+            if self.about["format"] == FIRST_FORMAT:
+                self._connection.execute(_ADD_SAMPLE)
+                self._connection.execute("update about set value = ? where name = 'format'", (str(FORMAT),))
             self._connection.executemany(statement, [_pack(row) for row in rows])
 
     def rows(self) -> list[Row]:
