@@ -94,6 +94,20 @@ def test_an_adapter_without_all_its_runs_has_no_reading(crossed_design, sweep, t
     assert {spread.mode for spread in result.spreads} == {"train_both"}
 
 
+def test_of_a_sweep_that_holds_more_what_is_asked_for_is_read(crossed_design, sweep):
+    """A folder that was begun with other ranks and factors: no rank of it has all runs of the grid of both."""
+    asked = crossed_design.model_copy(update={"ranks": [1], "seeds": [1, 2, 5], "modes": ["freeze_a"], "samples": 3})
+    larger = run_sweep(asked, sweep.folder)
+    result = read_spread(larger, asked)
+    assert result.left_out == []
+    assert {(spread.mode, spread.rank, spread.gaps.shape) for spread in result.spreads} == {("freeze_a", 1, (3, 3))}
+    assert sorted(set(result.frame()["factor"])) == [1, 2, 5]
+    row = next(row for row in larger.rows() if (row.rank, row.seed, row.sample) == (1, 5, 2))
+    assert result.spreads[0].gaps[2, 2] == pytest.approx(row.test_error - row.train_error, abs=1e-7)
+    again = read_spread(larger, crossed_design)
+    assert {spread.gaps.shape for spread in again.spreads} == {(3, 4)}
+
+
 def test_a_design_of_diverged_runs_says_what_to_do(sweep):
     with sweep._connection:
         sweep._connection.execute("update runs set status = 'diverged' where seed = 1 and sample = 2")

@@ -135,7 +135,7 @@ def concentration(
 
     with kept_when_stopped(out_dir), progress() as observe:
         sweep = run_sweep(asked, out_dir, observe, material)
-    crossed = read_spread(sweep)
+    crossed = read_spread(sweep, material.config)  # the folder may hold runs of other ranks, with other factors
     show(crossed, out)
     for path in write_spread(crossed, out_dir):
         say(f"-> {path}")

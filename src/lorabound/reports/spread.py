@@ -52,7 +52,7 @@ def reading(crossed: Crossed) -> list[str]:
         *conclusions(crossed),
     ]
     if crossed.left_out:
-        lines.append(f"Left out, as runs diverged or are missing: {'; '.join(crossed.left_out)} (lower --lr).")
+        lines.append(f"Left out, as runs diverged (lower --lr) or are missing: {'; '.join(crossed.left_out)}.")
     return lines
 
 

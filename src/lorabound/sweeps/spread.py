@@ -21,7 +21,7 @@ from lorabound.errors import InputError, ModelError
 from lorabound.modes import Mode
 from lorabound.stats import VarianceComponents, shared_test_noise, variance_components
 from lorabound.sweeps.cells import LOSSES, Loss, crossed, test_losses, train_losses
-from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.notes import cut_note
 from lorabound.sweeps.sweep import Row, Sweep
 
@@ -106,14 +106,19 @@ def refuse_small_designs(config: SweepConfig) -> None:
         )
 
 
-def read_spread(sweep: Sweep) -> Crossed:
+def read_spread(sweep: Sweep, asked: SweepConfig | None = None) -> Crossed:
     """Take the variance of the gaps at the largest training size apart; nothing is trained.
 
+    Args:
+        sweep: sweep of several training samples.
+        asked: settings whose grid is read, where the sweep holds other runs too; None reads all of them.
     Raises:
         InputError: the sweep has fewer than 3 seeds or training samples, or no adapter has all its runs yet.
         ModelError: every adapter has runs that diverged.
     """
     config, rows = sweep.config, sweep.rows()
+    if asked:
+        config = config.model_copy(update={axis: getattr(asked, axis) for axis in (*AXES, "samples")})
     refuse_small_designs(config)
     if found := spread_of(config, sweep.about, rows):
         return found
@@ -132,7 +137,13 @@ def spread_of(config: SweepConfig, about: Mapping[str, Any], rows: Sequence[Row]
     for mode in config.modes:
         for rank in sorted(config.ranks):
             cell = (mode, rank, n_train, "done")
-            done = [row for row in rows if (row.mode, row.rank, row.n_train, row.status) == cell]
+            done = [
+                row
+                for row in rows
+                if (row.mode, row.rank, row.n_train, row.status) == cell
+                and row.seed in config.seeds
+                and row.sample < config.samples
+            ]
             if len(done) < len(config.seeds) * config.samples:
                 left_out.append(f"{mode}, rank {rank}")
                 continue
