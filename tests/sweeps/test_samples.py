@@ -187,3 +187,13 @@ def test_a_store_gets_the_column_together_with_runs_or_not_at_all(config, tmp_pa
     sweep.add([replace(row, key="another", sample=1)])
     assert sweep.about["format"] == 2
     assert {row.sample for row in sweep.rows()} == {0, 1}
+
+
+@pytest.mark.parametrize("column", ["test_errors", "test_log_losses"])
+def test_losses_that_are_cut_off_are_refused(config, tmp_path, column):
+    """Bits that are missing would be read as examples without an error."""
+    sweep = run_sweep(config.model_copy(update={"samples": 1, "ranks": [1], "modes": ["freeze_a"]}), tmp_path / "out")
+    with sweep._connection:
+        sweep._connection.execute(f"update runs set {column} = x'0000' where rank = 1 and seed = 0 and n_train = 20")
+    with pytest.raises(StoreError, match=r"sweep\.sqlite is damaged \(.*\): move it away and run again"):
+        sweep.rows()

@@ -244,8 +244,15 @@ class Sweep:
             self._connection.executemany(statement, [_pack(row) for row in rows])
 
     def rows(self) -> list[Row]:
-        """All runs, ordered by training size, mode, rank, sample and seed."""
-        found = [_unpack(record) for record in self._connection.execute("select * from runs").fetchall()]
+        """All runs, ordered by training size, mode, rank, sample and seed.
+
+        Raises:
+            StoreError: the losses of a run are cut off.
+        """
+        try:
+            found = [_unpack(record) for record in self._connection.execute("select * from runs").fetchall()]
+        except ValueError as error:
+            raise StoreError(f"{self.folder / FILE} is damaged ({error}): move it away and run again") from None
         return sorted(found, key=lambda row: (row.n_train, row.mode, row.rank, row.sample, row.seed))
 
     def close(self) -> None:
@@ -295,6 +302,8 @@ def _unpack(record: sqlite3.Row) -> Row:
     values = dict(record)
     if values["test_log_losses"] is not None:
         log_losses = np.frombuffer(values["test_log_losses"], dtype="<f4")
+        if len(values["test_errors"] or b"") != -(-len(log_losses) // 8):  # NumPy would add zeros: no errors
+            raise ValueError(f"a run has errors and losses of different numbers of test examples: {values['key']}")
         bits = np.unpackbits(np.frombuffer(values["test_errors"], dtype=np.uint8), count=len(log_losses))
         values |= {"test_log_losses": log_losses, "test_errors": bits.astype(np.bool_)}
     return Row(**values)
