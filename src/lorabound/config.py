@@ -50,13 +50,16 @@ class Settings(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         """Let ``help`` of the class say what each setting does, and its signature names and defaults alone."""
-        cls.__signature__ = inspect.Signature([
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.is_required() else field.default,
-            )
-            for name, field in cls.model_fields.items()
-        ])  # fmt: skip
+        cls.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty if field.is_required() else field.default,
+                )
+                for name, field in cls.model_fields.items()
+            ]
+        )
         lines = [f"    {name}: {help_of(field)}" for name, field in cls.model_fields.items()]
         cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Settings:", *lines])
 

@@ -77,16 +77,26 @@ class AdapterSpectra:
 
     def frame(self) -> pl.DataFrame:
         """One row per layer, with every digit: sizes, scale, the spectrum of s B A, both norms of both factors."""
-        return pl.DataFrame([
-            {
-                "layer": layer.name, "d_out": layer.d_out, "d_in": layer.d_in, "rank": layer.rank, "scale": layer.scale,
-                "spectral_norm": layer.update.spectral_norm, "frobenius_norm": layer.update.frobenius_norm,
-                "stable_rank": layer.update.stable_rank, "effective_rank": layer.update.effective_rank,
-                "b_spectral_norm": layer.b.spectral_norm, "b_frobenius_norm": layer.b.frobenius_norm,
-                "a_spectral_norm": layer.a.spectral_norm, "a_frobenius_norm": layer.a.frobenius_norm,
-            }
-            for layer in self.layers
-        ])  # fmt: skip
+        return pl.DataFrame(
+            [
+                {
+                    "layer": layer.name,
+                    "d_out": layer.d_out,
+                    "d_in": layer.d_in,
+                    "rank": layer.rank,
+                    "scale": layer.scale,
+                    "spectral_norm": layer.update.spectral_norm,
+                    "frobenius_norm": layer.update.frobenius_norm,
+                    "stable_rank": layer.update.stable_rank,
+                    "effective_rank": layer.update.effective_rank,
+                    "b_spectral_norm": layer.b.spectral_norm,
+                    "b_frobenius_norm": layer.b.frobenius_norm,
+                    "a_spectral_norm": layer.a.spectral_norm,
+                    "a_frobenius_norm": layer.a.frobenius_norm,
+                }
+                for layer in self.layers
+            ]
+        )
 
     @property
     def largest(self) -> LayerSpectrum:

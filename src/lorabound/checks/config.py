@@ -21,9 +21,10 @@ class CheckConfig(LabelledConfig):
     data: str = setting("", "Labelled rows that the adapters have not seen, in the forms that sweep takes.", DATA)
     text_column: str = setting("", "Column that holds the texts, or the images.", DATA, shown="text; for CLIP: image")
     predictions: str = setting(
-        "", "In place of adapters and --data: a table of answers of any model, with the columns label and predicted.",
+        "",
+        "In place of adapters and --data: a table of answers of any model, with the columns label and predicted.",
         DATA,
-    )  # fmt: skip
+    )
     predicted: Annotated[list[str], Field(min_length=1), list_of(str)] = setting(
         ["predicted"], "Columns of the table that hold answers, one per model, as a,b,c.", DATA
     )
@@ -33,11 +34,14 @@ class CheckConfig(LabelledConfig):
         "", "Sentence that asks for a class, with {} where its name goes, for an adapter that no sweep made.", MODEL
     )
     classes: Annotated[list[str], list_of(str)] = setting(
-        [], "Names of the classes, for an adapter that no sweep made, as a,b,c; with a head in the order of its rows.",
+        [],
+        "Names of the classes, for an adapter that no sweep made, as a,b,c; with a head in the order of its rows.",
         MODEL,
-    )  # fmt: skip
+    )
     max_length: Annotated[int, Field(ge=3)] | None = setting(
-        None, "Number of tokens after which a text is cut, for an adapter that no sweep made.", MODEL,
+        None,
+        "Number of tokens after which a text is cut, for an adapter that no sweep made.",
+        MODEL,
         shown="the model's limit, at most 512",
-    )  # fmt: skip
+    )
     delta: float = setting(0.05, "Probability that a limit is wrong.", BOUNDS, gt=0, lt=1)

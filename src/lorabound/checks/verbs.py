@@ -11,12 +11,21 @@ from lorabound.errors import InputError
 
 
 def check(
-    adapters: str | PathLike[str] | Sequence[str | PathLike[str]], data: str | PathLike[str] | None = None, *,
-    predicted: Sequence[str] = (PREDICTED,), text_column: str | None = None, label_column: str = LABEL,
-    delta: float = 0.05, model: str | None = None, prompt: str | None = None, classes: Sequence[str] | None = None,
-    max_length: int | None = None, drop_empty: bool = False, rename_labels: Mapping[str, str] | None = None,
+    adapters: str | PathLike[str] | Sequence[str | PathLike[str]],
+    data: str | PathLike[str] | None = None,
+    *,
+    predicted: Sequence[str] = (PREDICTED,),
+    text_column: str | None = None,
+    label_column: str = LABEL,
+    delta: float = 0.05,
+    model: str | None = None,
+    prompt: str | None = None,
+    classes: Sequence[str] | None = None,
+    max_length: int | None = None,
+    drop_empty: bool = False,
+    rename_labels: Mapping[str, str] | None = None,
     observe: Callable[[str], None] = lambda _: None,
-) -> FreshCheck:  # fmt: skip
+) -> FreshCheck:
     """Limit the error of adapters, or of any models, on new data; the limits hold for the best of several, too.
 
     Args:
@@ -56,6 +65,13 @@ def check(
 
     use = AdapterUse(model=model, prompt=prompt, classes=classes, max_length=max_length)
     return check_adapters(
-        [fspath(name) for name in named], fspath(data), text_column, label_column, delta, use, observe,
-        "drop" if drop_empty else "refuse", rename_labels,
-    )  # fmt: skip
+        [fspath(name) for name in named],
+        fspath(data),
+        text_column,
+        label_column,
+        delta,
+        use,
+        observe,
+        "drop" if drop_empty else "refuse",
+        rename_labels,
+    )

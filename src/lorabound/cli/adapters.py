@@ -60,9 +60,15 @@ def check(
     )
     with telling() as tell:
         rows = read_fresh_rows(
-            named, asked.data, asked.text_column or None, asked.label_column, use, tell,
-            "drop" if asked.drop_empty else "refuse", asked.rename_labels,
-        )  # fmt: skip
+            named,
+            asked.data,
+            asked.text_column or None,
+            asked.label_column,
+            use,
+            tell,
+            "drop" if asked.drop_empty else "refuse",
+            asked.rename_labels,
+        )
         from lorabound.checks.adapters import run_adapters
 
         found = run_adapters(rows, asked.delta, tell)

@@ -46,9 +46,13 @@ class Grouped(TyperCommand):
 
 
 def options(
-    kind: type[Settings], names: Iterable[str] | None = None, *, leave_out: Iterable[str] = (),
-    group: str | None = None, defaults: Mapping[str, Any] | None = None,
-) -> list[inspect.Parameter]:  # fmt: skip
+    kind: type[Settings],
+    names: Iterable[str] | None = None,
+    *,
+    leave_out: Iterable[str] = (),
+    group: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[inspect.Parameter]:
     """Options for the fields of a settings class.
 
     Args:
@@ -97,9 +101,12 @@ def _option(flag: str, name: str, field: FieldInfo, group: str | None, default: 
     about = _about(field)
     kind = _kind(field.annotation)
     made = typer.Option(
-        flag, help=help_of(field, default), rich_help_panel=group or about["group"], show_default=False,
+        flag,
+        help=help_of(field, default),
+        rich_help_panel=group or about["group"],
+        show_default=False,
         metavar={list: LIST, dict: "<old=new>", Literal: "<name>"}.get(kind),
-    )  # fmt: skip
+    )
     parsed: Any = {bool: bool, int: int, float: float, dict: list[str]}.get(kind, str)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[parsed | None, made]

@@ -14,9 +14,20 @@ from lorabound.errors import InputError
 from lorabound.plans.config import PlanConfig
 
 _ASKED = (
-    "model", "shapes", "targets", "layers", "encoder", "ranks", "modes", "n_train", "classes", "pilot", "target_gap",
-    "delta", "bits",
-)  # fmt: skip
+    "model",
+    "shapes",
+    "targets",
+    "layers",
+    "encoder",
+    "ranks",
+    "modes",
+    "n_train",
+    "classes",
+    "pilot",
+    "target_gap",
+    "delta",
+    "bits",
+)
 
 app = typer.Typer(rich_markup_mode=None)
 

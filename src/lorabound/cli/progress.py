@@ -62,9 +62,13 @@ def progress() -> Iterator[Observer]:
         return
 
     columns = (
-        BarColumn(bar_width=16), TextColumn("{task.fields[runs]}"), TimeElapsedColumn(), TextColumn("elapsed,"),
-        TimeRemainingColumn(), TextColumn("left; {task.description}"),
-    )  # fmt: skip
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[runs]}"),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left; {task.description}"),
+    )
     with Progress(*columns, console=err, transient=True, speed_estimate_period=120) as bar:
         task = bar.add_task("", total=None, runs="")
 

@@ -17,9 +17,17 @@ from lorabound.sweeps.config import SweepConfig, read_configs
 
 # What a look at data depends on.
 _OF_DATA = (
-    "test_data", "text_column", "image_column", "label_column", "drop_empty", "rename_labels", "min_class_rows",
-    "n_train", "n_test", "max_length",
-)  # fmt: skip
+    "test_data",
+    "text_column",
+    "image_column",
+    "label_column",
+    "drop_empty",
+    "rename_labels",
+    "min_class_rows",
+    "n_train",
+    "n_test",
+    "max_length",
+)
 
 app = typer.Typer(rich_markup_mode=None)
 

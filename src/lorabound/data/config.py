@@ -37,6 +37,8 @@ class LabelledConfig(Settings):
     label_column: str = setting("label", "Column that holds the labels.", DATA)
     drop_empty: bool = setting(False, "Leave out rows without text, image or label.", DATA)
     rename_labels: Annotated[dict[str, str], BeforeValidator(_renamed)] = setting(
-        {}, "OLD=NEW: read label OLD as NEW, where one label is spelled in two ways. May be repeated.", DATA,
+        {},
+        "OLD=NEW: read label OLD as NEW, where one label is spelled in two ways. May be repeated.",
+        DATA,
         flag="--rename-label",
-    )  # fmt: skip
+    )

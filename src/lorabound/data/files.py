@@ -23,13 +23,17 @@ _DELIMITED = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
 FORMATS = (*_DELIMITED, *_JSON, ".parquet")
 _MARKS = {
-    codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
-}  # fmt: skip
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _MENDS = {
     ".txt": "; if it holds a table, rename it to .csv: the delimiter is recognized",
-    ".xlsx": "; save the sheet as CSV", ".xls": "; save the sheet as CSV",
-}  # fmt: skip
+    ".xlsx": "; save the sheet as CSV",
+    ".xls": "; save the sheet as CSV",
+}
 _NO_TEXT = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "compressed", b"PAR1": "Parquet"}
 
 

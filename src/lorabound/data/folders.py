@@ -11,12 +11,31 @@ from lorabound.data.phrases import counted, listed, one_line
 from lorabound.errors import DataError
 
 SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm",
-)  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pnm",
+)
 _SPLITS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
-    "validation": "val", "dev": "val", "eval": "val",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "eval": "val",
+}
 
 
 def read_folder(path: Path) -> Labelled:

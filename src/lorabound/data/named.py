@@ -27,8 +27,17 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _CLOTHES = (
-    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
-)  # fmt: skip
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 
 @dataclass(frozen=True)
@@ -119,11 +128,17 @@ def _textiles() -> Labelled:
 
 
 _EUROSAT = {
-    "AnnualCrop": "annual crop land", "Forest": "forest", "HerbaceousVegetation": "herbaceous vegetation land",
-    "Highway": "highway or road", "Industrial": "industrial buildings", "Pasture": "pasture land",
-    "PermanentCrop": "permanent crop land", "Residential": "residential buildings", "River": "river",
+    "AnnualCrop": "annual crop land",
+    "Forest": "forest",
+    "HerbaceousVegetation": "herbaceous vegetation land",
+    "Highway": "highway or road",
+    "Industrial": "industrial buildings",
+    "Pasture": "pasture land",
+    "PermanentCrop": "permanent crop land",
+    "Residential": "residential buildings",
+    "River": "river",
     "SeaLake": "sea or lake",
-}  # fmt: skip
+}
 
 
 def _hub(
@@ -156,4 +171,4 @@ NAMED: dict[str, NamedTask] = {
     "caltech101": _hub("a photo of a {}.", 101, "flwrlabs/caltech101", None),
     "dtd": _hub("{} texture.", 47, "tanganke/dtd", "test"),
     "ucf101": _hub("a photo of a person doing {}.", 101, "flwrlabs/ucf101", "test"),
-}  # fmt: skip
+}

@@ -13,9 +13,17 @@ from lorabound.data.labelled import Labelled
 from lorabound.errors import DataError
 
 LANGUAGES = {
-    "en": "English", "fr": "French", "de": "German", "es": "Spanish", "it": "Italian",
-    "nl": "Dutch", "pt": "Portuguese", "pl": "Polish", "sv": "Swedish", "fi": "Finnish",
-}  # fmt: skip
+    "en": "English",
+    "fr": "French",
+    "de": "German",
+    "es": "Spanish",
+    "it": "Italian",
+    "nl": "Dutch",
+    "pt": "Portuguese",
+    "pl": "Polish",
+    "sv": "Swedish",
+    "fi": "Finnish",
+}
 _WORDS_PER_LANGUAGE = 30_000
 _SHORTEST = 4
 

@@ -45,9 +45,14 @@ class Pool:
     """
 
     def __init__(
-        self, classifier: LoadedClassifier, adapted: Sequence[str], sets: Sequence[Inputs], n_jobs: int,
-        memory: float | None = None, folder: str | Path | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        classifier: LoadedClassifier,
+        adapted: Sequence[str],
+        sets: Sequence[Inputs],
+        n_jobs: int,
+        memory: float | None = None,
+        folder: str | Path | None = None,
+    ) -> None:
         """Store what the layers below the adapted ones compute, in at most half of the memory left.
 
         Args:
@@ -127,10 +132,14 @@ class Pool:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         first = self.workers[0]
         return {
-            "peak_gib": peak / GIB, "budget_gib": self.budget, "workers": len(self.workers),
-            "width": allotment.width, "tokens_per_pass": allotment.tokens_per_pass,
-            "stored_gib": first.n_bytes / GIB, "stored_on_disk": first.on_disk,
-        }  # fmt: skip
+            "peak_gib": peak / GIB,
+            "budget_gib": self.budget,
+            "workers": len(self.workers),
+            "width": allotment.width,
+            "tokens_per_pass": allotment.tokens_per_pass,
+            "stored_gib": first.n_bytes / GIB,
+            "stored_on_disk": first.on_disk,
+        }
 
     @property
     def _bytes(self) -> float | None:

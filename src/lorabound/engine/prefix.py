@@ -119,9 +119,11 @@ class WithPrefix:
         return self._classifier.class_embeddings()
 
     def logits(
-        self, inputs: Inputs, index: Int[np.ndarray, " rows"],
+        self,
+        inputs: Inputs,
+        index: Int[np.ndarray, " rows"],
         classes: Float[Tensor, "groups classes width"] | None = None,
-    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
+    ) -> Float[Tensor, "rows classes"]:
         """Class scores of the rows ``index``, their prefix looked up."""
         if self.interrupted:
             raise KeyboardInterrupt

@@ -125,11 +125,13 @@ def train(
         test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters, tokens_per_pass)
         return [
             Trained(
-                stack.extract(k), train_losses[k], test_losses[k],
+                stack.extract(k),
+                train_losses[k],
+                test_losses[k],
                 diverged=bool(diverged[k]) or not (train_losses[k].finite and test_losses[k].finite),
             )
             for k in sorted(range(n_adapters), key=order.__getitem__)
-        ]  # fmt: skip
+        ]
 
 
 def _add_gradients(

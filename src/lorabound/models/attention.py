@@ -109,7 +109,7 @@ class _TiledAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor, layout: _Layout
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         q, k, v = (_tiles(x.transpose(1, 2), layout) for x in (query, key, value))
         scores = torch.baddbmm(mask.expand(len(q), -1, -1), q, k.mT, alpha=scale)
         weights = torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)

@@ -70,9 +70,11 @@ class Classifier(Protocol):
         ...
 
     def logits(
-        self, inputs: Any, index: Int[np.ndarray, " rows"],
+        self,
+        inputs: Any,
+        index: Int[np.ndarray, " rows"],
         classes: Float[Tensor, "groups classes width"] | None = None,
-    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
+    ) -> Float[Tensor, "rows classes"]:
         """Class scores of the rows ``index`` of what :meth:`LoadedClassifier.prepare` made; ``classes`` are computed
         when they are not given."""
         ...

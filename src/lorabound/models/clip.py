@@ -54,9 +54,14 @@ class ClipClassifier:
 
     @classmethod
     def load(
-        cls, model: str, classes: Sequence[str], prompt: str, logit_scale: float | None = None,
-        device: torch.device | str | None = None, precision: Precision = "float32",
-    ) -> ClipClassifier:  # fmt: skip
+        cls,
+        model: str,
+        classes: Sequence[str],
+        prompt: str,
+        logit_scale: float | None = None,
+        device: torch.device | str | None = None,
+        precision: Precision = "float32",
+    ) -> ClipClassifier:
         """Load the model and tokenize the prompts.
 
         Args:
@@ -76,9 +81,17 @@ class ClipClassifier:
         return cls(module, reader, processor, classes, prompt, logit_scale, precision, model_sha256(folder), notes)
 
     def __init__(
-        self, module: Any, reader: TextReader, processor: Any, classes: Sequence[str], prompt: str,
-        logit_scale: float | None = None, precision: Precision = "float32", sha256: str = "", notes: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        module: Any,
+        reader: TextReader,
+        processor: Any,
+        classes: Sequence[str],
+        prompt: str,
+        logit_scale: float | None = None,
+        precision: Precision = "float32",
+        sha256: str = "",
+        notes: Sequence[str] = (),
+    ) -> None:
         """Tokenize the prompts for a CLIP that is in memory, in float32, and cast it to ``precision``.
 
         Args:
@@ -125,9 +138,11 @@ class ClipClassifier:
         return embedded.view(n_stacked(), len(self.prompts), -1)
 
     def logits(
-        self, inputs: PreparedImages | AugmentedImages, index: Int[np.ndarray, " rows"],
+        self,
+        inputs: PreparedImages | AugmentedImages,
+        index: Int[np.ndarray, " rows"],
         classes: Float[Tensor, "groups classes width"] | None = None,
-    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
+    ) -> Float[Tensor, "rows classes"]:
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
         if classes is None:
             classes = self.class_embeddings()

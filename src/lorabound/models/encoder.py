@@ -50,9 +50,15 @@ class PromptClassifier:
 
     @classmethod
     def load(
-        cls, model: str, classes: Sequence[str], prompt: str, logit_scale: float, max_length: int,
-        device: torch.device | str | None = None, precision: Precision = "float32",
-    ) -> PromptClassifier:  # fmt: skip
+        cls,
+        model: str,
+        classes: Sequence[str],
+        prompt: str,
+        logit_scale: float,
+        max_length: int,
+        device: torch.device | str | None = None,
+        precision: Precision = "float32",
+    ) -> PromptClassifier:
         """Load the encoder and embed the prompts.
 
         Args:
@@ -78,9 +84,17 @@ class PromptClassifier:
         return cls(module, reader, around, classes, prompt, logit_scale, precision, model_sha256(folder), notes)
 
     def __init__(
-        self, module: nn.Module, reader: TextReader, around: SentenceFolder, classes: Sequence[str], prompt: str,
-        logit_scale: float, precision: Precision = "float32", sha256: str = "", notes: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        module: nn.Module,
+        reader: TextReader,
+        around: SentenceFolder,
+        classes: Sequence[str],
+        prompt: str,
+        logit_scale: float,
+        precision: Precision = "float32",
+        sha256: str = "",
+        notes: Sequence[str] = (),
+    ) -> None:
         """Embed the prompts with an encoder that is in memory, in float32, and cast it to ``precision``.
 
         Args:
@@ -124,9 +138,11 @@ class PromptClassifier:
         return self.prototypes[None]
 
     def logits(
-        self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"],
+        self,
+        inputs: TokenizedTexts,
+        index: Int[np.ndarray, " rows"],
         classes: Float[Tensor, "groups classes width"] | None = None,
-    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
+    ) -> Float[Tensor, "rows classes"]:
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
         return cosine_logits(
             self.logit_scale, self._embed(*inputs.batch(index)), self.class_embeddings() if classes is None else classes

@@ -32,9 +32,12 @@ _HEADS = (
 
 
 def adapted_layers(
-    modules: Modules, kind: Kind, targets: Sequence[str] | None = None, layers: Sequence[int] | str | None = None,
+    modules: Modules,
+    kind: Kind,
+    targets: Sequence[str] | None = None,
+    layers: Sequence[int] | str | None = None,
     encoder: str = "both",
-) -> dict[str, tuple[int, int]]:  # fmt: skip
+) -> dict[str, tuple[int, int]]:
     """Module name -> (d_out, d_in) of the layers adapters go on: :func:`lorabound.adapters.targets.select_layers`.
 
     Args:

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 
 def load_classifier(
-    model: str, classes: Sequence[str], prompt: str | None = None, logit_scale: float | None = None,
-    max_length: int = 32, device: Any = None, precision: Literal["float32", "bfloat16"] = "float32",
-    head: Literal["prompts", "trained"] = "prompts", head_by_name: bool = True,
-) -> LoadedClassifier:  # fmt: skip
+    model: str,
+    classes: Sequence[str],
+    prompt: str | None = None,
+    logit_scale: float | None = None,
+    max_length: int = 32,
+    device: Any = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    head: Literal["prompts", "trained"] = "prompts",
+    head_by_name: bool = True,
+) -> LoadedClassifier:
     """The classifier of a model's kind: ``PromptClassifier``, ``SequenceClassifier``, ``ClipClassifier``, ...
 
     Args:
@@ -30,6 +36,12 @@ def load_classifier(
     """
     kind = find_kind(model, head)
     return kind.load(  # type: ignore[no-any-return]
-        model, classes, prompt=prompt or kind.prompt or "", logit_scale=logit_scale or kind.logit_scale,
-        max_length=max_length, device=device, precision=precision, head_by_name=head_by_name,
-    )  # fmt: skip
+        model,
+        classes,
+        prompt=prompt or kind.prompt or "",
+        logit_scale=logit_scale or kind.logit_scale,
+        max_length=max_length,
+        device=device,
+        precision=precision,
+        head_by_name=head_by_name,
+    )

@@ -23,8 +23,11 @@ PACKAGES = {
 }
 # Whose the models are that are still called by a name without an owner.
 _OWNERS = {
-    "bert-": "google-bert", "distilbert-": "distilbert", "roberta-": "FacebookAI", "xlm-roberta-": "FacebookAI",
-}  # fmt: skip
+    "bert-": "google-bert",
+    "distilbert-": "distilbert",
+    "roberta-": "FacebookAI",
+    "xlm-roberta-": "FacebookAI",
+}
 
 
 def locate_model(name: str) -> Path:

@@ -49,9 +49,13 @@ class PreparedImages:
     n_cut = 0
 
     def __init__(
-        self, pixels: UInt8[np.ndarray, "n 3 height width"], n_tokens: int, scale: float, mean: Sequence[float],
+        self,
+        pixels: UInt8[np.ndarray, "n 3 height width"],
+        n_tokens: int,
+        scale: float,
+        mean: Sequence[float],
         std: Sequence[float],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.lengths: NDArray[np.int64] = np.full(len(pixels), n_tokens, dtype=np.int64)
         self._pixels, self._scale = pixels, scale
         self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
@@ -91,10 +95,12 @@ class AugmentedImages:
         """The rows ``index``, K groups of them, group k as run k sees it."""
         images = self._images.batch(index)
         group = len(index) // len(self._seeds)
-        return torch.stack([
-            self._crop(image, np.random.default_rng([self._seeds[row // group], self._epoch, int(index[row])]))
-            for row, image in enumerate(images)
-        ])  # fmt: skip
+        return torch.stack(
+            [
+                self._crop(image, np.random.default_rng([self._seeds[row // group], self._epoch, int(index[row])]))
+                for row, image in enumerate(images)
+            ]
+        )
 
     @staticmethod
     def _crop(image: Float[Tensor, "3 height width"], random: np.random.Generator) -> Float[Tensor, "3 height width"]:

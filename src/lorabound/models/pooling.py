@@ -20,10 +20,13 @@ from torch import Tensor
 
 # Mode -> the flag by which older folders choose it; the order is that of several modes chosen by flags.
 MODES = {
-    "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens", "mean": "pooling_mode_mean_tokens",
-    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens", "weightedmean": "pooling_mode_weightedmean_tokens",
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ def _weighted(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 _POOLED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cls": _first, "max": _largest, "mean": _mean, "mean_sqrt_len_tokens": _mean_sqrt, "weightedmean": _weighted,
+    "cls": _first,
+    "max": _largest,
+    "mean": _mean,
+    "mean_sqrt_len_tokens": _mean_sqrt,
+    "weightedmean": _weighted,
     "lasttoken": _last,
-}  # fmt: skip
+}

@@ -43,9 +43,14 @@ def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_la
     check_values(folder)
     with explained(folder, what), quiet():
         module, loaded = kind.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, trust_remote_code=False,
-            ignore_mismatched_sizes=True, adapter_kwargs=dict(_NO_ADAPTER),
-        )  # fmt: skip
+            folder,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            adapter_kwargs=dict(_NO_ADAPTER),
+        )
         # Models that choose the library's fused kernel by themselves go through transformers' attention interface;
         # others (MPNet, RoFormer, ...) have code of their own that would misread the masks of another kernel.
         if device.type == "cpu" and module.config._attn_implementation == "sdpa":

@@ -41,10 +41,13 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
 }
 _TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 _ACTIVATIONS = {
-    "torch.nn.modules.linear.Identity": torch.nn.Identity(), "torch.nn.modules.activation.Tanh": torch.nn.Tanh(),
-    "torch.nn.modules.activation.ReLU": torch.nn.ReLU(), "torch.nn.modules.activation.GELU": torch.nn.GELU(),
-    "torch.nn.modules.activation.Sigmoid": torch.nn.Sigmoid(), "torch.nn.modules.activation.SiLU": torch.nn.SiLU(),
-}  # fmt: skip
+    "torch.nn.modules.linear.Identity": torch.nn.Identity(),
+    "torch.nn.modules.activation.Tanh": torch.nn.Tanh(),
+    "torch.nn.modules.activation.ReLU": torch.nn.ReLU(),
+    "torch.nn.modules.activation.GELU": torch.nn.GELU(),
+    "torch.nn.modules.activation.Sigmoid": torch.nn.Sigmoid(),
+    "torch.nn.modules.activation.SiLU": torch.nn.SiLU(),
+}
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,9 @@ def _pooling(path: Path) -> Pooling:
         chosen = (recorded,) if isinstance(recorded, str) else tuple(map(str, recorded))
     else:
         chosen = tuple(mode for mode, flag in MODES.items() if record.get(flag) is True)
-        unknown = sorted({key for key, on in record.items() if key.startswith("pooling_mode_") and on is True}
-                         - set(MODES.values()))  # fmt: skip
+        unknown = sorted(
+            {key for key, on in record.items() if key.startswith("pooling_mode_") and on is True} - set(MODES.values())
+        )
         chosen = (*chosen, *unknown) or ("mean",)
     wrong = [mode for mode in chosen if mode not in MODES]
     if wrong:

@@ -51,9 +51,14 @@ class SequenceClassifier:
 
     @classmethod
     def load(
-        cls, model: str, classes: Sequence[str], max_length: int, device: torch.device | str | None = None,
-        precision: Precision = "float32", by_name: bool = True,
-    ) -> SequenceClassifier:  # fmt: skip
+        cls,
+        model: str,
+        classes: Sequence[str],
+        max_length: int,
+        device: torch.device | str | None = None,
+        precision: Precision = "float32",
+        by_name: bool = True,
+    ) -> SequenceClassifier:
         """Load the model and make its head one of the classes of the data.
 
         Args:
@@ -73,9 +78,16 @@ class SequenceClassifier:
         return cls(module, name, reader, classes, rows if by_name else {}, precision, model_sha256(folder), notes)
 
     def __init__(
-        self, module: nn.Module, name: str, reader: TextReader, classes: Sequence[str], rows: Mapping[str, int],
-        precision: Precision = "float32", sha256: str = "", notes: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        module: nn.Module,
+        name: str,
+        reader: TextReader,
+        classes: Sequence[str],
+        rows: Mapping[str, int],
+        precision: Precision = "float32",
+        sha256: str = "",
+        notes: Sequence[str] = (),
+    ) -> None:
         """Make the head of a model that is in memory, in float32, one of ``classes``, and cast it to ``precision``.
 
         Args:
@@ -111,9 +123,11 @@ class SequenceClassifier:
         return torch.zeros(1, self._n_classes, 0)
 
     def logits(
-        self, inputs: TokenizedTexts, index: Int[np.ndarray, " rows"],
+        self,
+        inputs: TokenizedTexts,
+        index: Int[np.ndarray, " rows"],
         classes: Float[Tensor, "groups classes width"] | None = None,  # noqa: ARG002 (the head holds them)
-    ) -> Float[Tensor, "rows classes"]:  # fmt: skip
+    ) -> Float[Tensor, "rows classes"]:
         """Class scores (rows, classes) of the rows ``index``; with K adapters attached, K groups of rows."""
         return self._raw(inputs, index)[:, self._columns]
 

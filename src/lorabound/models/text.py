@@ -76,9 +76,15 @@ class TextReader:
     """
 
     def __init__(
-        self, folder: Path, module: nn.Module, what: str, max_length: int | None = None,
-        folder_limit: int | None = None, lower_case: bool = False, prompt: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        module: nn.Module,
+        what: str,
+        max_length: int | None = None,
+        folder_limit: int | None = None,
+        lower_case: bool = False,
+        prompt: str = "",
+    ) -> None:
         """Load the tokenizer and find the limits.
 
         Args:

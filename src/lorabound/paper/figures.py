@@ -16,8 +16,12 @@ from lorabound.sweeps.cells import LOSSES
 from lorabound.worst_case.measured.family import TRIVIAL, About
 
 _SERIES = {
-    "upper bound": "#b03a2e", "exact": "#222222", "measured": "#1b6ca8", **MODE_COLOURS, "slope": "#999999",
-}  # fmt: skip
+    "upper bound": "#b03a2e",
+    "exact": "#222222",
+    "measured": "#1b6ca8",
+    **MODE_COLOURS,
+    "slope": "#999999",
+}
 _RISK = next(loss for loss in LOSSES if loss.column == "risk")
 PlotRow = tuple[float, str, float, float, float]
 _SCHEMA = {"x": pl.Float64, "what": pl.String, "y": pl.Float64, "low": pl.Float64, "high": pl.Float64}
@@ -102,5 +106,6 @@ def _spread(evidence: Evidence) -> alt.LayerChart:
     means = base.mark_point(filled=True, size=70, color="#222").encode(x="mean(gap):Q")
     return alt.layer(runs, means).properties(
         title=alt.Title("Single runs: draws of A x draws of the sample", fontSize=12, anchor="start"),
-        width=740, height=90,
-    )  # fmt: skip
+        width=740,
+        height=90,
+    )

@@ -31,17 +31,21 @@ class PlanConfig(SweepConfig):
         DATA,
     )
     shapes: str | None = setting(
-        None, "In place of --model: output x input size of each layer that gets an adapter, as 384x384,1536x384.",
+        None,
+        "In place of --model: output x input size of each layer that gets an adapter, as 384x384,1536x384.",
         ADAPTERS,
-    )  # fmt: skip
+    )
     target_gap: Annotated[float, Field(gt=0, lt=1)] | None = setting(
-        None, "Also say how many examples make the error on new data exceed the training error by at most this.",
+        None,
+        "Also say how many examples make the error on new data exceed the training error by at most this.",
         BOUNDS,
-    )  # fmt: skip
+    )
     delta: float = setting(0.05, "Probability that a guarantee is wrong.", BOUNDS, gt=0, lt=1)
     bits: int = setting(32, "Bits in which one trained parameter is stored.", BOUNDS, ge=1, le=64)
     pilot: str | None = setting(None, "Folder of a small sweep: forecasts come from it, and every default too.", DATA)
     classes: Annotated[int, Field(ge=1)] | None = setting(
-        None, "Number of classes of the task; fewer training examples than that are refused.", DATA,
+        None,
+        "Number of classes of the task; fewer training examples than that are refused.",
+        DATA,
         shown="the pilot's",
-    )  # fmt: skip
+    )

@@ -23,14 +23,20 @@ _SCHEMA: dict[str, Any] = {
     "mode": pl.String,
     **dict.fromkeys(("rank", "n_params", "n_train", "bits"), pl.Int64),
     "delta": pl.Float64,
-    **{f"{name}{ending}": kind
-       for name in ("guarantee", "average") for ending, kind in (("", pl.Float64), ("_vacuous", pl.Boolean))},
+    **{
+        f"{name}{ending}": kind
+        for name in ("guarantee", "average")
+        for ending, kind in (("", pl.Float64), ("_vacuous", pl.Boolean))
+    },
     **dict.fromkeys(("floor", "cells_floor", "forecast", "forecast_low", "forecast_high"), pl.Float64),
     **dict.fromkeys(("n_says_something", "n_guarantee", "n_average"), pl.Int64),
     **dict.fromkeys(("n_forecast", *_LAW), pl.Float64),
-    **{f"{trial}_{what}": kind for trial in _TRIALS
-       for what, kind in (("inside", pl.Int64), ("intervals", pl.Int64), ("error", pl.Float64))},
-}  # fmt: skip
+    **{
+        f"{trial}_{what}": kind
+        for trial in _TRIALS
+        for what, kind in (("inside", pl.Int64), ("intervals", pl.Int64), ("error", pl.Float64))
+    },
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +153,21 @@ class Plan:
     def _record(self, row: PlanRow, need: Need, trained: ModeForecast | None) -> dict[str, Any]:
         limits, forecast = row.bounds, row.forecast
         record: dict[str, Any] = {
-            "mode": limits.mode, "rank": limits.rank, "n_params": limits.n_params, "n_train": limits.n_train,
-            "bits": self.bits, "delta": self.delta, **_limit("guarantee", limits.guarantee),
-            **_limit("average", limits.average), "floor": limits.floor.value,
+            "mode": limits.mode,
+            "rank": limits.rank,
+            "n_params": limits.n_params,
+            "n_train": limits.n_train,
+            "bits": self.bits,
+            "delta": self.delta,
+            **_limit("guarantee", limits.guarantee),
+            **_limit("average", limits.average),
+            "floor": limits.floor.value,
             "cells_floor": limits.rank_floor.value if limits.rank_floor else None,
-            "n_says_something": need.says_something, "n_guarantee": need.guarantee, "n_average": need.average,
+            "n_says_something": need.says_something,
+            "n_guarantee": need.guarantee,
+            "n_average": need.average,
             "n_forecast": need.forecast,
-        }  # fmt: skip
+        }
         if forecast:
             record |= {"forecast": forecast.value, "forecast_low": forecast.low, "forecast_high": forecast.high}
         if trained and trained.law:
@@ -177,6 +191,7 @@ def _trial(name: str, held: HeldOut | None) -> Mapping[str, float]:
         return {}
     error = held.median_relative_error
     return {
-        f"{name}_inside": held.n_inside, f"{name}_intervals": held.n_intervals,
+        f"{name}_inside": held.n_inside,
+        f"{name}_intervals": held.n_intervals,
         f"{name}_error": error if math.isfinite(error) else math.nan,
-    }  # fmt: skip
+    }

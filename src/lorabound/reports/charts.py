@@ -73,15 +73,27 @@ def _panel(cells: list[Cell], axis: str, line: str, loss: Loss, title: str, xs: 
 def _points(cells: list[Cell], axis: str, line: str, loss: Loss) -> pl.DataFrame:
     """Cells whose gap has a place on a logarithmic axis; bars that reach below a tenth of their mean are cut there."""
     points = [
-        (getattr(cell, axis), str(getattr(cell, line)), gap.mean, max(gap.low, gap.mean / 10), gap.high,
-         cell.n_seeds, cell.n_params)
+        (
+            getattr(cell, axis),
+            str(getattr(cell, line)),
+            gap.mean,
+            max(gap.low, gap.mean / 10),
+            gap.high,
+            cell.n_seeds,
+            cell.n_params,
+        )
         for cell in cells
         if (gap := cell.gaps[loss.column]).mean > 0
-    ]  # fmt: skip
+    ]
     schema = {
-        "x": pl.Int64, "line": pl.String, "gap": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-        "seeds": pl.Int64, "parameters": pl.Int64,
-    }  # fmt: skip
+        "x": pl.Int64,
+        "line": pl.String,
+        "gap": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "seeds": pl.Int64,
+        "parameters": pl.Int64,
+    }
     return pl.DataFrame(points, schema, orient="row")
 
 

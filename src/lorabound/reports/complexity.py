@@ -110,8 +110,12 @@ def write_complexity(complexity: Complexity, folder: str | Path) -> list[Path]:
 
 def _measured(row: ComplexityRow) -> tuple[str, ...]:
     return (
-        str(row.rank), str(row.n_params), str(row.n_train), f"{row.mean:.4f}", f"[{row.low:.3f}, {row.high:.3f}]",
-    )  # fmt: skip
+        str(row.rank),
+        str(row.n_params),
+        str(row.n_train),
+        f"{row.mean:.4f}",
+        f"[{row.low:.3f}, {row.high:.3f}]",
+    )
 
 
 def _proved(row: ComplexityRow) -> str:

@@ -21,9 +21,14 @@ def _(estimates: Estimates, _: int) -> Iterator[Part]:
     shown = table("<data", "runs", "N", "test", "parameters", "stored", "time")
     for name, one in each.items():
         shown.add_row(
-            name, f"{one.n_runs - one.n_there}", ",".join(map(str, one.n_train)), str(one.n_test),
-            _parameters(one), f"{one.stored_gib:.2f} GiB", about_time(one.seconds).removeprefix("about "),
-        )  # fmt: skip
+            name,
+            f"{one.n_runs - one.n_there}",
+            ",".join(map(str, one.n_train)),
+            str(one.n_test),
+            _parameters(one),
+            f"{one.stored_gib:.2f} GiB",
+            about_time(one.seconds).removeprefix("about "),
+        )
     yield shown
     n_runs = sum(one.n_runs - one.n_there for one in each.values())
     total = sum(one.seconds for one in each.values())

@@ -71,9 +71,12 @@ def _coins(simulation: LowerSimulation) -> Iterator[Part]:
     )
     for row in simulation.coins:
         shown.add_row(
-            str(row.n_train), f"{float(row.bound.value):.3g}", *_frequency(row.frequency),
-            f"{row.exact_mean:.3g}", f"{row.mean:.3g} ± {row.standard_error:.0e}",
-        )  # fmt: skip
+            str(row.n_train),
+            f"{float(row.bound.value):.3g}",
+            *_frequency(row.frequency),
+            f"{row.exact_mean:.3g}",
+            f"{row.mean:.3g} ± {row.standard_error:.0e}",
+        )
     yield shown
     row = simulation.coins[-1]
     agreeing = sum(coin.frequency.agrees for coin in simulation.coins)
@@ -91,9 +94,13 @@ def _theorem(simulation: LowerSimulation) -> Iterator[Part]:
     )
     for row in simulation.theorem:
         shown.add_row(
-            str(row.rank), str(row.n_train), f"{float(row.lower.value):.3g}", *_frequency(row.frequency),
-            _starred(row.upper), _starred(row.published),
-        )  # fmt: skip
+            str(row.rank),
+            str(row.n_train),
+            f"{float(row.lower.value):.3g}",
+            *_frequency(row.frequency),
+            _starred(row.upper),
+            _starred(row.published),
+        )
     yield shown
     vacuous = sum(bool(row.upper.vacuous) for row in simulation.theorem)
     agreeing = sum(row.frequency.agrees for row in simulation.theorem)
@@ -115,10 +122,15 @@ def _cells(simulation: LowerSimulation) -> Iterator[Part]:
     )
     for row in simulation.cells:
         shown.add_row(
-            str(row.rank), str(row.cells), str(row.n_train), f"{row.exact:.4g}",
-            f"{row.mean:.4g} ± {row.standard_error:.0e}", f"{row.upper:.3g}{'*' if row.upper >= 1 else ''}",
-            f"{row.norm:.2f}", f"{row.max_norm:.2f}",
-        )  # fmt: skip
+            str(row.rank),
+            str(row.cells),
+            str(row.n_train),
+            f"{row.exact:.4g}",
+            f"{row.mean:.4g} ± {row.standard_error:.0e}",
+            f"{row.upper:.3g}{'*' if row.upper >= 1 else ''}",
+            f"{row.norm:.2f}",
+            f"{row.max_norm:.2f}",
+        )
     yield shown
     row = simulation.cells[-1]
     error = max(cell.max_error for cell in simulation.cells)

@@ -11,9 +11,17 @@ from lorabound.data import counted
 from lorabound.reports.show import Part, parts, table
 
 _HEADS = (
-    "<layer", "size\nof W", "r", "scale", "spectr.\nnorm", "Frob.\nnorm", "stable\nrank", "eff.\nrank", "||B||_F",
+    "<layer",
+    "size\nof W",
+    "r",
+    "scale",
+    "spectr.\nnorm",
+    "Frob.\nnorm",
+    "stable\nrank",
+    "eff.\nrank",
+    "||B||_F",
     "||A||_2",
-)  # fmt: skip
+)
 _FOOT_FROM = 40  # rows beyond which the heads no longer stand on the screen when the table ends
 _LEGEND = (
     "Of the update s B A: spectral norm = the most it lengthens an input; stable rank = (Frobenius / spectral norm)^2 "

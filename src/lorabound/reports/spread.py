@@ -85,10 +85,13 @@ def spread_cells(crossed: Crossed, spread: ModeSpread) -> list[str]:
     run = spread.variance.single_run
     rank = [str(spread.rank)] if len(crossed.config.ranks) > 1 else []
     return [
-        spread.mode, *rank, spread.loss, f"{spread.variance.mean:+.3f}",
+        spread.mode,
+        *rank,
+        spread.loss,
+        f"{spread.variance.mean:+.3f}",
         f"{run.sd.value:.3f} [{run.sd.low:.3f}, {run.sd.high:.3f}]",
         *(f"{run.shares[part]:.0%}" for part in ("factor", "sample", "interaction", "test")),
-    ]  # fmt: skip
+    ]
 
 
 def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
@@ -102,10 +105,14 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
         "settings": {
             name: None if value == math.inf else value for name, value in crossed.config.model_dump(mode="json").items()
         },
-        "n_test": crossed.n_test, "notes": list(crossed.notes),
+        "n_test": crossed.n_test,
+        "notes": list(crossed.notes),
         "spreads": [
             {
-                "mode": spread.mode, "rank": spread.rank, "loss": spread.loss, "mean": spread.variance.mean,
+                "mode": spread.mode,
+                "rank": spread.rank,
+                "loss": spread.loss,
+                "mean": spread.variance.mean,
                 "components": {name: vars(part) for name, part in spread.variance.components.items()},
                 "test": spread.variance.test.total if spread.variance.test else None,
                 "sd": vars(spread.variance.single_run.sd),
@@ -114,5 +121,5 @@ def write_spread(crossed: Crossed, folder: str | Path) -> list[Path]:
             }
             for spread in crossed.spreads
         ],
-    }  # fmt: skip
+    }
     return [write_table(folder / CSV, crossed.frame()), write_json(folder / JSON, record)]

@@ -46,8 +46,11 @@ def _(summary: Summary, width: int) -> Iterator[Part]:
         yield _cells(summary)
     room, hidden = _LINES, 0
     for style, sentences in [
-        ("dim", _legend(summary)), ("", caveats(summary)), ("", _findings(summary)), ("dim", remarks(summary)),
-    ]:  # fmt: skip
+        ("dim", _legend(summary)),
+        ("", caveats(summary)),
+        ("", _findings(summary)),
+        ("dim", remarks(summary)),
+    ]:
         for sentence in sentences:
             room -= math.ceil(len(sentence) / width)
             if room < 0:

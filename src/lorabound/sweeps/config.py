@@ -35,9 +35,17 @@ from lorabound.notation import Law
 AXES = ("ranks", "modes", "n_train", "seeds")
 # Where data and model are found. Their content is what counts, and it is fingerprinted.
 _SOURCES = (
-    "data", "test_data", "text_column", "image_column", "label_column", "drop_empty", "rename_labels", "min_class_rows",
-    "skip_corrupt", "model",
-)  # fmt: skip
+    "data",
+    "test_data",
+    "text_column",
+    "image_column",
+    "label_column",
+    "drop_empty",
+    "rename_labels",
+    "min_class_rows",
+    "skip_corrupt",
+    "model",
+)
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 
@@ -125,13 +133,17 @@ class SweepConfig(LabelledConfig):
         MODEL,
     )
     prompt: Annotated[str | None, AfterValidator(_prompt)] = setting(
-        None, "Sentence that asks for a class, with {} where its name goes. Its embedding stands for the class.", MODEL,
+        None,
+        "Sentence that asks for a class, with {} where its name goes. Its embedding stands for the class.",
+        MODEL,
         shown="the named task's own; else: This text is about {}.; for CLIP: a photo of a {}.",
-    )  # fmt: skip
+    )
     logit_scale: Positive | None = setting(
-        None, "Cosine similarities are multiplied by this to become logits (1 / temperature).", MODEL,
+        None,
+        "Cosine similarities are multiplied by this to become logits (1 / temperature).",
+        MODEL,
         shown="20; for CLIP: the model's own",
-    )  # fmt: skip
+    )
     head: Literal["prompts", "trained"] = setting(
         "prompts",
         "What scores the classes: prompts (nothing is trained but the adapter) or trained (the classification head of "
@@ -153,9 +165,13 @@ class SweepConfig(LabelledConfig):
         None, "Training examples per class to compare, as 4,16; in place of --n-train.", DATA
     )
     samples: int = setting(
-        1, "Training samples that share no example; with several, intervals cover the chance of the sample too.", DATA,
-        ge=1, le=10_000, strict=True,
-    )  # fmt: skip
+        1,
+        "Training samples that share no example; with several, intervals cover the chance of the sample too.",
+        DATA,
+        ge=1,
+        le=10_000,
+        strict=True,
+    )
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
         Field(min_length=1),
@@ -163,20 +179,25 @@ class SweepConfig(LabelledConfig):
         BeforeValidator(_seeds),
         once,
     ] = setting(
-        [0, 1, 2], "How often each setting is trained, with another random start (3); or which seeds (0,7,9).",
-        ADAPTERS, shown="3",
-    )  # fmt: skip
+        [0, 1, 2],
+        "How often each setting is trained, with another random start (3); or which seeds (0,7,9).",
+        ADAPTERS,
+        shown="3",
+    )
 
     targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, list_of(str)] = setting(
-        None, "Linear layers that get an adapter, by name (target_modules of PEFT).", ADAPTERS,
+        None,
+        "Linear layers that get an adapter, by name (target_modules of PEFT).",
+        ADAPTERS,
         shown="query,key,value; for CLIP: q,k,v",
-    )  # fmt: skip
+    )
     layers: Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)] = setting(
         None,
         "Depth of the layers that get an adapter: numbers from 0 (4,5), all, or a part: top2, bottom, mid, up, "
         "half-bottom, half-up.",
-        ADAPTERS, shown="all",
-    )  # fmt: skip
+        ADAPTERS,
+        shown="all",
+    )
     encoder: Literal["vision", "text", "both"] = setting(
         "both", "Part of a CLIP that gets adapters: vision, text or both.", ADAPTERS
     )
@@ -196,9 +217,12 @@ class SweepConfig(LabelledConfig):
     )
     weight_decay: float = setting(0.0, "Weight decay of AdamW.", TRAINING, ge=0, allow_inf_nan=False)
     clip_norm: float = setting(
-        math.inf, "Largest norm of an adapter's gradient; a larger one is scaled down to it.", TRAINING,
-        gt=0, shown="no limit",
-    )  # fmt: skip
+        math.inf,
+        "Largest norm of an adapter's gradient; a larger one is scaled down to it.",
+        TRAINING,
+        gt=0,
+        shown="no limit",
+    )
     augment: bool = setting(
         False,
         "Crop and flip training images at random. The gap is then measured between changed and unchanged images.",

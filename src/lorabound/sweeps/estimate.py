@@ -96,15 +96,29 @@ class Estimates:
     def frame(self) -> pl.DataFrame:
         """One row per sweep: name, runs, sizes (those of training as text: "50,200"), storage, time, parameters."""
         names = (
-            "n_runs", "n_there", "samples", "n_train", "n_test", "weights_gib", "stored_gib", "tflop", "seconds",
+            "n_runs",
+            "n_there",
+            "samples",
+            "n_train",
+            "n_test",
+            "weights_gib",
+            "stored_gib",
+            "tflop",
+            "seconds",
             "precision",
-        )  # fmt: skip
-        return pl.DataFrame([
-            {"name": name, **{column: getattr(one, column) for column in names},
-             "n_train": ",".join(map(str, one.n_train)),
-             "least_params": one.n_params[0], "most_params": one.n_params[1]}
-            for name, one in self.each.items()
-        ])  # fmt: skip
+        )
+        return pl.DataFrame(
+            [
+                {
+                    "name": name,
+                    **{column: getattr(one, column) for column in names},
+                    "n_train": ",".join(map(str, one.n_train)),
+                    "least_params": one.n_params[0],
+                    "most_params": one.n_params[1],
+                }
+                for name, one in self.each.items()
+            ]
+        )
 
     def __repr__(self) -> str:
         """Numbers of sweeps and of runs, and the seconds; ``lorabound.show`` says the rest."""
@@ -188,11 +202,20 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     stored = (settled.samples * max(settled.sizes) + settled.test_size) * tokens * width * n_stored * dtype.itemsize
     head = n_classes * (width + 1) if settled.head == "trained" else 0
     return Estimate(
-        len(runs), len(runs) - len(missing), settled.sizes, settled.test_size, _trained(settled, shapes, head),
-        outline.n_weights * dtype.itemsize / GIB, stored / GIB,
-        arithmetic(settled, shape, missing, settled.test_size) / 1e12, seconds(shape, missing), precision,
-        material.sentences if material else None, quicker, settled.samples,
-    )  # fmt: skip
+        len(runs),
+        len(runs) - len(missing),
+        settled.sizes,
+        settled.test_size,
+        _trained(settled, shapes, head),
+        outline.n_weights * dtype.itemsize / GIB,
+        stored / GIB,
+        arithmetic(settled, shape, missing, settled.test_size) / 1e12,
+        seconds(shape, missing),
+        precision,
+        material.sentences if material else None,
+        quicker,
+        settled.samples,
+    )
 
 
 def _usual_sizes(config: SweepConfig, n_classes: int) -> SweepConfig:
@@ -227,9 +250,13 @@ def shape_of(modules: Modules, kind: Kind, adapted: Sequence[str], tokens: float
     total = sum(math.prod(product) for product in _inside(modules, examples).values())
     weights = sum(math.prod(product) for product in above)
     return Shape(
-        weights, sum(math.prod(product) for product in of_prompts), tokens, n_classes, above or of_prompts,
+        weights,
+        sum(math.prod(product) for product in of_prompts),
+        tokens,
+        n_classes,
+        above or of_prompts,
         total - weights,
-    )  # fmt: skip
+    )
 
 
 def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: int) -> float:

@@ -207,26 +207,42 @@ class _Sweep:
     def _task_of(self, run: Run) -> AdapterTask:
         config, classifier = self.config, self.task.classifier
         return AdapterTask(
-            model=config.model, model_sha256=classifier.sha256, takes=self.task.kind.reads, head=config.head,
-            prompt=config.prompt or "", classes=self.task.data.classes, logit_scale=config.logit_scale,
-            max_length=config.max_length, precision=classifier.precision, n_train=run.n_train,
+            model=config.model,
+            model_sha256=classifier.sha256,
+            takes=self.task.kind.reads,
+            head=config.head,
+            prompt=config.prompt or "",
+            classes=self.task.data.classes,
+            logit_scale=config.logit_scale,
+            max_length=config.max_length,
+            precision=classifier.precision,
+            n_train=run.n_train,
             first_row=run.sample * max(config.sizes),
-        )  # fmt: skip
+        )
 
     def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
         """The row of a run: with the losses on training and test set, or without any when it diverged."""
         row = Row(
-            key=run_key(run, self.fixed), **asdict(run), n_params=n_params, seconds=seconds,
+            key=run_key(run, self.fixed),
+            **asdict(run),
+            n_params=n_params,
+            seconds=seconds,
             status="done" if losses else "diverged",
-        )  # fmt: skip
+        )
         if losses is None:
             return row
         train, test = losses
         return replace(
-            row, train_error=train.error, test_error=test.error, train_risk=train.risk, test_risk=test.risk,
-            train_ce=train.cross_entropy, test_ce=test.cross_entropy,
-            test_errors=test.errors, test_log_losses=test.log_losses,
-        )  # fmt: skip
+            row,
+            train_error=train.error,
+            test_error=test.error,
+            train_risk=train.risk,
+            test_risk=test.risk,
+            train_ce=train.cross_entropy,
+            test_ce=test.cross_entropy,
+            test_errors=test.errors,
+            test_log_losses=test.log_losses,
+        )
 
 
 def _label(stack: list[Run]) -> str:

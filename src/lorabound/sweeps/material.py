@@ -88,9 +88,17 @@ def read_material(config: SweepConfig) -> Material:
     lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
     settled = _settled(config, sized, len(table), own_test_set)
     return Material(
-        config, sized, kind, table, test, own_test_set, check, divided, lengths,
+        config,
+        sized,
+        kind,
+        table,
+        test,
+        own_test_set,
+        check,
+        divided,
+        lengths,
         (_prompted(original, config), settled, cut),
-    )  # fmt: skip
+    )
 
 
 def divide_again(material: Material, without: frozenset[str]) -> Material:

@@ -78,11 +78,15 @@ class Crossed:
                 for (factor, sample), gap in np.ndenumerate(spread.gaps)
             ],
             {
-                "mode": pl.String, "rank": pl.Int64, "loss": pl.String, "factor": pl.Int64, "sample": pl.Int64,
+                "mode": pl.String,
+                "rank": pl.Int64,
+                "loss": pl.String,
+                "factor": pl.Int64,
+                "sample": pl.Int64,
                 "gap": pl.Float64,
             },
             orient="row",
-        )  # fmt: skip
+        )
 
     def __repr__(self) -> str:
         """Adapters, seeds and samples; ``lorabound.show`` says what spreads the gap."""

@@ -76,14 +76,22 @@ class Summary:
         """One row per cell (mode, rank, training size), as :meth:`lorabound.Sweep.cells` explains the columns."""
         rows = [
             {
-                "mode": cell.mode, "rank": cell.rank, "n_train": cell.n_train, "n_params": cell.n_params,
-                "n_seeds": cell.n_seeds, "n_samples": cell.n_samples, "n_diverged": cell.n_diverged,
-                "train_error": cell.train["error"], "test_error": cell.test["error"],
-                "gap": cell.gaps["error"].mean, "gap_low": cell.gaps["error"].low, "gap_high": cell.gaps["error"].high,
+                "mode": cell.mode,
+                "rank": cell.rank,
+                "n_train": cell.n_train,
+                "n_params": cell.n_params,
+                "n_seeds": cell.n_seeds,
+                "n_samples": cell.n_samples,
+                "n_diverged": cell.n_diverged,
+                "train_error": cell.train["error"],
+                "test_error": cell.test["error"],
+                "gap": cell.gaps["error"].mean,
+                "gap_low": cell.gaps["error"].low,
+                "gap_high": cell.gaps["error"].high,
                 "error_at_most": float(cell.holdout.value),
             }
             for cell in self.cells
-        ]  # fmt: skip
+        ]
         return pl.DataFrame(rows, schema=_COLUMNS)
 
     def __repr__(self) -> str:
@@ -147,10 +155,13 @@ def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison
         trained = train_losses(frozen_grid, loss) - train_losses(both_grid, loss)
         found.append(
             Comparison(
-                rank, n_train, (frozen[0].n_params, both[0].n_params),
-                crossed_mean(differences, trained, LEVEL), crossed_mean(differences, 0.0, LEVEL),
+                rank,
+                n_train,
+                (frozen[0].n_params, both[0].n_params),
+                crossed_mean(differences, trained, LEVEL),
+                crossed_mean(differences, 0.0, LEVEL),
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -65,8 +65,11 @@ class Task:
         return {
             "test": [self.test_set.inputs.n_cut, len(self.test_set.labels)],
             "train": [sum(s.inputs.n_cut for s in self.samples), sum(len(s.labels) for s in self.samples)],
-            "max_tokens": limit.tokens, "model_tokens": limit.model_tokens, "by": limit.by, "end": limit.cuts_end,
-        }  # fmt: skip
+            "max_tokens": limit.tokens,
+            "model_tokens": limit.model_tokens,
+            "by": limit.by,
+            "end": limit.cuts_end,
+        }
 
     @property
     def notes(self) -> list[str]:
@@ -146,6 +149,12 @@ def _head_lr(config: SweepConfig, classifier: LoadedClassifier) -> dict[str, flo
 def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
     device = default_device()
     return load_classifier(
-        config.model, classes, config.prompt, config.logit_scale, config.max_length, device,
-        resolve_precision(config.precision, device), config.head,
-    )  # fmt: skip
+        config.model,
+        classes,
+        config.prompt,
+        config.logit_scale,
+        config.max_length,
+        device,
+        resolve_precision(config.precision, device),
+        config.head,
+    )

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    config: SweepConfig | str | PathLike[str] | None = None, *, out: str | PathLike[str],
-    observe: Callable[[Progress], None] | None = None, **settings: Any,
-) -> Sweep:  # fmt: skip
+    config: SweepConfig | str | PathLike[str] | None = None,
+    *,
+    out: str | PathLike[str],
+    observe: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> Sweep:
     """Train a grid of LoRA adapters on a frozen model and measure them. With the same ``out`` again, it goes on.
 
         import lorabound as lb

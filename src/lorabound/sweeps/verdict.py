@@ -82,9 +82,12 @@ def verdicts(
 
 
 def _verdict(
-    cells: list[Cell], by_draw: dict[int, dict[tuple[int, int], Row]], shape: tuple[int, int],
-    draws: Sequence[tuple[int, int]], left_out: tuple[Cell, ...],
-) -> Verdict:  # fmt: skip
+    cells: list[Cell],
+    by_draw: dict[int, dict[tuple[int, int], Row]],
+    shape: tuple[int, int],
+    draws: Sequence[tuple[int, int]],
+    left_out: tuple[Cell, ...],
+) -> Verdict:
     cells = sorted(cells, key=lambda cell: (cell.n_params, cell.test["error"]))  # of equal means the cheapest is first
     losses = []
     for cell in cells:
@@ -105,11 +108,20 @@ def _verdict(
         gain = saved - float(compared.margins[position]), saved
     trained = [cell for cell in cells if cell.mode != ZERO_SHOT]
     return Verdict(
-        best.n_train, best, cheapest, tuple(cells[c] for c in compared.members),
-        (step, float(compared.losses_at_most[compared.members[0]])), zero_shot, gain,
+        best.n_train,
+        best,
+        cheapest,
+        tuple(cells[c] for c in compared.members),
+        (step, float(compared.losses_at_most[compared.members[0]])),
+        zero_shot,
+        gain,
         holdout_bounded(best.test["error"], n_test, DELTA / len(cells)),
-        min(trained, key=lambda cell: cell.gaps["error"].mean), left_out, len(cells), *shape, n_test,
-    )  # fmt: skip
+        min(trained, key=lambda cell: cell.gaps["error"].mean),
+        left_out,
+        len(cells),
+        *shape,
+        n_test,
+    )
 
 
 def unfinished(cells: Sequence[Cell], majority_error: float | None = None) -> list[Cell]:

@@ -43,9 +43,12 @@ class _WorstCaseConfig(Settings):
     ranks: list[int]
     n_train: list[int]
     radius: float = setting(
-        1.0, "Largest Frobenius norm (root of the sum of squares) of a trained matrix; M in the paper.", SIMULATION,
-        ge=_LEAST, le=_MOST,
-    )  # fmt: skip
+        1.0,
+        "Largest Frobenius norm (root of the sum of squares) of a trained matrix; M in the paper.",
+        SIMULATION,
+        ge=_LEAST,
+        le=_MOST,
+    )
     std: float = setting(
         1.0, "Standard deviation of the entries of the random matrix A.", SIMULATION, ge=_LEAST, le=_MOST
     )
@@ -104,10 +107,16 @@ class ComplexityConfig(_WorstCaseConfig):
         list[Annotated[int, Field(ge=1, le=POOL, strict=True)]], Field(min_length=1), list_of(int), once
     ] = setting([64, 256, 1024], f"Training set sizes to compare, at most {POOL}.", SIMULATION)
     signs: Annotated[int, AfterValidator(_even)] = setting(
-        16, "Number of draws of the random signs that the network tries to match; even, at least 4.", SIMULATION,
-        ge=4, le=10_000,
-    )  # fmt: skip
+        16,
+        "Number of draws of the random signs that the network tries to match; even, at least 4.",
+        SIMULATION,
+        ge=4,
+        le=10_000,
+    )
     steps: int = setting(
-        150, "Optimizer steps of each of the four searches for the worst case; more find more.", SIMULATION,
-        ge=1, le=1_000_000,
-    )  # fmt: skip
+        150,
+        "Optimizer steps of each of the four searches for the worst case; more find more.",
+        SIMULATION,
+        ge=1,
+        le=1_000_000,
+    )

@@ -40,8 +40,14 @@ CLIP = Kind(
     prompt="a photo of a {}.",
     targets=("q", "k", "v"),
     target_names={
-        "q": ("q_proj",), "k": ("k_proj",), "v": ("v_proj",), "out": ("out_proj",), "mlp": ("fc1", "fc2"),
-        "query": ("q_proj",), "key": ("k_proj",), "value": ("v_proj",),
+        "q": ("q_proj",),
+        "k": ("k_proj",),
+        "v": ("v_proj",),
+        "out": ("out_proj",),
+        "mlp": ("fc1", "fc2"),
+        "query": ("q_proj",),
+        "key": ("k_proj",),
+        "value": ("v_proj",),
     },
     towers=(VISION, TEXT),
     parts={"vision": VISION, "text": TEXT, "both": VISION + TEXT},
@@ -52,4 +58,4 @@ CLIP = Kind(
     },
     width=lambda configuration: int(_vision(configuration)["hidden_size"]),
     n_tokens=_n_tokens,
-)  # fmt: skip
+)

@@ -12,9 +12,16 @@ if TYPE_CHECKING:
 
 
 def _load(
-    model: str, classes: Sequence[str], *, prompt: str, logit_scale: float, max_length: int, device: Any,
-    precision: Any, **_: Any,
-) -> LoadedClassifier:  # fmt: skip
+    model: str,
+    classes: Sequence[str],
+    *,
+    prompt: str,
+    logit_scale: float,
+    max_length: int,
+    device: Any,
+    precision: Any,
+    **_: Any,
+) -> LoadedClassifier:
     from lorabound.models.encoder import PromptClassifier  # imports torch
 
     return PromptClassifier.load(model, classes, prompt, logit_scale, max_length, device, precision)
