@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from lorabound import config
-from lorabound.config import ADAPTERS, Settings, read_settings, setting
+from lorabound.config import ADAPTERS, Settings, read_settings, read_yaml, setting
 from lorabound.errors import InputError
 from lorabound.sweeps import SweepConfig
 
@@ -69,3 +69,12 @@ def test_help_of_a_settings_class_says_what_each_setting_does():
         "    clip_norm: Largest norm of an adapter's gradient; a larger one is scaled down to it. [default: no limit]"
         in said
     )
+
+
+def test_a_setting_that_stands_twice_is_refused_with_its_lines(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("data: words\nn-train: 8\nseeds: 2\nn_train: 9\nseeds: 3\n")
+    with pytest.raises(InputError, match=r"n_train \(lines 2, 4\); seeds \(lines 3, 5\)"):
+        read_yaml(path)
+    path.write_text("data: words\nn-train: 8\n")
+    assert read_yaml(path) == {"data": "words", "n_train": 8}

@@ -209,14 +209,23 @@ def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     """The ``name: value`` lines of a YAML file; dashes in names become underscores.
 
     Raises:
-        InputError: the file is missing, not YAML, or holds something else.
+        InputError: the file is missing, not YAML, holds something else, or says one thing twice.
     """
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        loaded = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"no configuration at {path} ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: expected 'name: value' lines, such as  ranks: [1, 2, 4]")
+    lines: dict[str, list[int]] = {}
+    top = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(top, yaml.MappingNode)  # as a dict came of it
+    for key, _ in top.value:
+        lines.setdefault(str(key.value).replace("-", "_"), []).append(key.start_mark.line + 1)
+    if twice := {name: found for name, found in lines.items() if len(found) > 1}:
+        said = "; ".join(f"{name} (lines {', '.join(map(str, found))})" for name, found in twice.items())
+        raise InputError(f"{path}: stands more than once: {said}: keep one line of each")
     return {str(name).replace("-", "_"): value for name, value in loaded.items()}
