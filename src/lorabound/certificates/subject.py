@@ -1,0 +1,99 @@
+"""What is certified: one adapter, the frozen model it belongs to, and the sample that its bounds use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lorabound.adapters import Adapter, new_adapter
+from lorabound.adapters.adapter import Factors, Head
+from lorabound.data import Picture
+from lorabound.engine import Examples, Pool, Recipe
+from lorabound.models import LoadedClassifier
+from lorabound.modes import FACTORS, MODES, Factor
+from lorabound.sweeps.records import AdapterTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One adapter on its model, ready to be measured.
+
+    Attributes:
+        path: folder of the adapter.
+        adapter: the trained adapter.
+        start: the adapter before training, known without the data: what a prior may be centred at. Factors are as the
+            recorded seed draws them; without a recorded seed both are 0, and so both are paid for. A head is that of
+            the checkpoint, or 0.
+        paid: factors that may depend on the data, and that a code or a prior pays for, B before A: those that the mode
+            trains, or both where no seed shows that one was drawn without the data.
+        task: how the adapter reads an example.
+        sample: the examples that bounds on the training sample use, as the model takes them, in their order.
+        recipe: how adapters are trained here, for methods that train others.
+        pool: workers with the frozen model and the stored prefix of ``sample``; every measurement goes through it.
+    """
+
+    path: Path
+    adapter: Adapter
+    start: Adapter
+    paid: tuple[Factor, ...]
+    task: AdapterTask
+    sample: Examples
+    recipe: Recipe
+    pool: Pool
+
+
+@contextmanager
+def subject_of(
+    path: Path,
+    adapter: Adapter,
+    task: AdapterTask,
+    classifier: LoadedClassifier,
+    examples: list[str | Picture],
+    labels: list[str],
+    recipe: Recipe,
+    memory: float | None = None,
+) -> Iterator[Subject]:
+    """Make an adapter and its sample ready; the model is changed meanwhile, and put back at the end."""
+    index = {name: row for row, name in enumerate(task.classes)}
+    sample = Examples(classifier.prepare(examples), np.array([index[label] for label in labels], dtype=np.int64))
+    with Pool(classifier, list(adapter.shapes), [sample.inputs], 2, memory) as pool:
+        yield Subject(
+            path=path,
+            adapter=adapter,
+            start=start_of(adapter, classifier.head),
+            paid=FACTORS if _drawn_elsewhere(adapter) else MODES[adapter.mode].trained,
+            task=task,
+            sample=sample,
+            recipe=recipe,
+            pool=pool,
+        )
+
+
+def start_of(adapter: Adapter, head: Head | None = None) -> Adapter:
+    """The adapter before training: factors as its seed draws them; 0 where no seed is recorded.
+
+    Args:
+        head: classification layer of the checkpoint, for an adapter that trains one.
+    """
+    layers = {}
+    for name, factors in adapter.layers.items():
+        if _drawn_elsewhere(adapter):
+            layers[name] = Factors(a=np.zeros_like(factors.a), b=np.zeros_like(factors.b), scale=factors.scale)
+        else:
+            assert adapter.seed is not None
+            assert adapter.law is not None
+            shape = {name: (factors.b.shape[0], factors.a.shape[1])}
+            drawn = new_adapter(shape, factors.rank, adapter.mode, adapter.seed, adapter.law, factors.scale)
+            layers[name] = drawn.layers[name]
+    return Adapter(
+        layers=layers, mode=adapter.mode, seed=adapter.seed, law=adapter.law, head=head if adapter.head else None
+    )
+
+
+def _drawn_elsewhere(adapter: Adapter) -> bool:
+    """Whether nothing shows how the factors started: the adapter came from another trainer."""
+    return adapter.seed is None or adapter.law is None
