@@ -34,7 +34,7 @@ def test_showing_a_result_loads_no_charts():
         "lorabound.adapters.folder",
         "lorabound.adapters.spectra",
         "lorabound.bounds",
-        "lorabound.checks.verbs",
+        "lorabound.certificates.verbs",
         "lorabound.plans.verbs",
         "lorabound.reports.page",
         "lorabound.reports.show",

@@ -6,7 +6,7 @@ import pytest
 
 import lorabound as lb
 from lorabound.adapters import new_adapter
-from lorabound.checks import check_errors
+from lorabound.certificates import check_errors
 from lorabound.data import Labelled, check_data
 from lorabound.sweeps.estimate import Estimate, Estimates
 from lorabound.worst_case.options import LowerConfig

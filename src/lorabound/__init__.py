@@ -27,7 +27,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from lorabound import bounds, stats
     from lorabound.adapters import inspect_adapter, load_adapter, save_adapter
-    from lorabound.checks.verbs import check
+    from lorabound.certificates.verbs import check
     from lorabound.notation import Bound
     from lorabound.plans.verbs import plan
     from lorabound.reports.page import report
@@ -41,7 +41,7 @@ _ROOMS = {
     "Sweep": "lorabound.sweeps",
     "SweepConfig": "lorabound.sweeps",
     "bounds": None,
-    "check": "lorabound.checks.verbs",
+    "check": "lorabound.certificates.verbs",
     "inspect_adapter": "lorabound.adapters",
     "load_adapter": "lorabound.adapters",
     "open_sweep": "lorabound.sweeps.verbs",

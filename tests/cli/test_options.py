@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from lorabound.checks.config import CheckConfig
+from lorabound.certificates.config import CheckConfig
 from lorabound.cli import COMMANDS, app
 from lorabound.plans.config import PlanConfig
 from lorabound.sweeps import SweepConfig

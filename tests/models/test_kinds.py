@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import lorabound as lb
-from lorabound.checks.adapters import check_adapters
+from lorabound.certificates.holdout import check_adapters
 from lorabound.errors import InputError
 from lorabound.models import TokenizedTexts, kinds, locate_model, model_sha256
 from lorabound.models.kinds import CLIP, ENCODER, KINDS, SEQUENCE, Kind, find_kind

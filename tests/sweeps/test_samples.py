@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from lorabound.adapters import new_adapter
-from lorabound.checks.adapters import check_adapters
+from lorabound.certificates.holdout import check_adapters
 from lorabound.data import load_table, split
 from lorabound.engine import Examples, Recipe, WithPrefix, train
 from lorabound.errors import DataError, InputError, StoreError
@@ -104,7 +104,7 @@ def test_orders_of_two_runs_are_never_the_same():
 def test_a_check_leaves_out_the_rows_of_its_own_sample_alone(config, tiny, tmp_path, monkeypatch):
     few = config.model_copy(update={"ranks": [1], "modes": ["freeze_a"], "seeds": [0]})
     run_sweep(few, tmp_path / "out")
-    monkeypatch.setattr("lorabound.checks.adapters.load_classifier", lambda *_, **__: tiny)
+    monkeypatch.setattr("lorabound.certificates.holdout.load_classifier", lambda *_, **__: tiny)
     folder = tmp_path / "out" / "adapters" / "freeze_a-r1-n20-seed0-sample2"
     assert json.loads((folder / "task.json").read_text())["first_row"] == 80
     data = split(load_table(config.data), 120, 60, 0)

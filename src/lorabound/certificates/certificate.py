@@ -1,4 +1,4 @@
-"""What a method says about one predictor, with everything that is needed to compute it again. No torch."""
+"""What methods say about one adapter, with everything that is needed to compute it again. No torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+
 from lorabound.bounds import Bound
+from lorabound.certificates.fresh import FreshCheck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +41,74 @@ class Statement:
     def limit(self) -> float:
         """The limit on the error on new data; 1 or more says nothing."""
         return float(self.bound.value)
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the limit says nothing that is not true of every predictor."""
+        return bool(self.bound.vacuous)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """How bad an adapter can be on new data, by one or several methods; all limits hold at once.
+
+    Attributes:
+        name: name of what is certified.
+        delta: probability that any of the limits of ``statements`` is wrong; each of m methods has delta/m.
+        statements: what each method says, in the order they were asked for.
+        zero_shot: the same for the model without an adapter, at ``delta`` on its own: the line to beat; None where
+            there is no such model.
+        gain: least gain of the adapter over the model without one, at ``delta`` on its own; None where no method says.
+        fresh: table of the predictors on fresh rows, where some were given.
+        notes: sentences on what was unusual.
+        record: what was certified, as JSON values: files and hashes of adapter, model and data.
+    """
+
+    name: str
+    delta: float
+    statements: tuple[Statement, ...]
+    zero_shot: Statement | None = None
+    gain: Bound | None = None
+    fresh: FreshCheck | None = None
+    notes: tuple[str, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Statement:
+        """The statement with the least limit."""
+        return min(self.statements, key=lambda one: one.limit)
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """Everything that must be true for all statements to hold, each sentence once."""
+        return tuple(dict.fromkeys(one for statement in self.statements for one in statement.bound.assumptions))
+
+    def frame(self) -> pl.DataFrame:
+        """One row per method, in the order they were asked for, and one for the model without an adapter.
+
+        Columns: ``method``, ``speaks_of``, ``error`` (share of errors on the examples that the limit uses),
+        ``error_at_most`` (limit on the error on new data), ``vacuous``, ``delta``, ``n_samples``, ``best``, ``seconds``.
+        """
+        every = [*self.statements, *([self.zero_shot] if self.zero_shot else [])]
+        return pl.DataFrame(
+            {
+                "method": [one.method for one in every],
+                "speaks_of": [one.speaks_of for one in every],
+                "error": [one.error for one in every],
+                "error_at_most": [one.limit for one in every],
+                "vacuous": [one.vacuous for one in every],
+                "delta": pl.Series([one.bound.delta for one in every], dtype=pl.Float64),
+                "n_samples": [int(one.bound.n_samples) for one in every],
+                "best": [one is self.best for one in every],
+                "seconds": [one.seconds for one in every],
+            }
+        )
+
+    def __repr__(self) -> str:
+        """The best limit in one line; ``lorabound.show`` says the rest."""
+        best = self.best
+        others = f", the best of {len(self.statements)} methods" if len(self.statements) > 1 else ""
+        return (
+            f"Certificate: {self.name}, error on new data <= {best.limit:.4g} with probability {1 - self.delta:g} "
+            f"({best.method}{others})"
+        )

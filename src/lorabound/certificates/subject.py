@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,9 @@ import numpy as np
 from lorabound.adapters import Adapter, new_adapter
 from lorabound.adapters.adapter import Factors, Head
 from lorabound.data import Picture
+from lorabound.data.phrases import listed
 from lorabound.engine import Examples, Pool, Recipe
+from lorabound.errors import DataError
 from lorabound.models import LoadedClassifier
 from lorabound.modes import FACTORS, MODES, Factor
 from lorabound.sweeps.records import AdapterTask
@@ -52,14 +54,40 @@ def subject_of(
     adapter: Adapter,
     task: AdapterTask,
     classifier: LoadedClassifier,
-    examples: list[str | Picture],
-    labels: list[str],
+    examples: Sequence[str | Picture],
+    labels: Sequence[str],
     recipe: Recipe,
     memory: float | None = None,
 ) -> Iterator[Subject]:
-    """Make an adapter and its sample ready; the model is changed meanwhile, and put back at the end."""
+    """Make an adapter and its sample ready; the model is changed meanwhile, and put back at the end.
+
+    Raises:
+        DataError: a label that is no class of the adapter.
+    """
     index = {name: row for row, name in enumerate(task.classes)}
+    if unknown := sorted({label for label in labels if label not in index}):
+        count = sum(label not in index for label in labels)
+        raise DataError(
+            f"{count:,} rows have a label that {path} has no class for ({listed(map(repr, unknown), 3)}; its classes are "
+            f"{listed(map(repr, task.classes), 5)}): read them as a class with --rename-label OLD=NEW, or leave the "
+            "rows out of the data"
+        )
     sample = Examples(classifier.prepare(examples), np.array([index[label] for label in labels], dtype=np.int64))
+    with prepared_subject(path, adapter, task, classifier, sample, recipe, memory) as subject:
+        yield subject
+
+
+@contextmanager
+def prepared_subject(
+    path: Path,
+    adapter: Adapter,
+    task: AdapterTask,
+    classifier: LoadedClassifier,
+    sample: Examples,
+    recipe: Recipe,
+    memory: float | None = None,
+) -> Iterator[Subject]:
+    """As :func:`subject_of`, for a sample that is ready."""
     with Pool(classifier, list(adapter.shapes), [sample.inputs], 2, memory) as pool:
         yield Subject(
             path=path,

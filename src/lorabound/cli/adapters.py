@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorabound.checks.config import CheckConfig
+from lorabound.certificates.config import CheckConfig
 from lorabound.cli.consoles import out, say, telling
 from lorabound.cli.options import ConfigFile, Flags, Grouped, flag_of, options, takes
 from lorabound.config import read_settings
@@ -31,7 +31,7 @@ def check(
     Give labelled rows that nobody used for training or for a choice. Of several adapters the best may be chosen by
     these rows: the limits count the choice.
     """
-    from lorabound.checks import check_predictions
+    from lorabound.certificates import check_predictions
     from lorabound.reports.show import show
 
     asked = read_settings(CheckConfig, config, {**flags, "adapters": adapters})
@@ -50,7 +50,7 @@ def check(
             )
         show(check_predictions(predictions, asked.predicted, asked.label_column, asked.delta), out)
         return
-    from lorabound.checks.rows import AdapterUse, read_fresh_rows
+    from lorabound.certificates.rows import AdapterUse, read_fresh_rows
 
     use = AdapterUse(
         model=asked.model or None,
@@ -69,7 +69,7 @@ def check(
             "drop" if asked.drop_empty else "refuse",
             asked.rename_labels,
         )
-        from lorabound.checks.adapters import run_adapters
+        from lorabound.certificates.holdout import run_adapters
 
         found = run_adapters(rows, asked.delta, tell)
     show(found, out)

@@ -28,7 +28,7 @@ _CHAPTERS = {
     "Crossed": "spread",
     "DataCheck": "data",
     "Estimates": "estimates",
-    "FreshCheck": "check",
+    "FreshCheck": "fresh",
     "LowerSimulation": "lower",
     "Plan": "plan",
     "Summary": "summary",

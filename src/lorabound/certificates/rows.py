@@ -84,7 +84,7 @@ def read_fresh_rows(
 ) -> FreshRows:
     """Read adapters and rows; leave out the rows that stand in the training or test set of an adapter's sweep.
 
-    Arguments and errors as in :func:`lorabound.checks.adapters.check_adapters`.
+    Arguments and errors as in :func:`lorabound.certificates.holdout.check_adapters`.
     """
     paths = [Path(folder) for folder in folders]
     if len(set(paths)) != len(paths):

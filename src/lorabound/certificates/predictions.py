@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorabound.checks.fresh import FreshCheck, check_errors
+from lorabound.certificates.fresh import FreshCheck, check_errors
 from lorabound.data import identity, read_answers
 from lorabound.data.phrases import listed
 from lorabound.errors import DataError

@@ -11,11 +11,11 @@ from peft import LoraConfig, get_peft_model
 from scipy.stats import beta, binom
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
-from lorabound.checks import check_errors, check_predictions
-from lorabound.checks.adapters import check_adapters
-from lorabound.checks.rows import AdapterUse
+from lorabound.certificates import check_errors, check_predictions
+from lorabound.certificates.holdout import check_adapters
+from lorabound.certificates.rows import AdapterUse
 from lorabound.errors import AdapterError, DataError, InputError, StoreError
-from lorabound.reports.check import sentences
+from lorabound.reports.fresh import sentences
 from lorabound.sweeps import Sweep, SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.records import read_rows, write_rows

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter
-from lorabound.checks.fresh import FreshCheck, check_errors
-from lorabound.checks.rows import AdapterUse, FreshRows, read_fresh_rows
+from lorabound.certificates.fresh import FreshCheck, check_errors
+from lorabound.certificates.rows import AdapterUse, FreshRows, read_fresh_rows
 from lorabound.data import Empty
 from lorabound.data.phrases import listed
 from lorabound.engine import evaluate, keep_freed_memory

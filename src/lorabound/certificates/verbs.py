@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 
-from lorabound.checks.fresh import FreshCheck
-from lorabound.checks.predictions import LABEL, PREDICTED, check_predictions
+from lorabound.certificates.fresh import FreshCheck
+from lorabound.certificates.predictions import LABEL, PREDICTED, check_predictions
 from lorabound.errors import InputError
 
 
@@ -60,8 +60,8 @@ def check(
         return check_predictions(fspath(named[0]), predicted, label_column, delta)
     if not named:
         raise InputError("check: name at least one adapter")
-    from lorabound.checks.adapters import check_adapters  # imports torch
-    from lorabound.checks.rows import AdapterUse
+    from lorabound.certificates.holdout import check_adapters  # imports torch
+    from lorabound.certificates.rows import AdapterUse
 
     use = AdapterUse(model=model, prompt=prompt, classes=classes, max_length=max_length)
     return check_adapters(

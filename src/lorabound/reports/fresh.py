@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from lorabound.checks.fresh import Checked, FreshCheck
+from lorabound.certificates.fresh import Checked, FreshCheck
 from lorabound.data.phrases import listed
 from lorabound.reports.show import Part, parts, table
 
