@@ -2,7 +2,7 @@
 
     plan              before training: what is guaranteed, and how many examples a target needs
     sweep             trains a grid of adapters and measures them; open_sweep opens its folder again
-    check             limits the error of trained adapters on new data
+    certify           after training: how bad the result can be on new data; verify computes a certificate again
     inspect_adapter   tells how large the update of an adapter is; load_adapter and save_adapter read and write one
     show, report      print any result in the terminal; write a sweep as one offline page
     bounds, stats     the theorems and the statistics, as functions of your own numbers
@@ -27,7 +27,8 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from lorabound import bounds, stats
     from lorabound.adapters import inspect_adapter, load_adapter, save_adapter
-    from lorabound.certificates.verbs import check
+    from lorabound.certificates.verbs import certify
+    from lorabound.certificates.verify import verify
     from lorabound.notation import Bound
     from lorabound.plans.verbs import plan
     from lorabound.reports.page import report
@@ -41,7 +42,7 @@ _ROOMS = {
     "Sweep": "lorabound.sweeps",
     "SweepConfig": "lorabound.sweeps",
     "bounds": None,
-    "check": "lorabound.certificates.verbs",
+    "certify": "lorabound.certificates.verbs",
     "inspect_adapter": "lorabound.adapters",
     "load_adapter": "lorabound.adapters",
     "open_sweep": "lorabound.sweeps.verbs",
@@ -51,6 +52,7 @@ _ROOMS = {
     "show": "lorabound.reports.show",
     "stats": None,
     "sweep": "lorabound.sweeps.verbs",
+    "verify": "lorabound.certificates.verify",
 }
 
 __all__ = [
@@ -59,7 +61,7 @@ __all__ = [
     "SweepConfig",
     "__version__",
     "bounds",
-    "check",
+    "certify",
     "inspect_adapter",
     "load_adapter",
     "open_sweep",
@@ -69,6 +71,7 @@ __all__ = [
     "show",
     "stats",
     "sweep",
+    "verify",
 ]
 
 

@@ -1,4 +1,4 @@
-"""`lorabound check`: limits that hold as often as they say, rows that are not fresh, files and adapters of every kind."""
+"""`lorabound certify --holdout`: limits that hold as often as they say, rows that are not fresh, files and adapters of every kind."""
 
 import json
 import shutil
@@ -122,7 +122,7 @@ def test_answers_of_any_model_in_every_format(answers, tmp_path, ending, capsys,
     assert two.best.limit.value == pytest.approx(beta.isf(0.025, 4, 97))
     assert not two.predictors[0].may_be_best
     assert "1 answers in other differ from a label in case or spaces only ('Yes' for 'yes')" in two.notes[0]
-    status, output, _ = run(capsys, monkeypatch, "check", path)  # a file where an adapter might stand
+    status, output, _ = run(capsys, monkeypatch, "certify", path)  # a file where an adapter might stand
     assert status == 0
     assert output.startswith("On new data, predicted is wrong on at most 33.2% of the rows (95% sure)")
 
@@ -137,14 +137,14 @@ def test_answers_that_cannot_be_meant(answers, tmp_path, capsys, monkeypatch):
     path = write(answers.with_columns(predicted=pl.lit("1")), tmp_path / "a.csv")
     with pytest.raises(DataError, match="predicted and label share no value"):
         check_predictions(path)
-    status, _, errors = run(capsys, monkeypatch, "check", "--predictions", path, "--predicted", "guess")
+    status, _, errors = run(capsys, monkeypatch, "certify", path, "--predicted", "guess")
     assert status == 2
     assert "has no column 'guess'" in errors
     assert "--text-column" not in errors
-    for arguments in (["check"], ["check", "a"], ["check", "--data", "x.csv"]):
+    for arguments in (["certify"], ["certify", "--holdout", "x.csv"]):
         status, _, errors = run(capsys, monkeypatch, *arguments)
         assert status == 2
-        assert "say what is checked" in errors
+        assert "say what is certified" in errors
     with pytest.raises(InputError, match="delta must lie in"):
         check_predictions(write(answers, tmp_path / "b.csv"), delta=0.0)
 
@@ -175,7 +175,9 @@ def test_an_adapter_of_a_sweep_says_itself_how_it_is_used(swept, tmp_path, capsy
     out, _, _ = swept
     fresh = write(letters(200, 7, least=10), tmp_path / "fresh.csv")  # no row of the sweep is that long
     monkeypatch.chdir(tmp_path)
-    status, output, errors = run(capsys, monkeypatch, "check", out / "adapters/freeze_a-r1-n40-seed0", "--data", fresh)
+    status, output, errors = run(
+        capsys, monkeypatch, "certify", out / "adapters/freeze_a-r1-n40-seed0", "--holdout", fresh
+    )
     assert status == 0, errors
     assert output.startswith("On new data, freeze_a-r1-n40-seed0 is wrong on at most ")
     assert "nobody used them to choose before" in " ".join(output.split())
@@ -258,7 +260,7 @@ def test_empty_fields_are_refused_with_what_the_command_has(swept, answers, tmp_
     out, _, _ = swept
     fresh = letters(60, 7, least=10)
     path = write(pl.concat([fresh, pl.DataFrame({"text": ["abcabcabcab"], "label": [""]})]), tmp_path / "fresh.csv")
-    command = ["check", out / "adapters/freeze_a-r1-n40-seed0", "--data", path]
+    command = ["certify", out / "adapters/freeze_a-r1-n40-seed0", "--holdout", path]
     status, _, errors = run(capsys, monkeypatch, *command)
     assert status == 2
     assert "1 row has no label" in errors
@@ -269,12 +271,12 @@ def test_empty_fields_are_refused_with_what_the_command_has(swept, answers, tmp_
     assert f"of {len(fresh)} fresh rows" in " ".join(output.split())
     one = pl.when(pl.int_range(pl.len()) > 0).then(pl.col("predicted"))
     holes = write(answers.with_columns(predicted=one), tmp_path / "holes.csv")
-    status, _, errors = run(capsys, monkeypatch, "check", "--predictions", holes)
+    status, _, errors = run(capsys, monkeypatch, "certify", holes)
     assert status == 2
     assert "1 row has no answer (line 2): leave them out of the file, or fill them in" in errors
-    status, _, errors = run(capsys, monkeypatch, "check", "--predictions", holes, "--drop-empty")
+    status, _, errors = run(capsys, monkeypatch, "certify", holes, "--drop-empty")
     assert status == 2
-    assert "--drop-empty is for --data" in errors
+    assert "--drop-empty is for rows of texts or images" in errors
 
 
 def test_labels_without_a_class_count_as_wrong(swept, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from lorabound.certificates.config import CheckConfig
+from lorabound.certificates.config import CertifyConfig
 from lorabound.cli import COMMANDS, app
 from lorabound.plans.config import PlanConfig
 from lorabound.sweeps import SweepConfig
@@ -19,7 +19,9 @@ KEPT = {
     "data": "drop-empty image-column label-column max-length min-class-rows n-test n-train rename-label test-data text-column",
     "report": "figure page",
     "export": "",
-    "check": "classes data delta drop-empty label-column max-length model predicted predictions prompt text-column",
+    "certify": "classes data delta drop-empty holdout label-column max-length memory methods model out predicted prompt "
+               "rename-label text-column write-card",
+    "verify": "adapter data holdout memory model",
     "inspect": "csv",
     "plan": "bits classes csv delta encoder layers model modes n-train pilot ranks shapes target-gap targets",
     "lower-bound": "n-train probability radius ranks scale seed std trials widths",
@@ -46,12 +48,12 @@ def test_no_option_is_lost(name):
     assert {f"--{option}" for option in KEPT[name].split()} <= set(options_of(name))
 
 
-@pytest.mark.parametrize("name", ["sweep", "data", "check", "plan", "lower-bound", "complexity", "concentration"])
+@pytest.mark.parametrize("name", ["sweep", "data", "certify", "plan", "lower-bound", "complexity", "concentration"])
 def test_settings_may_come_from_a_file(name):
     assert "--config" in options_of(name)
 
 
-@pytest.mark.parametrize("kind", [SweepConfig, PlanConfig, CheckConfig, LowerConfig, ComplexityConfig])
+@pytest.mark.parametrize("kind", [SweepConfig, PlanConfig, CertifyConfig, LowerConfig, ComplexityConfig])
 def test_every_setting_is_made_by_setting_and_says_what_it_does(kind):
     for name, field in kind.model_fields.items():
         assert field.description.endswith("."), name

@@ -87,7 +87,8 @@ class Certificate:
         """One row per method, in the order they were asked for, and one for the model without an adapter.
 
         Columns: ``method``, ``speaks_of``, ``error`` (share of errors on the examples that the limit uses),
-        ``error_at_most`` (limit on the error on new data), ``vacuous``, ``delta``, ``n_samples``, ``best``, ``seconds``.
+        ``error_at_most`` (limit on the error on new data), ``vacuous``, ``delta``, ``n_samples``, ``best``,
+        ``seconds``.
         """
         every = [*self.statements, *([self.zero_shot] if self.zero_shot else [])]
         return pl.DataFrame(

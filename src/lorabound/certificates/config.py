@@ -1,4 +1,4 @@
-"""What a check is asked to do, from YAML, flags, or both."""
+"""What a certificate is asked to be of, from YAML, flags, or both."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lorabound.config import BOUNDS, DATA, MODEL, list_of, setting
+from lorabound.certificates.methods import METHODS
+from lorabound.config import BOUNDS, DATA, MODEL, RESOURCES, list_of, setting
 from lorabound.data.config import LabelledConfig
 
 
-class CheckConfig(LabelledConfig):
-    """Adapters and the rows they are checked on, or a table of answers.
+class CertifyConfig(LabelledConfig):
+    """Adapters, the rows they are certified with, or a table of answers.
 
     Raises:
         InputError: an unknown name or a value out of range; one sentence for each.
     """
 
-    adapters: Annotated[list[str], list_of(str)] = setting([], "Folders of PEFT LoRA adapters.", MODEL)
-    data: str = setting("", "Labelled rows that the adapters have not seen, in the forms that sweep takes.", DATA)
-    text_column: str = setting("", "Column that holds the texts, or the images.", DATA, shown="text; for CLIP: image")
-    predictions: str = setting(
-        "",
-        "In place of adapters and --data: a table of answers of any model, with the columns label and predicted.",
-        DATA,
+    adapters: Annotated[list[str], list_of(str)] = setting(
+        [], "Folders of PEFT LoRA adapters; the folder of a sweep; or one table of answers.", MODEL
     )
+    data: str = setting(
+        "",
+        "Rows that the adapter was trained on, in the forms that sweep takes.",
+        DATA,
+        shown="for a run of a sweep, those of the sweep",
+    )
+    holdout: str = setting("", "Rows that nobody used to train or to choose, in the same forms.", DATA)
+    text_column: str = setting("", "Column that holds the texts, or the images.", DATA, shown="text; for CLIP: image")
     predicted: Annotated[list[str], Field(min_length=1), list_of(str)] = setting(
-        ["predicted"], "Columns of the table that hold answers, one per model, as a,b,c.", DATA
+        ["predicted"],
+        "Columns that hold answers, one per model, as a,b,c; for a table of answers in place of adapters.",
+        DATA,
     )
 
     model: str = setting("", "The pretrained model, where the adapter's folder does not name it.", MODEL)
@@ -44,4 +50,13 @@ class CheckConfig(LabelledConfig):
         MODEL,
         shown="the model's limit, at most 512",
     )
-    delta: float = setting(0.05, "Probability that a limit is wrong.", BOUNDS, gt=0, lt=1)
+    methods: Annotated[list[str] | None, list_of(str)] = setting(
+        None,
+        f"Ways to certify, as a,b, or all: {', '.join(METHODS)}.",
+        BOUNDS,
+        shown="holdout and progressive where they can be had, else compressed and pac-bayes",
+    )
+    delta: float = setting(0.05, "Probability that a limit is wrong, all methods together.", BOUNDS, gt=0, lt=1)
+    memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = setting(
+        None, "Memory that the whole process may use, in GiB.", RESOURCES, shown="70% of what is free"
+    )

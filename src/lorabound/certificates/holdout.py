@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter
+from lorabound.bounds import Bound, paired_gain
+from lorabound.certificates.certificate import Statement
 from lorabound.certificates.fresh import FreshCheck, check_errors
 from lorabound.certificates.rows import AdapterUse, FreshRows, read_fresh_rows
 from lorabound.data import Empty
@@ -57,6 +63,43 @@ def check_adapters(
 
 def run_adapters(found: FreshRows, delta: float = 0.05, observe: Callable[[str], None] = lambda _: None) -> FreshCheck:
     """As :func:`check_adapters`, for rows that have been read."""
+    return measure_adapters(found, observe).check(delta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What K adapters and the bare model got wrong on n fresh rows.
+
+    Attributes:
+        found: adapters and rows.
+        wrong: (K, n) bool.
+        bare: (n,) bool, the model without an adapter, of the last adapter's model.
+        model_sha256: hash over the files of that model.
+        notes: sentences on rows and labels.
+    """
+
+    found: FreshRows
+    wrong: NDArray[np.bool_]
+    bare: NDArray[np.bool_]
+    model_sha256: str
+    notes: tuple[str, ...]
+
+    def check(self, delta: float) -> FreshCheck:
+        """Limits for all adapters, the choice among them counted."""
+        found = self.found
+        return check_errors(
+            _names([path for path, _, _ in found.adapters]),
+            self.wrong,
+            delta,
+            repeated=found.repeated,
+            n_params=[adapter.n_params for _, adapter, _ in found.adapters],
+            notes=self.notes,
+            origin="nobody used them to choose before" if found.of_sweeps else "nobody used them to train or to choose",
+        )
+
+
+def measure_adapters(found: FreshRows, observe: Callable[[str], None] = lambda _: None) -> Measured:
+    """Run adapters, and the model without one, on rows that have been read. Raises as :func:`check_adapters`."""
     keep_freed_memory()
     rows, labels, notes = found.examples, found.labels, list(found.notes)
     wrong, models = [], dict[str, tuple[LoadedClassifier, Any]]()
@@ -64,23 +107,65 @@ def run_adapters(found: FreshRows, delta: float = 0.05, observe: Callable[[str],
         key = task.model_copy(update={"n_train": 0, "first_row": 0}).model_dump_json()
         if key not in models:
             observe(f"loading {task.model}")
-            classifier = _classifier(task, path)
+            classifier = classifier_of(task, path)
             models = {key: (classifier, classifier.prepare(rows))}  # one model at a time in memory
         observe(f"{path.name} on {len(rows)} rows")
         wrong.append(_errors(*models[key], adapter, task, path, labels))
         notes += _unknown(labels, task, path)
-    return check_errors(
-        _names([path for path, _, _ in found.adapters]),
-        np.array(wrong),
-        delta,
-        repeated=found.repeated,
-        n_params=[adapter.n_params for _, adapter, _ in found.adapters],
-        notes=tuple(dict.fromkeys(notes)),
-        origin="nobody used them to choose before" if found.of_sweeps else "nobody used them to train or to choose",
+    bare = _errors(*models[key], None, task, path, labels)
+    sha256 = models[key][0].sha256
+    return Measured(
+        found=found, wrong=np.array(wrong), bare=bare, model_sha256=sha256, notes=tuple(dict.fromkeys(notes))
     )
 
 
-def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
+def certify_holdout(measured: Measured, delta: float) -> Statement:
+    """What fresh rows say about one adapter: the exact limit of :func:`lorabound.certificates.check_errors`."""
+    start = time.perf_counter()
+    checked = measured.check(delta).best
+    assert len(measured.wrong) == 1
+    n_rows = len(measured.bare)
+    return Statement(
+        method="holdout",
+        speaks_of="the adapter as stored",
+        bound=checked.limit,
+        error=checked.n_wrong / n_rows,
+        seconds=time.perf_counter() - start,
+        record={
+            "n_rows": n_rows,
+            "n_wrong": checked.n_wrong,
+            "n_repeated": int(measured.found.repeated.sum()),
+        },
+    )
+
+
+def recompute_holdout(measured: Measured, _: Mapping[str, Any], __: Mapping[str, bytes], delta: float) -> Statement:
+    """The same statement from rows that were read and measured again."""
+    return certify_holdout(measured, delta)
+
+
+def gain_on_fresh_rows(measured: Measured, delta: float) -> Bound:
+    """Least gain of one adapter over the model without one, from the rows on which the two differ.
+
+    The bet a of :func:`lorabound.bounds.paired_gain` depends on the number of rows alone.
+    """
+    differences = measured.bare.astype(np.float64) - measured.wrong[0]
+    once = differences[~measured.found.repeated]
+    share = min(0.5, math.sqrt(8 * math.log(1 / delta) / len(once)))
+    gains = [paired_gain(some, delta, a=share) for some in (differences, once)]  # copies prove nothing new
+    least = min(gains, key=lambda bound: float(bound.value))
+    return replace(
+        least,
+        predictor="the adapter, against the model without one",
+        theorem="paired differences on fresh rows (ours; Ville 1939)",
+        assumptions=(
+            "the rows are independent and identically distributed",
+            "nothing about the adapter was chosen by looking at them",
+        ),
+    )
+
+
+def classifier_of(task: AdapterTask, path: Path) -> LoadedClassifier:
     """The classifier that an adapter belongs to.
 
     Raises:
@@ -106,9 +191,14 @@ def _classifier(task: AdapterTask, path: Path) -> LoadedClassifier:
 
 
 def _errors(
-    classifier: LoadedClassifier, inputs: Any, adapter: Adapter, task: AdapterTask, path: Path, labels: list[str]
+    classifier: LoadedClassifier,
+    inputs: Any,
+    adapter: Adapter | None,
+    task: AdapterTask,
+    path: Path,
+    labels: list[str],
 ) -> NDArray[np.bool_]:
-    """(n,) bool, whether the adapter gets a row wrong."""
+    """(n,) bool, whether the adapter, or the model without one, gets a row wrong."""
     index = {name: i for i, name in enumerate(task.classes)}
     if not set(labels) & set(index):
         raise DataError(
@@ -117,7 +207,7 @@ def _errors(
         )
     known = np.array([label in index for label in labels])
     target = np.array([index.get(label, 0) for label in labels], dtype=np.int64)
-    with Stack(classifier.module, [adapter], classifier.towers):
+    with Stack(classifier.module, [adapter], classifier.towers) if adapter else nullcontext():
         losses = evaluate(classifier, inputs, target)[0]
     if not losses.finite:
         raise AdapterError(f"{path}: its scores are not finite numbers: the adapter or its model is damaged")

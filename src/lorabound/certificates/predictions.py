@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lorabound.certificates.certificate import Certificate, Statement
+from lorabound.certificates.fingerprints import rows_sha256
 from lorabound.certificates.fresh import FreshCheck, check_errors
 from lorabound.data import identity, read_answers
 from lorabound.data.phrases import listed
@@ -53,6 +57,43 @@ def check_predictions(
         delta,
         notes=tuple(notes),
         origin="no row stands in the file twice, and nobody used them to train or to choose the model",
+    )
+
+
+def certify_predictions(
+    path: str | Path, predicted: Sequence[str] = (PREDICTED,), label_column: str = LABEL, delta: float = 0.05
+) -> Certificate:
+    """As :func:`check_predictions`, as a certificate of the model that is best by these rows."""
+    start = time.perf_counter()
+    check = check_predictions(path, predicted, label_column, delta)
+    answers = [_columns(path, name, label_column) for name in dict.fromkeys(predicted)]
+    record = {
+        "table": {
+            "name": str(path),
+            "n": check.n_rows,
+            "sha256": [rows_sha256(rows, labels) for rows, labels in answers],
+            "predicted": list(dict.fromkeys(predicted)),
+            "label_column": label_column,
+        }
+    }
+    return fresh_certificate(check, record, time.perf_counter() - start, "the model that gave the answers")
+
+
+def fresh_certificate(
+    check: FreshCheck, record: Mapping[str, Any], seconds: float, speaks_of: str = "the adapter as stored"
+) -> Certificate:
+    """A check of K predictors on fresh rows, as a certificate of the best of them."""
+    best = check.best
+    statement = Statement(
+        method="holdout",
+        speaks_of=speaks_of,
+        bound=best.limit,
+        error=best.n_wrong / check.n_rows,
+        seconds=seconds,
+        record={"n_rows": check.n_rows, "n_wrong": best.n_wrong, "n_repeated": check.n_repeated},
+    )
+    return Certificate(
+        name=best.name, delta=check.delta, statements=(statement,), fresh=check, notes=check.notes, record=record
     )
 
 

@@ -5,7 +5,7 @@ This file imports neither torch nor transformers, so that a mistake is told with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,35 +81,39 @@ def read_fresh_rows(
     observe: Callable[[str], None] = lambda _: None,
     empty: Empty = "refuse",
     rename_labels: Mapping[str, str] | None = None,
+    seen: Collection[str] = (),
 ) -> FreshRows:
     """Read adapters and rows; leave out the rows that stand in the training or test set of an adapter's sweep.
 
-    Arguments and errors as in :func:`lorabound.certificates.holdout.check_adapters`.
+    Other arguments and errors as in :func:`lorabound.certificates.holdout.check_adapters`.
+
+    Args:
+        seen: fingerprints of other rows that are known to have been trained on.
     """
     paths = [Path(folder) for folder in folders]
     if len(set(paths)) != len(paths):
         raise InputError("an adapter is named twice: name each once, as every one of them is paid for")
     loaded = [(path, load_adapter(path)) for path in paths]
-    tasks = [_task(path, adapter, use or AdapterUse()) for path, adapter in loaded]
+    tasks = [task_of(path, adapter, use or AdapterUse()) for path, adapter in loaded]
     kinds = {task.takes for task in tasks}
     if len(kinds) > 1:
         raise InputError("some of the adapters read texts and others images: check them apart")
     observe("reading the data")
     table = renamed(load_examples(kinds.pop(), data, text_column, label_column, empty), rename_labels or {})
     prints = [fingerprint(example) for example in table.examples]
-    fresh, notes = _fresh(prints, paths, tasks, data)
+    fresh, notes = _fresh(prints, paths, tasks, data, seen)
     first = {prints[i]: i for i in reversed(fresh)}
     return FreshRows(
         adapters=[(path, adapter, task) for (path, adapter), task in zip(loaded, tasks, strict=True)],
         examples=[table.examples[i] for i in fresh],
         labels=[table.labels[i] for i in fresh],
         repeated=np.array([first[prints[i]] != i for i in fresh]),
-        of_sweeps=all(_sweep_of(path) is not None for path in paths),
+        of_sweeps=all(sweep_of(path) is not None for path in paths),
         notes=[*notes, *table.notes],
     )
 
 
-def _task(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
+def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
     """What the folder records, or what the caller says."""
     recorded = read_task(path)
     if recorded:
@@ -153,18 +157,20 @@ def _names_of_rows(model: str) -> list[str]:
     return [] if any(name.startswith("LABEL_") for name in ordered) else ordered
 
 
-def _sweep_of(path: Path) -> Path | None:
+def sweep_of(path: Path) -> Path | None:
     """The folder of the sweep that made an adapter, where it still stands in it."""
     folder = path.resolve().parent.parent
     return folder if path.resolve().parent.name == ADAPTERS and read_rows(folder) else None
 
 
-def _fresh(prints: list[str], paths: list[Path], tasks: list[AdapterTask], data: str) -> tuple[list[int], list[str]]:
+def _fresh(
+    prints: list[str], paths: list[Path], tasks: list[AdapterTask], data: str, seen: Collection[str]
+) -> tuple[list[int], list[str]]:
     """Indices of the rows that no adapter has seen in training and no sweep in its test set; and what was left out."""
-    trained: set[str] = set()
+    trained: set[str] = set(seen)
     tested: set[str] = set()
     for path, task in zip(paths, tasks, strict=True):
-        folder = _sweep_of(path)
+        folder = sweep_of(path)
         rows = read_rows(folder) if folder else None
         if rows:
             trained |= set(_trained_on(path, task, rows))

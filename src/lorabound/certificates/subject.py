@@ -68,9 +68,9 @@ def subject_of(
     if unknown := sorted({label for label in labels if label not in index}):
         count = sum(label not in index for label in labels)
         raise DataError(
-            f"{count:,} rows have a label that {path} has no class for ({listed(map(repr, unknown), 3)}; its classes are "
-            f"{listed(map(repr, task.classes), 5)}): read them as a class with --rename-label OLD=NEW, or leave the "
-            "rows out of the data"
+            f"{count:,} rows have a label that {path} has no class for ({listed(map(repr, unknown), 3)}; its classes "
+            f"are {listed(map(repr, task.classes), 5)}): read them as a class with --rename-label OLD=NEW, or leave "
+            "the rows out of the data"
         )
     sample = Examples(classifier.prepare(examples), np.array([index[label] for label in labels], dtype=np.int64))
     with prepared_subject(path, adapter, task, classifier, sample, recipe, memory) as subject:

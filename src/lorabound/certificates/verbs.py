@@ -1,77 +1,116 @@
-"""What Python users do with checks: make one."""
+"""What Python users do with certificates: make one; see :mod:`lorabound.certificates.verify` for checking one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 
-from lorabound.certificates.fresh import FreshCheck
-from lorabound.certificates.predictions import LABEL, PREDICTED, check_predictions
+from lorabound.arguments import probability
+from lorabound.certificates.certificate import Certificate
+from lorabound.certificates.predictions import LABEL, PREDICTED, certify_predictions
 from lorabound.errors import InputError
+from lorabound.files import make_folder
+
+Place = str | PathLike[str]
 
 
-def check(
-    adapters: str | PathLike[str] | Sequence[str | PathLike[str]],
-    data: str | PathLike[str] | None = None,
+def certify(
+    adapter: Place | Sequence[Place],
+    data: Place | None = None,
     *,
+    holdout: Place | None = None,
+    model: str | None = None,
+    methods: Sequence[str] | None = None,
+    delta: float = 0.05,
+    out: Place | None = None,
     predicted: Sequence[str] = (PREDICTED,),
     text_column: str | None = None,
     label_column: str = LABEL,
-    delta: float = 0.05,
-    model: str | None = None,
     prompt: str | None = None,
     classes: Sequence[str] | None = None,
     max_length: int | None = None,
     drop_empty: bool = False,
     rename_labels: Mapping[str, str] | None = None,
+    memory: float | None = None,
+    write_card: bool = False,
     observe: Callable[[str], None] = lambda _: None,
-) -> FreshCheck:
-    """Limit the error of adapters, or of any models, on new data; the limits hold for the best of several, too.
+) -> Certificate:
+    """How bad an adapter can be on data it has not seen, with a limit that holds with probability 1 - ``delta``.
 
     Args:
-        adapters: folder of a PEFT LoRA adapter, or several folders; without ``data``, the file of a table that holds
-            labels and the answers of any models.
-        data: file of labelled rows that nobody used to train or to choose, in the form that a sweep takes.
+        adapter: folder of a PEFT LoRA adapter; the folder of a sweep, for the best of its runs; several adapters, for
+            the best of them on ``holdout``; or the file of a table that holds labels and the answers of any models.
+        data: file of the rows that the adapter was trained on, in the form that a sweep takes; a run of a sweep knows
+            its own.
+        holdout: file of rows that nobody used to train or to choose.
+        model: frozen model, where the adapter's folder does not name it.
+        methods: names of methods (:data:`lorabound.certificates.methods.METHODS`), or "all"; None takes ``holdout`` and
+            ``progressive`` where they can be had, else ``compressed`` and ``pac-bayes``. Of m methods each has delta/m.
+        delta: probability that one of the limits is wrong, in (0, 1).
+        out: folder that ``certificate.json`` and its files are written to.
         predicted: columns of the table that hold answers, one per model.
         text_column: column of texts or images; None takes text or image.
         label_column: column of labels.
-        delta: probability that one of the limits is wrong, in (0, 1).
-        model: frozen model, where the adapter's folder does not name it.
         prompt: class prompt with one ``{}``, for an adapter that no sweep made.
         classes: names of the classes, for an adapter that no sweep made.
         max_length: number of tokens after which a text is cut, for an adapter that no sweep made.
         drop_empty: whether rows without text, image or label are left out, and counted.
         rename_labels: label in the data -> label as the adapters know it.
+        memory: budget of the whole process in GiB; None takes what is free.
+        write_card: whether the certificate is put into the model card of the adapter, in place of an earlier one.
         observe: function that is told what goes on.
     Raises:
-        AdapterError, ModelError, DataError, InputError: an adapter, its model or the data cannot be used, or no row
-            is fresh.
+        AdapterError, ModelError, DataError, InputError: an adapter, its model or the data cannot be used, a method
+            cannot be had, or no row is fresh.
+        OutputError: ``out`` cannot be written.
 
     >>> import lorabound as lb, polars as pl
     >>> answers = pl.DataFrame({"label": ["cat", "dog"] * 50, "predicted": ["cat", "dog"] * 48 + ["cat"] * 4})
     >>> answers.write_csv("answers.csv")
-    >>> lb.check("answers.csv")
-    FreshCheck: predicted, 2 of 100 fresh rows wrong; error on new data <= 0.06162 with probability 0.95
+    >>> lb.certify("answers.csv")
+    Certificate: predicted, error on new data <= 0.06162 with probability 0.95 (holdout)
     """
-    named = [adapters] if isinstance(adapters, str | PathLike) else list(adapters)
-    if data is None:
-        if len(named) != 1:
-            raise InputError("check: give data with rows that the adapters have not seen, or one table of answers")
-        return check_predictions(fspath(named[0]), predicted, label_column, delta)
+    probability("certify", "delta", delta)
+    named = [fspath(one) for one in ([adapter] if isinstance(adapter, str | PathLike) else adapter)]
     if not named:
-        raise InputError("check: name at least one adapter")
-    from lorabound.certificates.holdout import check_adapters  # imports torch
-    from lorabound.certificates.rows import AdapterUse
+        raise InputError("certify: name an adapter, a sweep or a table of answers")
+    if out is not None:
+        make_folder(out)
+    if len(named) == 1 and Path(named[0]).is_file() and not named[0].endswith(".safetensors"):
+        if data is not None or holdout is not None:
+            raise InputError(f"{named[0]} is a table of answers, which needs no other rows: leave data and holdout out")
+        needless = [name for name, value in (("--drop-empty", drop_empty), ("--rename-label", rename_labels)) if value]
+        if needless:
+            raise InputError(
+                f"{needless[0]} is for rows of texts or images: mend such rows in the table of answers itself"
+            )
+        made = certify_predictions(named[0], predicted, label_column, delta)
+    else:
+        from lorabound.certificates.certify import Asked, certify_adapters  # imports torch
 
-    use = AdapterUse(model=model, prompt=prompt, classes=classes, max_length=max_length)
-    return check_adapters(
-        [fspath(name) for name in named],
-        fspath(data),
-        text_column,
-        label_column,
-        delta,
-        use,
-        observe,
-        "drop" if drop_empty else "refuse",
-        rename_labels,
-    )
+        asked = Asked(
+            data=None if data is None else fspath(data),
+            holdout=None if holdout is None else fspath(holdout),
+            methods=methods,
+            delta=delta,
+            text_column=text_column,
+            label_column=label_column,
+            empty="drop" if drop_empty else "refuse",
+            rename_labels=rename_labels or {},
+            model=model,
+            prompt=prompt,
+            classes=classes,
+            max_length=max_length,
+            memory=memory,
+        )
+        made = certify_adapters(named, asked, observe)
+    if out is not None:
+        from lorabound.certificates.stored import write_certificate
+
+        write_certificate(made, out)
+    if write_card:
+        from lorabound.certificates.card import write_card as put
+
+        put(made)
+    return made

@@ -27,7 +27,8 @@ COMMANDS = {
         "sweep": ("sweep", "Train adapters of several ranks and compare them."),
         "report": ("sweep", "Show the table of a sweep again and write its page."),
         "export": ("sweep", "Write the runs of a sweep to CSV, Parquet or JSON."),
-        "check": ("adapters", "How bad can a trained adapter be on new data?"),
+        "certify": ("certify", "After training: how bad can the result be on new data?"),
+        "verify": ("certify", "Compute somebody's certificate again and say what differs."),
         "inspect": ("adapters", "How large is an adapter's update, how much of its rank is used?"),
     },
     "Research": {
@@ -96,7 +97,7 @@ def _lorabound(
     \b
       lorabound data FILE                      can my data be used?
       lorabound sweep --data FILE --out DIR    which rank is best for my data?
-      lorabound check ADAPTER --data FILE      how bad can my adapter be on new data?
+      lorabound certify ADAPTER                how bad can my adapter be on new data?
       lorabound plan --model NAME              what can be said before training?
     """
     if version:

@@ -24,6 +24,7 @@ Part = str | Text | Table
 _CHAPTERS = {
     "AdapterSpectra": "spectra",
     "Bound": "bound",
+    "Certificate": "certificate",
     "Complexity": "complexity",
     "Crossed": "spread",
     "DataCheck": "data",
@@ -33,6 +34,7 @@ _CHAPTERS = {
     "Plan": "plan",
     "Summary": "summary",
     "Sweep": "summary",
+    "Verification": "certificate",
 }
 # Columns of a table that goes to a file or a pipe, which have no width to fit.
 _NO_LIMIT = 1000
@@ -42,7 +44,7 @@ def show(result: object, console: Console | None = None) -> None:
     """Print any result of this package: the answer first, then the evidence, then the caveats.
 
     Args:
-        result: result of :func:`lorabound.sweep`, ``plan``, ``check``, ``inspect_adapter`` or of a bound.
+        result: result of :func:`lorabound.sweep`, ``plan``, ``certify``, ``inspect_adapter`` or of a bound.
         console: rich console to print to; by default standard output.
     Raises:
         InputError: an object of another kind.

@@ -1,0 +1,112 @@
+"""A certificate in the model card of its adapter: a section of README.md, and results in its metadata.
+
+The metadata are those of the Hugging Face Hub (``model-index``). What somebody else wrote stays as it is; an earlier
+certificate of ours is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from lorabound.certificates.certificate import Certificate
+from lorabound.certificates.words import answer, evidence, percent
+from lorabound.errors import InputError, first_line
+from lorabound.files import write_text
+
+CARD = "README.md"
+_BEGIN, _END = "<!-- certificate by lorabound -->", "<!-- end of the certificate -->"
+_SOURCE = "lorabound certificate"
+_TASKS = {"texts": "text-classification", "images": "image-classification"}
+
+
+def write_card(certificate: Certificate) -> Path:
+    """Put a certificate into the model card of its adapter; returns the path of the card.
+
+    Raises:
+        InputError: the certificate is of no adapter, or its card has metadata that cannot be read.
+        OutputError: the card cannot be written.
+    """
+    if "adapter" not in certificate.record:
+        raise InputError("a model card belongs to an adapter, and this is a certificate of a table of answers")
+    path = Path(certificate.record["adapter"]["folder"]) / CARD
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        card = ModelCard(text if text.lstrip().startswith("---") else f"---\n{{}}\n---\n{text}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{path} cannot be read as a model card ({first_line(error)}): mend the lines between its ---, or move it "
+            "away"
+        ) from None
+    data: ModelCardData = card.data
+    others = [result for result in data.eval_results or () if result.source_name != _SOURCE]
+    data.eval_results = [*others, *_results(certificate)]
+    data.model_name = data.model_name or certificate.name
+    data.library_name = data.library_name or "peft"
+    if not data.base_model:
+        data.base_model = certificate.record["model"]["name"]
+    body = _without(card.text).rstrip()
+    card.text = f"{body or f'# {certificate.name}'}\n\n{_section(certificate)}\n"
+    return write_text(path, str(card))
+
+
+def _without(text: str) -> str:
+    """The text of a card without our section."""
+    return re.sub(rf"\n*{re.escape(_BEGIN)}.*?{re.escape(_END)}\n*", "\n\n", text, flags=re.DOTALL)
+
+
+def _results(certificate: Certificate) -> list[EvalResult]:
+    """The best limit, and the error it comes from, as the Hub's metadata have them."""
+    best, of = certificate.best, certificate.record
+    rows = of.get("holdout") if best.method == "holdout" else of.get("data")
+    name = str((rows or {}).get("name", "own data"))
+    shared: dict[str, Any] = {
+        "task_type": _TASKS[of["task"]["takes"]],
+        "dataset_name": name,
+        "dataset_type": name,
+        "source_name": _SOURCE,
+        "source_url": "https://arxiv.org/abs/2506.14530",
+    }
+    sure = f"{100 * (1 - certificate.delta):.6g}% sure"
+    return [
+        EvalResult(
+            **shared,
+            metric_type="error_at_most",
+            metric_value=round(best.limit + 5e-5, 4),
+            metric_name=f"error on new data at most ({sure}, {best.method})",
+        ),
+        EvalResult(
+            **shared,
+            metric_type="error",
+            metric_value=round(best.error, 4),
+            metric_name=f"error of {best.speaks_of}",
+        ),
+    ]
+
+
+def _section(certificate: Certificate) -> str:
+    rows = [
+        f"| {one.method} | {one.speaks_of} | {int(one.bound.n_samples):,} | {percent(one.error)} | "
+        f"{'says nothing' if one.vacuous else percent(one.limit, up=True)} |"
+        for one in (*certificate.statements, *((certificate.zero_shot,) if certificate.zero_shot else ()))
+    ]
+    lines = [
+        _BEGIN,
+        "## How bad it can be on new data",
+        "",
+        f"**{answer(certificate)}**",
+        "",
+        *(f"{sentence}\n" for sentence in evidence(certificate)),
+        "| method | speaks of | rows | error | new data <= |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        "This holds if:",
+        *(f"- {assumption}" for assumption in certificate.assumptions),
+        _END,
+    ]
+    return "\n".join(lines)
