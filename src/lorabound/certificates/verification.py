@@ -87,7 +87,7 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     room = max(1.5 / n, _FLIPS)
     if abs(recorded.error - again.error) > room:
         faults.append(f"its errors are {recorded.error:.6g} there and {again.error:.6g} now")
-    elif not recorded.error <= float(old.value) or abs(float(old.value) - float(new.value)) > 2 * room:
+    elif abs(float(old.value) - float(new.value)) > 2 * room:
         faults.append(f"its limit is {float(old.value):.6g} there and {float(new.value):.6g} now")
     if faults:
         return Part(what=what, outcome="differs", detail="; ".join(faults))

@@ -1,0 +1,287 @@
+"""`lorabound certify` and `verify`: what is written is computed again, and a changed byte, row, label or weight is found."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+import lorabound as lb
+from lorabound.certificates.card import write_card
+from lorabound.certificates.methods import METHODS, chosen
+from lorabound.certificates.stored import NAME, read_certificate
+from lorabound.errors import InputError
+from lorabound.sweeps import SweepConfig
+from lorabound.sweeps.execute import run_sweep
+from tests.commands import run
+
+COLOURS = {"a": "red", "b": "green", "c": "blue"}
+
+
+def letters(count, seed, least):
+    """Texts of at least so many letters; the first one is the class, but for one row in ten."""
+    random = np.random.default_rng(seed)
+    texts = sorted({"".join(random.choice(list("abc"), random.integers(least, least + 6))) for _ in range(count)})
+    labels = [COLOURS[text[0] if random.random() < 0.9 else random.choice(list("abc"))] for text in texts]
+    return pl.DataFrame({"text": texts, "label": labels})
+
+
+def write(frame, path):
+    frame.write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def work(letters_bert, tmp_path_factory):
+    """A sweep of one rank, fresh rows, and a certificate by them in ``certificate``."""
+    where = tmp_path_factory.mktemp("certify")
+    data = write(letters(260, 0, 4), where / "letters.csv")
+    config = SweepConfig(
+        data=str(data), model=str(letters_bert), head="trained", n_test=40, n_train=[120], ranks=[1, 2], modes=["freeze_a"],
+        seeds=1, targets=["query"], epochs=1, batch_size=10, lr=0.02, precision="float32",
+    )  # fmt: skip
+    run_sweep(config, where / "out")
+    write(letters(200, 7, 10), where / "fresh.csv")
+    adapter = where / "out/adapters/freeze_a-r2-n120-seed0"
+    lb.certify(adapter, holdout=where / "fresh.csv", methods=["holdout"], out=where / "certificate")
+    return where
+
+
+@pytest.fixture
+def copy(work, tmp_path):
+    """Everything again, to be damaged; the model stays where it is."""
+    shutil.copytree(work / "out", tmp_path / "out")
+    shutil.copytree(work / "certificate", tmp_path / "certificate")
+    for name in ("letters.csv", "fresh.csv"):
+        shutil.copy(work / name, tmp_path / name)
+    return tmp_path
+
+
+def verified(where, **places):
+    return lb.verify(where / "certificate", holdout=where / "fresh.csv", **places)
+
+
+def test_a_certificate_is_computed_again_wherever_it_lies(copy):
+    found = verified(copy)
+    assert found.holds, found.parts
+    assert found.limit == read_certificate(copy / "certificate").certificate.best.limit
+    assert "differs" not in found.frame()["outcome"].to_list()
+    assert {part.what for part in found.parts} >= {"adapter", "base model", "hold-out rows", "limit by holdout"}
+
+
+def change_row(where):
+    frame = pl.read_csv(where / "fresh.csv")
+    text = frame["text"][3] + "a"
+    write(frame.with_columns(text=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(text)).otherwise("text")), where / "fresh.csv")  # fmt: skip
+
+
+def change_label(where):
+    frame = pl.read_csv(where / "fresh.csv")
+    other = "red" if frame["label"][5] == "blue" else "blue"
+    write(frame.with_columns(label=pl.when(pl.int_range(pl.len()) == 5).then(pl.lit(other)).otherwise("label")), where / "fresh.csv")  # fmt: skip
+
+
+def change_order(where):
+    write(pl.read_csv(where / "fresh.csv").reverse(), where / "fresh.csv")
+
+
+def change_file(name, old, new):
+    def change(where):
+        path = where / "out/adapters/freeze_a-r2-n120-seed0" / name
+        content = path.read_bytes()
+        assert old in content
+        path.write_bytes(content.replace(old, new, 1))
+
+    return change
+
+
+def change_weight(where):
+    path = where / "out/adapters/freeze_a-r2-n120-seed0/adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    at = content.rfind(b"}") + 9
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (change_row, "hold-out rows"),
+        (change_label, "hold-out rows"),
+        (change_order, "hold-out rows"),
+        (change_weight, "adapter"),
+        (change_file("task.json", b'"logit_scale": null', b'"logit_scale": 20.0'), "adapter"),
+        (change_file("adapter_config.json", b'"use_rslora": false', b'"use_rslora":  false'), "adapter"),
+        (change_file("lorabound.json", b'"seed": 0', b'"seed":  0'), "adapter"),
+    ],
+)
+def test_what_was_changed_is_found(copy, change, what):
+    change(copy)
+    found = verified(copy)
+    assert not found.holds
+    assert what in [part.what for part in found.parts if part.outcome == "differs"]
+
+
+@pytest.fixture
+def record(copy):
+    """The record of a certificate, and how to write a changed one with a hash that fits."""
+
+    def rewrite(change):
+        path = copy / "certificate" / NAME
+        content = json.loads(path.read_text())
+        change(content)
+        content.pop("sha256")
+        from lorabound.certificates.stored import _sha256
+
+        path.write_text(json.dumps(content | {"sha256": _sha256(content)}))
+        return verified(copy)
+
+    return rewrite
+
+
+def lower(content):
+    content["statements"][0]["bound"]["value"] -= 0.05
+
+
+def lower_with_its_error(content):
+    content["statements"][0]["error"] -= 0.05
+    content["statements"][0]["bound"]["value"] -= 0.05
+
+
+def raise_delta(content):
+    content["delta"] = 0.01
+
+
+def raise_share(content):
+    content["statements"][0]["bound"]["delta"] = 0.01
+
+
+def drop_assumption(content):
+    content["statements"][0]["bound"]["assumptions"].pop()
+
+
+def other_words(content):
+    content["statements"][0]["speaks_of"] = "every adapter of this rank"
+
+
+def raise_gain(content):
+    content["gain"]["value"] += 0.05
+
+
+def other_model(content):
+    content["of"]["model"]["sha256"] = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lower, lower_with_its_error, raise_delta, raise_share, drop_assumption, other_words, raise_gain, other_model],
+)
+def test_numbers_and_words_are_not_believed(record, change):
+    """Someone who knows how the record is hashed changes it: what is computed again says otherwise."""
+    found = record(change)
+    assert not found.holds
+    assert any(part.outcome == "differs" for part in found.parts)
+
+
+def test_a_record_that_was_changed_by_accident_is_refused(copy, capsys, monkeypatch):
+    path = copy / "certificate" / NAME
+    text = path.read_text()
+    path.write_text(text.replace('"delta": 0.05', '"delta": 0.04', 1))
+    with pytest.raises(InputError, match="was changed after it was written"):
+        verified(copy)
+    path.write_text(text[: len(text) // 2])
+    status, _, errors = run(capsys, monkeypatch, "verify", copy / "certificate")
+    assert status == 2
+    assert "was changed or cut off" in errors
+    path.unlink()
+    status, _, errors = run(capsys, monkeypatch, "verify", copy / "certificate")
+    assert status == 2
+    assert "no certificate at" in errors
+
+
+def test_what_is_not_there_is_not_shown_and_nothing_holds(copy, capsys, monkeypatch):
+    (copy / "fresh.csv").unlink()
+    found = verified(copy)
+    assert not found.holds
+    assert found.limit is None
+    assert {part.what: part.outcome for part in found.parts}["hold-out rows"] == "not shown"
+    status, output, errors = run(capsys, monkeypatch, "verify", copy / "certificate", "--holdout", copy / "fresh.csv")
+    assert status == 2
+    assert "does not hold as it stands: no limit could be computed again" in " ".join(output.split())
+    assert "see the table above" in errors
+
+
+def test_a_table_of_answers_is_counted_again(tmp_path):
+    path = tmp_path / "answers.csv"
+    pl.DataFrame({"label": ["a", "b"] * 50, "predicted": ["a"] * 99 + ["b"], "other": ["b"] * 100}).write_csv(path)
+    made = lb.certify(path, predicted=["predicted", "other"], out=tmp_path / "c")
+    assert made.best.limit == pytest.approx(lb.bounds.holdout(49, 100, 0.025).value)
+    assert lb.verify(tmp_path / "c").holds
+    path.write_text(path.read_text().replace("a,a,b", "a,b,b", 1))
+    assert not lb.verify(tmp_path / "c").holds
+
+
+def test_the_card_keeps_what_others_wrote_and_one_certificate(work, copy):
+    adapter = copy / "out/adapters/freeze_a-r2-n120-seed0"
+    theirs = "---\ntags:\n- mine\nmodel-index:\n- name: letters\n  results:\n  - task:\n      type: text-classification\n    dataset:\n      name: other\n      type: other\n    metrics:\n    - type: accuracy\n      value: 0.5\n---\n# Letters\n\nMy words.\n"
+    (adapter / "README.md").write_text(theirs)
+    for delta in (0.05, 0.01):
+        made = lb.certify(adapter, holdout=copy / "fresh.csv", methods=["holdout"], delta=delta, write_card=True)
+    text = (adapter / "README.md").read_text()
+    metadata = yaml.safe_load(text.split("---")[1])
+    assert metadata["tags"] == ["mine"]
+    values = [metric for result in metadata["model-index"][0]["results"] for metric in result["metrics"]]
+    assert [metric["type"] for metric in values] == ["accuracy", "error_at_most", "error"]
+    assert made.best.limit <= values[1]["value"] <= made.best.limit + 1e-4
+    assert text.count("How bad it can be on new data") == 1
+    assert "My words." in text
+    assert "99% sure" in text
+    assert "95% sure" not in text
+    (adapter / "README.md").write_text("---\nmodel-index: 3\n---\n")
+    with pytest.raises(InputError, match="cannot be read as a model card"):
+        write_card(made)
+    assert "model-index: 3" in (adapter / "README.md").read_text()
+
+
+def test_which_methods_are_taken():
+    names = lambda methods: [method.name for method in methods]  # noqa: E731
+    assert names(chosen(None, fresh=True, run=True)) == ["holdout", "progressive"]
+    assert names(chosen(None, fresh=False, run=True)) == ["progressive"]
+    assert names(chosen(None, fresh=False, run=False)) == ["compressed", "pac-bayes"]
+    assert names(chosen(["all"], fresh=True, run=True)) == list(METHODS)
+    with pytest.raises(InputError, match="holdout twice"):
+        chosen(["holdout", "holdout"], fresh=True, run=True)
+    with pytest.raises(InputError, match="did you mean pac-bayes.*; holdout needs rows that nobody used"):
+        chosen(["pac-byes", "holdout"], fresh=False, run=True)
+
+
+def test_what_cannot_be_certified_is_said(work, tmp_path, capsys, monkeypatch):
+    alone = shutil.copytree(work / "out/adapters/freeze_a-r2-n120-seed0", tmp_path / "alone")
+    one_class = write(letters(60, 3, 12).with_columns(label=pl.lit("red")), tmp_path / "one.csv")
+    strange = write(
+        letters(60, 3, 12).with_columns(label=pl.lit("pink")).vstack(letters(60, 4, 12)), tmp_path / "s.csv"
+    )
+    both = ["--holdout", work / "fresh.csv"]
+    cases = [
+        ([alone], "give the rows it was trained on, --data FILE"),
+        ([alone, "--data", one_class], "has one class only ('red')"),
+        ([alone, "--data", strange, "--methods", "compressed"], "have a label that"),
+        ([alone, work / "out/adapters/freeze_a-r1-n120-seed0"], "give them with --holdout FILE"),
+        ([alone, alone, *both], "an adapter is named twice"),
+        ([alone, work / "out/adapters/freeze_a-r1-n120-seed0", *both, "--methods", "compressed"], "by holdout only"),
+        ([work / "fresh.csv", *both], "needs no other rows"),
+    ]
+    for arguments, said in cases:
+        status, _, errors = run(capsys, monkeypatch, "certify", *arguments)
+        assert status == 2, arguments
+        assert said in " ".join(errors.split()), arguments
+
+
+def test_rows_it_was_trained_on_are_not_fresh(work, tmp_path):
+    alone = shutil.copytree(work / "out/adapters/freeze_a-r2-n120-seed0", tmp_path / "alone")
+    mixed = pl.read_csv(work / "fresh.csv").vstack(pl.read_csv(work / "letters.csv").head(30))
+    made = lb.certify(alone, work / "letters.csv", holdout=write(mixed, tmp_path / "mixed.csv"), methods=["holdout"])
+    assert made.best.bound.n_samples == len(pl.read_csv(work / "fresh.csv"))
+    assert any("30 it was trained on" in note for note in made.notes)
