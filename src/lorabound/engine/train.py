@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from lorabound.adapters import Adapter
@@ -58,12 +58,40 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class FirstPass:
+    """Losses of every training example before the update that used it, in the first pass over them.
+
+    Place t of the pass holds example ``order[t]``; its loss is that of the adapter that stood before its step. Within a
+    step the examples are sorted by length, so a window of places may begin and end between steps only: one that is cut
+    inside a step would be chosen by the lengths of its examples.
+
+    Attributes:
+        order: (N,) numbers of the training examples, in the order of the steps.
+        errors: (N,) bool, 0-1 losses in that order.
+        log_losses: (N,) float32, cross-entropies -ln p_y in nats in that order.
+        batch_size: number of examples in a step; the last step may hold fewer.
+    """
+
+    order: Int[np.ndarray, " n"]
+    errors: Bool[np.ndarray, " n"]
+    log_losses: Float32[np.ndarray, " n"]
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class Trained:
-    """One trained adapter and its losses; ``diverged`` when any of its losses or gradients was not finite."""
+    """One trained adapter and its losses.
+
+    Attributes:
+        first_pass: losses before each update; None with ``augment``, whose losses are of images that were changed and
+            say nothing about new ones that are not.
+        diverged: whether any of its losses or gradients was not finite.
+    """
 
     adapter: Adapter
     train: Losses
     test: Losses
+    first_pass: FirstPass | None = None
     diverged: bool = False
 
 
@@ -99,6 +127,7 @@ def train(
     total = recipe.epochs * math.ceil(n_train / recipe.batch_size)
     diverged = torch.zeros(n_adapters, dtype=torch.bool)
     done = 0
+    first_steps: list[_Step] = []
     with Stack(classifier.module, adapters, classifier.towers) as stack:
         heads = {id(parameter) for parameter in (stack.head.parameters() if stack.head else ())}
         groups = [
@@ -113,9 +142,11 @@ def train(
                 shown = replace(train_set, inputs=train_set.inputs.augmented(seeds, epoch))  # type: ignore[attr-defined]
             for index in epoch_batches(lengths, recipe.batch_size, seeds, epoch):
                 optimizer.zero_grad()
-                losses = _add_gradients(classifier, shown, index, tokens_per_pass)
+                step = _add_gradients(classifier, shown, index, tokens_per_pass)
                 norms = clip_gradients(stack, recipe.clip_norm)
-                diverged |= ~(torch.isfinite(losses) & torch.isfinite(norms.cpu()))
+                diverged |= ~(torch.isfinite(step.log_losses).all(1) & torch.isfinite(norms)).cpu()
+                if epoch == 0 and not recipe.augment:
+                    first_steps.append(step)
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * _schedule(recipe.schedule, done / total)
                 optimizer.step()
@@ -123,37 +154,59 @@ def train(
                 on_step(done, total)
         train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters, tokens_per_pass)
         test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters, tokens_per_pass)
+        first_passes = _first_passes(first_steps, recipe.batch_size)
         return [
             Trained(
                 stack.extract(k),
                 train_losses[k],
                 test_losses[k],
+                first_pass=first_passes[k] if first_passes else None,
                 diverged=bool(diverged[k]) or not (train_losses[k].finite and test_losses[k].finite),
             )
             for k in sorted(range(n_adapters), key=order.__getitem__)
         ]
 
 
+@dataclass(frozen=True)
+class _Step:
+    """Examples of one step for K adapters, (K, rows), and their losses before its update, on the device."""
+
+    index: Int[np.ndarray, "k rows"]
+    errors: Bool[Tensor, "k rows"]
+    log_losses: Float[Tensor, "k rows"]
+
+
 def _add_gradients(
     classifier: Classifier, examples: Examples, index: Int[np.ndarray, "k rows"], tokens_per_pass: int
-) -> Float[Tensor, " k"]:
-    """Add the gradients of each adapter's mean loss on its rows of ``index``; returns the K losses.
+) -> _Step:
+    """Add the gradients of each adapter's mean loss on its rows of ``index``; returns the losses of the rows.
 
     Class embeddings are computed once for all passes, which leave their gradients at them.
     """
-    losses = torch.zeros(len(index))
     classes = classifier.class_embeddings()
     compared = classes.detach().requires_grad_(classes.requires_grad)
+    errors, log_losses = [], []
     for cut in passes(examples.inputs.lengths[index[0]], len(index), tokens_per_pass):
         rows = index[:, cut]
-        logits = classifier.logits(examples.inputs, rows.reshape(-1), compared)
+        logits = classifier.logits(examples.inputs, rows.reshape(-1), compared).view(*rows.shape, -1)
         labels = torch.from_numpy(examples.labels[rows]).to(logits.device)
-        parts = F.cross_entropy(logits.view(*rows.shape, -1).mT, labels, reduction="none").sum(1) / index.shape[1]
-        parts.sum().backward()
-        losses += parts.detach().cpu()
+        losses = F.cross_entropy(logits.mT, labels, reduction="none")
+        (losses.sum(1) / index.shape[1]).sum().backward()
+        errors.append(logits.detach().argmax(-1) != labels)
+        log_losses.append(losses.detach())
     if compared.grad is not None:
         classes.backward(compared.grad)  # type: ignore[no-untyped-call]
-    return losses
+    return _Step(index, torch.cat(errors, 1), torch.cat(log_losses, 1))
+
+
+def _first_passes(steps: Sequence[_Step], batch_size: int) -> list[FirstPass]:
+    """What the steps of the first epoch saw, one record per adapter; none without steps."""
+    if not steps:
+        return []
+    order = np.concatenate([step.index for step in steps], axis=1)
+    errors = torch.cat([step.errors for step in steps], 1).cpu().numpy()
+    log_losses = torch.cat([step.log_losses for step in steps], 1).float().cpu().numpy()
+    return [FirstPass(order[k], errors[k], log_losses[k], batch_size) for k in range(len(order))]
 
 
 def clip_gradients(stack: Stack, max_norm: float) -> Float[Tensor, " k"]:

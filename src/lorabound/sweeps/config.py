@@ -48,6 +48,8 @@ _SOURCES = (
 )
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
+# What is said about the runs, fixed before they start; the runs themselves do not depend on it.
+_READING = ("window",)
 
 
 def _seeds(value: Any) -> Any:
@@ -228,6 +230,13 @@ class SweepConfig(LabelledConfig):
         "Crop and flip training images at random. The gap is then measured between changed and unchanged images.",
         TRAINING,
     )
+    window: float = setting(
+        0.5,
+        "Share of the training pass, at its end, whose examples certify the error on new data; with one epoch only.",
+        TRAINING,
+        gt=0,
+        lt=1,
+    )
 
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "Number format of the frozen model: float32, bfloat16, or auto (the faster one here).", RESOURCES
@@ -262,9 +271,14 @@ class SweepConfig(LabelledConfig):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides a result beside the axes of the grid and the content of data and model."""
+        """Everything that is fixed when a sweep starts, beside the axes of the grid and the content of data and model."""
         record = self.model_dump(mode="json")
         return {name: value for name, value in record.items() if name not in (*AXES, "samples", *_SOURCES, *_RESOURCES)}
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The :attr:`settings` that decide the result of a run."""
+        return {name: value for name, value in self.settings.items() if name not in _READING}
 
 
 def read_config(source: Source, flags: Mapping[str, Any]) -> SweepConfig:

@@ -14,6 +14,7 @@ import numpy as np
 from lorabound.adapters import check_rank, save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
+    FirstPass,
     Losses,
     Pool,
     Recipe,
@@ -92,7 +93,7 @@ def run_sweep(
         )
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
-        fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.settings
+        fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.decisive
         _Sweep(task, Path(out), store, fixed).go(observe)
     return store
 
@@ -169,7 +170,9 @@ class _Sweep:
             start = time.perf_counter()
             train_set = self.task.samples[run.sample].head(run.n_train)
             fitted = evaluate(classifier, train_set.inputs, train_set.labels)[0]
-            rows.append(self._row(run, 0, time.perf_counter() - start, (fitted, test)))
+            row = self._row(run, 0, time.perf_counter() - start, (fitted, test))
+            order = np.arange(run.n_train)  # a model that does not change has a loss before every update
+            rows.append(_with_first(row, FirstPass(order, fitted.errors, fitted.log_losses, self.config.batch_size)))
         return rows
 
     def _train(
@@ -200,8 +203,8 @@ class _Sweep:
                 raise StoreError(
                     f"{error}; the runs already stored are safe, run the same command again to go on"
                 ) from None
-            losses = result.train, result.test
-            rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), losses))
+            row = self._row(run, result.adapter.n_params, seconds / len(stack), (result.train, result.test))
+            rows.append(_with_first(row, result.first_pass))
         self.store.add(rows)
 
     def _task_of(self, run: Run) -> AdapterTask:
@@ -243,6 +246,12 @@ class _Sweep:
             test_errors=test.errors,
             test_log_losses=test.log_losses,
         )
+
+
+def _with_first(row: Row, first: FirstPass | None) -> Row:
+    if first is None:
+        return row
+    return replace(row, first_order=first.order, first_errors=first.errors, first_log_losses=first.log_losses)
 
 
 def _label(stack: list[Run]) -> str:

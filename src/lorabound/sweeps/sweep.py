@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from lorabound.sweeps.summary import Summary
 
 FILE = "sweep.sqlite"
-# Format 1 had no column ``sample``: it is read as it is, and gets the column with the first runs that are added.
-FORMAT, FIRST_FORMAT = 2, 1
-_ADD_SAMPLE = "alter table runs add column sample integer not null default 0"
+FORMAT = 3
+# An older store is read as it is; with the first runs that are added it gets the columns that came after its format.
+_ADDED = {
+    2: ("sample integer not null default 0",),
+    3: ("first_order blob", "first_errors blob", "first_log_losses blob"),
+}
 
 _SCHEMA = """
 create table about (name text primary key, value text not null);
@@ -38,7 +41,8 @@ create table runs (
     rank integer not null, mode text not null, n_train integer not null, seed integer not null,
     sample integer not null, n_params integer not null, seconds real not null, status text not null,
     train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
-    test_errors blob, test_log_losses blob
+    test_errors blob, test_log_losses blob,
+    first_order blob, first_errors blob, first_log_losses blob
 );
 """
 
@@ -49,6 +53,10 @@ class Row:
 
     ``status`` is "done" or "diverged"; a diverged run has no measurements. ``test_errors`` (n_test,) bool and
     ``test_log_losses`` (n_test,) float32 are the losses of the test examples, in the split's order.
+    ``first_errors`` (n_train,) bool and ``first_log_losses`` (n_train,) float32 are losses of the training examples
+    before the update that used them, in the order ``first_order`` (n_train,) in which the first pass took them
+    (:class:`lorabound.engine.FirstPass`); those of the model without an adapter are in the order of the pool. They are
+    None for runs of older stores, and with ``augment``.
     """
 
     key: str
@@ -68,11 +76,19 @@ class Row:
     status: str
     test_errors: NDArray[np.bool_] | None = None
     test_log_losses: NDArray[np.float32] | None = None
+    first_order: NDArray[np.int64] | None = None
+    first_errors: NDArray[np.bool_] | None = None
+    first_log_losses: NDArray[np.float32] | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Row))
-# The public columns of a run, in the order of `lorabound export`: all but the key and the two arrays.
-COLUMNS = _FIELDS[1:-2]
+# How an array is written; errors are one bit each, as many as there are losses beside them.
+_ARRAYS = {"test_log_losses": "<f4", "first_log_losses": "<f4", "first_order": "<i4"}
+_BITS = {"test_errors": "test_log_losses", "first_errors": "first_log_losses"}
+_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS))
+# The public columns of a run, in the order of `lorabound export`: all but the key and the arrays, then what the first
+# pass proves.
+COLUMNS = (*_MEASURED, "progressive_error", "progressive_at_most", "gain_at_least")
 _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
     **dict.fromkeys(("mode", "status"), pl.String),
@@ -122,7 +138,7 @@ class Sweep:
             raise StoreError(f"{path} is not a readable sweep store ({error}): move it away and run again") from None
         if not intact:
             raise StoreError(f"{path} is damaged: move it away and run again; adapters beside it are untouched")
-        if version is None or int(version[0]) not in (FIRST_FORMAT, FORMAT):
+        if version is None or int(version[0]) not in range(1, FORMAT + 1):
             raise StoreError(f"{path} was written in another format: read it with the version that wrote it")
         return cls(folder, connection)
 
@@ -155,11 +171,16 @@ class Sweep:
         """One row per run: cell, seed, training sample, trained parameters, losses on training and test set, seconds.
 
         Errors are shares of examples, risks the mean of 1 - p(correct), ``ce`` cross-entropies in nats; those of a run
-        that diverged are null. The run with rank 0 and mode "zero_shot" is the model without an adapter.
+        that diverged are null. The run with rank 0 and mode "zero_shot" is the model without an adapter. The last
+        columns are what the first pass over the training examples proves (:mod:`lorabound.sweeps.progressive`), each
+        run on its own, sure to 95%: null where it proves nothing, as with several epochs.
         """
+        from lorabound.sweeps.progressive import proved_columns
+
         rows = self.rows()
+        measured = {name: [getattr(row, name) for row in rows] for name in _MEASURED}
         return pl.DataFrame(
-            {name: [getattr(row, name) for row in rows] for name in COLUMNS},
+            {**measured, **proved_columns(rows, self.config)},
             schema={name: _TYPES.get(name, pl.Float64) for name in COLUMNS},
         )
 
@@ -238,8 +259,9 @@ class Sweep:
             into, values = ", ".join(_FIELDS), ", ".join(f":{name}" for name in _FIELDS)
             statement = f"insert or replace into runs ({into}) values ({values})"
             self._connection.execute("begin immediate")  # or a new column would be written before the rest
-            if self.about["format"] == FIRST_FORMAT:
-                self._connection.execute(_ADD_SAMPLE)
+            if (stored := self.about["format"]) < FORMAT:
+                for column in (column for number in range(stored + 1, FORMAT + 1) for column in _ADDED[number]):
+                    self._connection.execute(f"alter table runs add column {column}")
                 self._connection.execute("update about set value = ? where name = 'format'", (str(FORMAT),))
             self._connection.executemany(statement, [_pack(row) for row in rows])
 
@@ -292,18 +314,29 @@ def only_writer(folder: str | Path) -> Iterator[None]:
 
 def _pack(row: Row) -> dict[str, Any]:
     record = {name: getattr(row, name) for name in _FIELDS}
-    if row.test_errors is not None and row.test_log_losses is not None:
-        record["test_errors"] = np.packbits(row.test_errors).tobytes()
-        record["test_log_losses"] = row.test_log_losses.astype("<f4").tobytes()
+    for name, form in _ARRAYS.items():
+        record[name] = None if record[name] is None else record[name].astype(form).tobytes()
+    for name in _BITS:
+        record[name] = None if record[name] is None else np.packbits(record[name]).tobytes()
     return record
 
 
 def _unpack(record: sqlite3.Row) -> Row:
     values = dict(record)
-    if values["test_log_losses"] is not None:
-        log_losses = np.frombuffer(values["test_log_losses"], dtype="<f4")
-        if len(values["test_errors"] or b"") != -(-len(log_losses) // 8):  # NumPy would add zeros: no errors
-            raise ValueError(f"a run has errors and losses of different numbers of test examples: {values['key']}")
-        bits = np.unpackbits(np.frombuffer(values["test_errors"], dtype=np.uint8), count=len(log_losses))
-        values |= {"test_log_losses": log_losses, "test_errors": bits.astype(np.bool_)}
+    for name, form in _ARRAYS.items():
+        if values.get(name) is not None:
+            values[name] = np.frombuffer(values[name], dtype=form)
+    for name, beside in _BITS.items():
+        count = len(values[beside]) if values.get(beside) is not None else 0
+        if len(values.get(name) or b"") != -(-count // 8):  # NumPy would add zeros: no errors
+            examples = "test" if name.startswith("test") else "training"
+            raise ValueError(f"a run has errors and losses of different numbers of {examples} examples: {values['key']}")
+        if count:
+            bits = np.unpackbits(np.frombuffer(values[name], dtype=np.uint8), count=count)
+            values[name] = bits.astype(np.bool_)
+    first, n_train = values.get("first_log_losses"), values["n_train"]
+    if first is not None:
+        order = values["first_order"] = values["first_order"].astype(np.int64)
+        if len(first) != n_train or not np.array_equal(np.sort(order), np.arange(n_train)):
+            raise ValueError(f"the first pass of a run does not hold each training example once: {values['key']}")
     return Row(**values)

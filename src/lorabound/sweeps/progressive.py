@@ -1,0 +1,215 @@
+"""What the first pass over the training examples proves about a run: no test set, no second pass of the model.
+
+Every training example was tested before the update that used it (:class:`lorabound.engine.FirstPass`). The window is
+the end of the pass, a share of it that is settled before training, rounded to whole steps. Its errors limit the error
+on new data of *a checkpoint drawn at random from the window*; the constant of the bound comes from the errors before
+the window. With one epoch those are the checkpoints around the final adapter. With several, they are those of the first
+epoch, of which nobody wants to know: then nothing is said.
+
+A choice among runs is paid for by the union bound: each of the K trained runs of the grid at one training size (every
+mode, rank, seed and sample, finished or not) at delta/K, so a reader may pick any of them.
+
+Source: theory of :mod:`lorabound.bounds.progressive`; here is only which numbers go in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabound.bounds import (
+    Bound,
+    best_a,
+    best_lam,
+    best_of,
+    holdout,
+    paired_gain,
+    progressive,
+    progressive_losses,
+)
+from lorabound.sweeps.cells import DELTA
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.grid import runs_of
+from lorabound.sweeps.sweep import Row
+
+Array = NDArray[np.float64]
+LossName = Literal["error", "risk"]
+
+_CLASSES_KNOWN = "the classes were known before the examples"
+_ZERO_SHOT = "the model without an adapter"
+
+
+def why_not(config: SweepConfig) -> str | None:
+    """Why the first pass of a sweep certifies no run, in one sentence; None where it does."""
+    if config.shots:
+        return "Training certifies nothing here: --shots draws examples class by class, not as new data come."
+    if config.augment:
+        return "Training certifies nothing here: --augment tests changed images before each update, not images as new."
+    if config.epochs > 1:
+        return (
+            "Training certifies nothing here: with several epochs the losses before each update speak of the first "
+            "epoch's checkpoints only; --epochs 1 gives a certificate that spends no test set."
+        )
+    return None
+
+
+def window_start(n_train: int, batch_size: int, window: float) -> int:
+    """Place in the first pass at which the window begins, between two steps; 0 where the pass has one step only.
+
+    At least one step stands before it, for the constant, and one in it.
+
+    Args:
+        window: share of the pass in the window, in (0, 1).
+    """
+    n_steps = -(-n_train // batch_size)
+    return min(max(round((1 - window) * n_train / batch_size), 1), n_steps - 1) * batch_size
+
+
+def losses_of(row: Row, loss: LossName = "error") -> Array:
+    """Losses in [0, 1] before each update, in the order of the pass: 0-1 errors, or 1 - p(correct)."""
+    assert row.first_errors is not None
+    assert row.first_log_losses is not None
+    if loss == "error":
+        return row.first_errors.astype(np.float64)
+    return np.clip(-np.expm1(-row.first_log_losses.astype(np.float64)), 0.0, 1.0)
+
+
+def certificate(
+    row: Row, config: SweepConfig, delta: float = DELTA, loss: LossName = "error", window: float | None = None
+) -> Bound | None:
+    """Limit on the error on new data of a random checkpoint of the window; of the bare model for the zero-shot row.
+
+    None where the pass proves nothing (:func:`why_not`), where a store records none, or for a diverged run.
+
+    Args:
+        window: share of the pass; None takes that of the sweep. Another one must be fixed before training too.
+    """
+    if row.first_errors is None or row.status != "done" or config.shots:
+        return None
+    losses = losses_of(row, loss)
+    if not row.rank:  # nothing was trained: all examples are fresh
+        if loss == "error":
+            found = holdout(losses.sum(), len(losses), delta)
+            return replace(found, predictor=_ZERO_SHOT, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+        start = min(config.batch_size, len(losses) - 1)
+        found = progressive_losses(losses[start:], delta, a=best_a(losses[:start], len(losses) - start, delta))
+        return replace(found, predictor=_ZERO_SHOT, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+    start = window_start(row.n_train, config.batch_size, window or config.window)
+    if why_not(config) or not start:
+        return None
+    before, inside = losses[:start], losses[start:]
+    if loss == "error":
+        lam = best_lam((before.sum() + 0.5) / (start + 1), len(inside), delta)
+        found = progressive(inside.mean(), len(inside), delta, lam=lam)
+    else:
+        found = progressive_losses(inside, delta, a=best_a(before, len(inside), delta))
+    return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+
+
+def gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
+    """Least number of errors per new example that a random checkpoint of the window saves the bare model.
+
+    The two are compared example by example; None as :func:`certificate`.
+    """
+    start = window_start(row.n_train, config.batch_size, config.window)
+    if certificate(row, config) is None or not row.rank or zero_shot.first_errors is None:
+        return None
+    assert row.first_order is not None
+    differences = losses_of(zero_shot)[row.first_order] - losses_of(row)
+    a = best_a(differences[:start], len(differences) - start, delta, "gain")
+    found = paired_gain(differences[start:], delta, a=a)
+    return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+
+
+def of_cell(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> Bound | None:
+    """Limit for one of several runs, picked at random: the mean of their certificates, each at a share of delta."""
+    found = [certificate(row, config, delta / len(rows)) for row in rows]
+    bounds = [bound for bound in found if bound is not None]
+    if not bounds or len(bounds) < len(rows):
+        return None
+    if len(bounds) == 1:
+        return bounds[0]
+    value, loss = float(np.mean([_value(bound) for bound in bounds])), float(np.mean([_loss(bound) for bound in bounds]))
+    return replace(
+        bounds[0],
+        value=value,
+        delta=delta,
+        terms={"progressive_loss": loss, "margin": value - loss},
+        combine="progressive_loss + margin, means over the runs",
+        predictor=f"one of {len(bounds)} runs picked at random, and {bounds[0].predictor}",
+        inputs={"deltas": [bound.delta for bound in bounds], "values": [bound.value for bound in bounds]},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The run with the lowest certificate at one training size.
+
+    Attributes:
+        row: the run.
+        bound: limit on the error on new data of a random checkpoint of its window, the choice paid for.
+        gain: least gain of such a checkpoint over the model without an adapter, the choice paid for; None where that
+            model was not measured.
+        zero_shot: limit on the error of the model without an adapter, by all training examples.
+        n_candidates: number of trained runs that the grid has at this size, which the choice is among.
+    """
+
+    row: Row
+    bound: Bound
+    gain: Bound | None
+    zero_shot: Bound | None
+    n_candidates: int
+
+
+def choices(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> dict[int, Choice]:
+    """The choice at each training size whose runs the first pass certifies."""
+    found = {}
+    for n_train in sorted({row.n_train for row in rows}):
+        same_size = [row for row in rows if row.n_train == n_train]
+        planned = sum(run.rank > 0 and run.n_train == n_train for run in runs_of(config))
+        count = max(planned, sum(row.rank > 0 for row in same_size))
+        bounds = [(row, certificate(row, config, delta / count)) for row in same_size if row.rank]
+        certified = [(row, bound) for row, bound in bounds if bound is not None]
+        if not certified:
+            continue
+        row, bound = min(certified, key=lambda pair: float(pair[1].value))
+        unused = delta - len(certified) * delta / count  # of runs that diverged or are missing: paid for all the same
+        best = best_of([bound for _, bound in certified])
+        zero_shots = {other.sample: other for other in same_size if not other.rank}
+        bare = zero_shots.get(row.sample)
+        found[n_train] = Choice(
+            row=row,
+            bound=replace(best, delta=float(best.delta or 0.0) + unused),
+            gain=gain(row, bare, config, delta / count) if bare else None,
+            zero_shot=certificate(bare, config, delta) if bare else None,
+            n_candidates=count,
+        )
+    return found
+
+
+def proved_columns(rows: Sequence[Row], config: SweepConfig) -> Mapping[str, list[float | None]]:
+    """Columns of :meth:`lorabound.Sweep.frame`: mean error in the window, its limit, the gain, each run on its own."""
+    zero_shots = {(row.n_train, row.sample): row for row in rows if not row.rank}
+    bounds = [certificate(row, config) for row in rows]
+    gains = [
+        gain(row, bare, config) if row.rank and (bare := zero_shots.get((row.n_train, row.sample))) else None
+        for row in rows
+    ]
+    return {
+        "progressive_error": [_loss(bound) if bound else None for bound in bounds],
+        "progressive_at_most": [_value(bound) if bound else None for bound in bounds],
+        "gain_at_least": [_value(bound) if bound else None for bound in gains],
+    }
+
+
+def _value(bound: Bound) -> float:
+    return float(bound.value)
+
+
+def _loss(bound: Bound) -> float:
+    """The mean loss that a limit starts from: its first term."""
+    return float(next(iter(bound.terms.values())))
