@@ -271,7 +271,7 @@ class SweepConfig(LabelledConfig):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that is fixed when a sweep starts, beside the axes of the grid and the content of data and model."""
+        """Everything fixed when a sweep starts, beside the axes of the grid and the content of data and model."""
         record = self.model_dump(mode="json")
         return {name: value for name, value in record.items() if name not in (*AXES, "samples", *_SOURCES, *_RESOURCES)}
 

@@ -133,7 +133,10 @@ def of_cell(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> B
         return None
     if len(bounds) == 1:
         return bounds[0]
-    value, loss = float(np.mean([_value(bound) for bound in bounds])), float(np.mean([_loss(bound) for bound in bounds]))
+    value, loss = (
+        float(np.mean([_value(bound) for bound in bounds])),
+        float(np.mean([_loss(bound) for bound in bounds])),
+    )
     return replace(
         bounds[0],
         value=value,
@@ -176,7 +179,7 @@ def choices(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> d
         certified = [(row, bound) for row, bound in bounds if bound is not None]
         if not certified:
             continue
-        row, bound = min(certified, key=lambda pair: float(pair[1].value))
+        row, _ = min(certified, key=lambda pair: float(pair[1].value))
         unused = delta - len(certified) * delta / count  # of runs that diverged or are missing: paid for all the same
         best = best_of([bound for _, bound in certified])
         zero_shots = {other.sample: other for other in same_size if not other.rank}

@@ -330,7 +330,9 @@ def _unpack(record: sqlite3.Row) -> Row:
         count = len(values[beside]) if values.get(beside) is not None else 0
         if len(values.get(name) or b"") != -(-count // 8):  # NumPy would add zeros: no errors
             examples = "test" if name.startswith("test") else "training"
-            raise ValueError(f"a run has errors and losses of different numbers of {examples} examples: {values['key']}")
+            raise ValueError(
+                f"a run has errors and losses of different numbers of {examples} examples: {values['key']}"
+            )
         if count:
             bits = np.unpackbits(np.frombuffer(values[name], dtype=np.uint8), count=count)
             values[name] = bits.astype(np.bool_)
