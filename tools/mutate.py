@@ -1,7 +1,8 @@
-"""Mutation run: break ``lorabound.bounds`` in one place at a time, and see whether its tests notice.
+"""Mutation run: break bounds, or the checking of certificates, in one place at a time; see whether tests notice.
 
     python tools/mutate.py --sample 150 --seed 0        # a fair random sample of all mutants
     python tools/mutate.py --only tails.py              # every mutant of one file
+    python tools/mutate.py --verify --sample 80         # of what checks a certificate
 
 Mutants come from the syntax tree: arithmetic and comparison operators, numbers, signs, conditions, and/or,
 and calls that have a replica (minimum/maximum, argmin/argmax, log/log1p ...). Docstrings, annotations
@@ -24,7 +25,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "lorabound"
-TESTS = ROOT / "tests" / "bounds"
+TESTS = ROOT / "tests"
+# What computes a certificate again and compares; its tests train a small model and need the fixtures.
+VERIFY = tuple(SOURCE / "certificates" / f"{name}.py" for name in ("verify", "verification", "stored", "recompute"))
 
 OPERATORS: dict[type, tuple[type, ...]] = {
     ast.Add: (ast.Sub,),
@@ -131,7 +134,11 @@ def _changes(node: ast.AST):
 
 def order(file: str) -> list[str]:
     """Test files, the ones that speak of ``file`` first."""
-    first = {"tails.py": ["test_tails.py"], "network.py": ["test_lipschitz.py"]}.get(file, ["test_oracles.py"])
+    if file in {path.name for path in VERIFY}:
+        return [str(TESTS / "certificates" / "test_certify.py")]
+    own = {"tails.py": "test_tails.py", "network.py": "test_lipschitz.py"}
+    own |= dict.fromkeys(("progressive.py", "recursive.py"), "test_progressive.py")
+    first = [own[file]] if file in own else ["test_oracles.py"]
     rest = [
         "test_oracles.py",
         "test_peers.py",
@@ -140,7 +147,7 @@ def order(file: str) -> list[str]:
         "test_validity.py",
         "test_rates.py",
     ]
-    return [str(TESTS / name) for name in dict.fromkeys(first + rest)]
+    return [str(TESTS / "bounds" / name) for name in dict.fromkeys(first + rest)]
 
 
 def survives(path: Path, tree: ast.Module, seconds: int) -> bool:
@@ -165,8 +172,9 @@ def survives(path: Path, tree: ast.Module, seconds: int) -> bool:
         generate = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
         hypothesis.settings.register_profile("mutants", phases=generate, report_multiple_bugs=False)
         hypothesis.settings.load_profile("mutants")
-        # Without the options and fixtures of the other rooms, which load models.
-        plain = ["-o", "addopts=", "--noconftest", "-p", "no:cacheprovider", "-m", "not slow", "-k", "not in_a_second"]
+        plain = ["-o", "addopts=", "-p", "no:cacheprovider", "-m", "not slow", "-k", "not in_a_second"]
+        # Bounds without the options and fixtures of the other rooms, which load models.
+        plain += [] if path in VERIFY else ["--noconftest"]
         try:
             status = int(pytest.main(["-x", "-q", "--tb=no", *plain, *order(path.name)]))
         except BaseException:
@@ -179,10 +187,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, help="how many mutants, drawn at random from all; default all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="one file of bounds/")
+    parser.add_argument("--only", help="one of the files")
     parser.add_argument("--seconds", type=int, default=180, help="time-out of one mutant")
+    parser.add_argument("--verify", action="store_true", help="what checks certificates, in place of the bounds")
     options = parser.parse_args()
-    files = [*sorted((SOURCE / "bounds").glob("*.py")), SOURCE / "random_matrix.py", SOURCE / "arguments.py"]
+    files = [*sorted((SOURCE / "bounds").glob("*.py")), SOURCE / "arguments.py"]
+    files = list(VERIFY) if options.verify else files
     pool = [
         (path, *mutant)
         for path in files
