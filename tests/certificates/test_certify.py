@@ -1,5 +1,6 @@
 """`lorabound certify` and `verify`: what is written is computed again, and a changed byte, row, label or weight is found."""
 
+import hashlib
 import json
 import shutil
 
@@ -7,14 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 
 import lorabound as lb
 from lorabound.certificates.card import write_card
 from lorabound.certificates.methods import METHODS, chosen
-from lorabound.certificates.stored import NAME, read_certificate
+from lorabound.certificates.stored import NAME, _sha256, read_certificate
 from lorabound.errors import InputError
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
+from lorabound.sweeps.progressive import certificate, gain
 from tests.commands import run
 
 COLOURS = {"a": "red", "b": "green", "c": "blue"}
@@ -133,8 +136,6 @@ def record(copy):
         content = json.loads(path.read_text())
         change(content)
         content.pop("sha256")
-        from lorabound.certificates.stored import _sha256
-
         path.write_text(json.dumps(content | {"sha256": _sha256(content)}))
         return verified(copy)
 
@@ -211,6 +212,76 @@ def test_what_is_not_there_is_not_shown_and_nothing_holds(copy, capsys, monkeypa
     assert status == 2
     assert "does not hold as it stands: no limit could be computed again" in " ".join(output.split())
     assert "see the table above" in errors
+
+
+@pytest.fixture
+def by_training(copy):
+    """A certificate of a run by the errors that training kept."""
+    adapter = copy / "out/adapters/freeze_a-r2-n120-seed0"
+    made = lb.certify(adapter, out=copy / "progressive")
+    return made, copy / "progressive"
+
+
+def test_a_run_is_certified_without_rows_of_its_own(by_training, copy):
+    made, folder = by_training
+    sweep = lb.open_sweep(copy / "out")
+    row = next(row for row in sweep.rows() if row.rank == 2)
+    assert made.best.limit == float(certificate(row, sweep.config, 0.05).value)
+    assert made.best.error == row.first_errors[60:].mean()
+    bare = next(row for row in sweep.rows() if not row.rank)
+    assert made.zero_shot.error == pytest.approx(bare.train_error)
+    assert float(made.gain.value) == float(gain(row, bare, sweep.config, 0.05).value)
+    found = lb.verify(folder)
+    assert found.holds, found.parts
+    assert {part.what: part.outcome for part in found.parts}["losses before each update"] == "not shown"
+
+
+def test_the_best_run_of_a_sweep_is_paid_for(copy):
+    made = lb.certify(copy / "out", out=copy / "best")
+    sweep = lb.open_sweep(copy / "out")
+    limits = [float(certificate(row, sweep.config, 0.025).value) for row in sweep.rows() if row.rank]
+    assert made.best.limit == min(limits)
+    assert "2 runs" in made.notes[0]
+    assert lb.verify(copy / "best").holds
+
+
+@pytest.mark.parametrize("what", ["order", "bare_errors", "errors", "cut", "twice"])
+def test_losses_that_were_changed_are_found(by_training, what):
+    """With hashes that fit again: what the seeds, the rows and the model say otherwise."""
+    _, folder = by_training
+    arrays = load_file(folder / "progressive.safetensors")
+    if what == "order":
+        arrays["order"] = arrays["order"][::-1].copy()
+    elif what == "twice":
+        arrays["order"][0] = arrays["order"][1]
+    elif what == "cut":
+        arrays = {name: values[:-10].copy() for name, values in arrays.items()}
+    else:
+        arrays[what] = np.zeros_like(arrays[what])
+    save_file(arrays, folder / "progressive.safetensors")
+    with pytest.raises(InputError, match=r"progressive.safetensors was changed"):
+        lb.verify(folder)
+    path = folder / NAME
+    record = json.loads(path.read_text())
+    content = (folder / "progressive.safetensors").read_bytes()
+    record["statements"][0]["files"]["progressive.safetensors"] = hashlib.sha256(content).hexdigest()
+    record.pop("sha256")
+    path.write_text(json.dumps(record | {"sha256": _sha256(record)}))
+    found = lb.verify(folder)
+    assert not found.holds
+    assert "limit by progressive" in [part.what for part in found.parts if part.outcome == "differs"]
+
+
+@pytest.mark.parametrize("name", ["window", "batch_size", "epochs"])
+def test_another_window_than_that_of_the_sweep_is_found(by_training, name):
+    _, folder = by_training
+    path = folder / NAME
+    record = json.loads(path.read_text())
+    settings = record["statements"][0]["record"]["settings"]
+    settings[name] = {"window": 0.4, "batch_size": 20, "epochs": 2}[name]
+    record.pop("sha256")
+    path.write_text(json.dumps(record | {"sha256": _sha256(record)}))
+    assert not lb.verify(folder).holds
 
 
 def test_a_table_of_answers_is_counted_again(tmp_path):

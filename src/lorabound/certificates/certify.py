@@ -5,24 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lorabound.bounds import Bound
 from lorabound.bounds import holdout as holdout_bound
 from lorabound.certificates.certificate import Certificate, Statement
 from lorabound.certificates.fingerprints import rows_sha256
 from lorabound.certificates.holdout import Measured, certify_holdout, gain_on_fresh_rows, measure_adapters
-from lorabound.certificates.methods import Method, chosen
+from lorabound.certificates.methods import METHODS, Method, chosen
 from lorabound.certificates.predictions import fresh_certificate
+from lorabound.certificates.progressive import gain_of_run
 from lorabound.certificates.rows import AdapterUse, read_fresh_rows
-from lorabound.certificates.sample import Found, find_adapter, open_subject, read_sample, subject_record
+from lorabound.certificates.sample import Found, find_adapter, keeps_losses, open_subject, read_sample, subject_record
 from lorabound.certificates.subject import Subject
 from lorabound.data import Empty, Labelled
 from lorabound.engine import evaluate
 from lorabound.errors import InputError
-from lorabound.sweeps.records import fingerprint
+from lorabound.sweeps.grid import Run
+from lorabound.sweeps.progressive import choices, why_not
+from lorabound.sweeps.records import ADAPTERS, fingerprint
+from lorabound.sweeps.sweep import FILE as STORE
+from lorabound.sweeps.sweep import Sweep
 
 Observe = Callable[[str], None]
 
@@ -65,8 +70,10 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
     """The certificate of one adapter, or of the best of several on fresh rows. Raises as :func:`lorabound.certify`."""
     if len(folders) > 1:
         return _best_on_fresh_rows(folders, asked, observe)
+    if (Path(folders[0]) / STORE).is_file():
+        return _best_of_sweep(folders[0], asked, observe)
     found = find_adapter(folders[0], asked.use)
-    methods = chosen(asked.methods, fresh=asked.holdout is not None, run=False)
+    methods = chosen(asked.methods, fresh=asked.holdout is not None, run=keeps_losses(found))
     only_fresh = all(method.needs == "fresh rows" for method in methods)
     table: Labelled | None = None
     if not only_fresh or asked.data is not None:
@@ -74,13 +81,25 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
     if only_fresh:
         return _best_on_fresh_rows(folders, asked, observe, table)
     measured = measured_on(folders, asked, table, observe) if asked.holdout is not None else None
-    share = asked.delta / len(methods)
+    return _certificate(found, methods, asked, table, measured, asked.delta / len(methods), observe)
+
+
+def _certificate(
+    found: Found,
+    methods: Sequence[Method],
+    asked: Asked,
+    table: Labelled | None,
+    measured: Measured | None,
+    share: float,
+    observe: Observe,
+) -> Certificate:
+    """The certificate of one adapter, each method at a ``share`` of delta."""
     with open_subject(found, asked.data, table, asked.memory, observe) as (subject, sample, model_sha256):
         statements = [_statement(method, subject, measured, share, observe) for method in methods]
         zero_shot = zero_shot_of(subject, asked.delta)
         record = subject_record(found, model_sha256) | {"data": sample.record, "read": asked.read}
     notes = [*sample.notes, *(measured.notes if measured else ())]
-    gain: Bound | None = None
+    gain = next((gain_of_run(one, asked.delta) for one in statements if one.method == "progressive"), None)
     if measured is not None:
         record["holdout"] = _of_rows(asked.holdout, measured)
         gain = gain_on_fresh_rows(measured, asked.delta)
@@ -92,6 +111,34 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
         gain=gain,
         notes=tuple(dict.fromkeys(notes)),
         record=record,
+    )
+
+
+def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
+    """The run of a sweep with the least certificate at its largest size, at delta/K for the K runs there."""
+    if asked.holdout is not None or asked.methods not in (None, ["progressive"]):
+        raise InputError(
+            f"{folder} is a sweep, which is certified by progressive: name one of its adapters for other methods, as "
+            f"{folder}/{ADAPTERS}/NAME"
+        )
+    sweep = Sweep.open(folder)
+    if reason := why_not(sweep.config):
+        raise InputError(f"{folder}: progressive cannot be had. {reason}")
+    found = choices(sweep.rows(), sweep.config, asked.delta)
+    if not found:
+        raise InputError(f"{folder} holds no run that kept its losses: finish it, or sweep again into another --out")
+    choice = found[max(found)]
+    row = choice.row
+    run = Run(**{name: getattr(row, name) for name in Run.__dataclass_fields__})
+    adapter = find_adapter(Path(folder) / ADAPTERS / run.name, asked.use)
+    share = asked.delta / choice.n_candidates
+    made = _certificate(adapter, [METHODS["progressive"]], asked, None, None, share, observe)
+    note = (
+        f"The best of {choice.n_candidates} runs at N = {row.n_train:,} by this certificate. The choice is counted: "
+        f"each has delta / {choice.n_candidates}."
+    )
+    return replace(
+        made, notes=(note, *made.notes), record={**made.record, "candidates": choice.n_candidates}, gain=choice.gain
     )
 
 

@@ -12,6 +12,7 @@ from lorabound.certificates.certify import Asked, measured_on, zero_shot_of
 from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
 from lorabound.certificates.holdout import Measured, gain_on_fresh_rows
 from lorabound.certificates.methods import METHODS
+from lorabound.certificates.progressive import gain_of_run
 from lorabound.certificates.sample import Found, find_adapter, open_subject, read_sample
 from lorabound.certificates.stored import Stored
 from lorabound.certificates.subject import Subject
@@ -107,6 +108,17 @@ def _gain(certificate: Certificate, measured: Measured) -> Iterator[Checked]:
     yield compared(_as_statement(certificate.gain), _as_statement(again), "gain over no adapter"), None
 
 
+def _gain_of_run(certificate: Certificate, again: Statement) -> Iterator[Checked]:
+    detail = "that each row was wrong or right before it was used: only training again, with the same seeds, shows it"
+    yield Part(what="losses before each update", outcome="not shown", detail=detail), None
+    if certificate.gain is None or not certificate.gain.theorem.startswith("progressive"):
+        return
+    assert certificate.gain.delta is not None
+    gain = gain_of_run(again, certificate.gain.delta)
+    if gain is not None:
+        yield compared(_as_statement(certificate.gain), _as_statement(gain), "gain over no adapter"), None
+
+
 def _as_statement(gain: Bound) -> Statement:
     """A gain with the mean gain in the place of the error, for comparison alone."""
     return Statement(method="gain", speaks_of="the adapter", bound=gain, error=-float(gain.terms["mean_gain"]))
@@ -151,6 +163,8 @@ def _limits(
             yield Part(what=f"limit by {one.method}", outcome="differs", detail=str(error)), None
             continue
         yield compared(one, again), again.limit
+        if one.method == "progressive":
+            yield from _gain_of_run(certificate, again)
     if certificate.zero_shot is not None:
         assert certificate.zero_shot.bound.delta is not None
         again = zero_shot_of(subject, certificate.zero_shot.bound.delta)

@@ -12,12 +12,13 @@ from lorabound.adapters import Adapter, load_adapter
 from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
 from lorabound.certificates.holdout import classifier_of
 from lorabound.certificates.rows import AdapterUse, sweep_of, task_of
-from lorabound.certificates.subject import Subject, prepared_subject, subject_of
+from lorabound.certificates.subject import OfSweep, Subject, prepared_subject, subject_of
 from lorabound.data import Empty, Labelled, Picture, identity, load_examples, renamed
 from lorabound.data.phrases import counted
 from lorabound.engine import Recipe
 from lorabound.errors import DataError, InputError
 from lorabound.sweeps.grid import Run, runs_of
+from lorabound.sweeps.progressive import why_not
 from lorabound.sweeps.records import AdapterTask
 from lorabound.sweeps.sweep import Row, Sweep
 from lorabound.sweeps.task import load_task
@@ -83,6 +84,13 @@ def find_adapter(path: str | Path, use: AdapterUse) -> Found:
     run = named.get(name)
     row = next((row for row in sweep.rows() if _same(row, run)), None) if run else None
     return Found(path=path, adapter=adapter, task=task, sweep=sweep, run=row)
+
+
+def keeps_losses(found: Found) -> bool:
+    """Whether an adapter is a run of a sweep whose losses before each update were kept and prove something."""
+    if found.sweep is None or found.run is None:
+        return False
+    return found.run.first_errors is not None and why_not(found.sweep.config) is None
 
 
 def _same(row: Row, run: Run) -> bool:
@@ -162,6 +170,11 @@ def _of_a_run(
     sweep, run = found.sweep, found.run
     assert sweep is not None
     assert run is not None
+    if sweep.config.shots:
+        raise InputError(
+            f"{found.path} was trained on rows drawn class by class (--shots), not as new data come: they certify "
+            "nothing; give rows that nobody used, --holdout FILE"
+        )
     config = sweep.config.model_copy(update={"model": found.task.model, **({"data": data} if data else {})})
     task = load_task(config, observe)
     about = sweep.about
@@ -185,7 +198,10 @@ def _of_a_run(
     )
     recipe = Recipe(**{field.name: getattr(task.config, field.name) for field in fields(Recipe)})
     examples = task.samples[run.sample].head(run.n_train)
-    with prepared_subject(found.path, found.adapter, found.task, task.classifier, examples, recipe, memory) as subject:
+    of_sweep = OfSweep(row=run, config=sweep.config)
+    with prepared_subject(
+        found.path, found.adapter, found.task, task.classifier, examples, recipe, memory, of_sweep
+    ) as subject:
         yield subject, sample, task.classifier.sha256
 
 

@@ -17,7 +17,17 @@ from lorabound.engine import Examples, Pool, Recipe
 from lorabound.errors import DataError
 from lorabound.models import LoadedClassifier
 from lorabound.modes import FACTORS, MODES, Factor
+from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.records import AdapterTask
+from lorabound.sweeps.sweep import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfSweep:
+    """Where an adapter comes from: its run in a sweep, and the settings of the sweep."""
+
+    row: Row
+    config: SweepConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,7 @@ class Subject:
         task: how the adapter reads an example.
         sample: the examples that bounds on the training sample use, as the model takes them, in their order.
         recipe: how adapters are trained here, for methods that train others.
+        run: the run of the sweep that trained it; None for an adapter from elsewhere.
         pool: workers with the frozen model and the stored prefix of ``sample``; every measurement goes through it.
     """
 
@@ -46,6 +57,7 @@ class Subject:
     sample: Examples
     recipe: Recipe
     pool: Pool
+    run: OfSweep | None = None
 
 
 @contextmanager
@@ -86,6 +98,7 @@ def prepared_subject(
     sample: Examples,
     recipe: Recipe,
     memory: float | None = None,
+    run: OfSweep | None = None,
 ) -> Iterator[Subject]:
     """As :func:`subject_of`, for a sample that is ready."""
     with Pool(classifier, list(adapter.shapes), [sample.inputs], 2, memory) as pool:
@@ -98,6 +111,7 @@ def prepared_subject(
             sample=sample,
             recipe=recipe,
             pool=pool,
+            run=run,
         )
 
 

@@ -9,42 +9,44 @@ from lorabound.certificates.certificate import Certificate
 
 def answer(certificate: Certificate) -> str:
     """How bad it can be, of which predictor, how sure, by what."""
-    best, sure = certificate.best, f"{100 * (1 - certificate.delta):.6g}% sure"
+    best, sure = certificate.best, _sure(certificate)
     if best.vacuous:
         return (
             f"Nothing is certified ({sure}): no method limits the error of {certificate.name} on new data below 100%. "
             f"It is {percent(best.error)} on the {int(best.bound.n_samples):,} rows that {best.method} uses."
         )
     return (
-        f"On new data, {best.speaks_of} is wrong on at most {percent(best.limit, up=True)} of the rows ({sure}, by "
-        f"{best.method}); it was wrong on {percent(best.error)} of {int(best.bound.n_samples):,}."
+        f"{certificate.name}: on new data, {best.speaks_of} is wrong on at most {percent(best.limit, up=True)} of the "
+        f"rows ({sure}, by {best.method}); it was wrong on {percent(best.error)} of {int(best.bound.n_samples):,}."
     )
 
 
 def evidence(certificate: Certificate) -> list[str]:
     """The line to beat, and the certified gain."""
     said = []
-    zero, best = certificate.zero_shot, certificate.best
+    zero, best, gain = certificate.zero_shot, certificate.best, certificate.gain
+    helps = gain is not None and not gain.vacuous
     if zero is not None:
-        beats = (
-            "so training is shown to help"
-            if best.limit < zero.error
-            else "which this certificate does not beat: by it, training is not shown to help"
+        without = (
+            f"Without an adapter the model is wrong on {percent(zero.error)} of {int(zero.bound.n_samples):,} rows, "
+            f"and on at most {percent(zero.limit, up=True)} of new ones"
         )
-        said.append(
-            f"Without an adapter the model is wrong on {percent(zero.error)} of {int(zero.bound.n_samples):,} rows (at most "
-            f"{percent(zero.limit, up=True)} on new data), {beats}."
-        )
-    if certificate.gain is not None:
-        least = float(certificate.gain.value)
-        if certificate.gain.vacuous:
-            said.append("No gain over the model without an adapter can be certified.")
+        if helps or best.limit < zero.error:
+            said.append(f"{without}.")
         else:
-            said.append(
-                f"The error on new data is at least {percent(least, up=False)} lower than without an adapter "
-                f"({100 * (1 - float(certificate.gain.delta or 1)):.6g}% sure, on its own)."
-            )
+            said.append(f"{without}: this certificate does not show that training helps.")
+    if gain is not None and helps:
+        said.append(
+            f"Training is shown to help: the error on new data is at least {percent(float(gain.value), up=False)} "
+            f"lower than without an adapter ({_sure(certificate)}, on its own)."
+        )
+    elif gain is not None and zero is None:
+        said.append("It is not shown that the adapter does better than the model without one.")
     return said
+
+
+def _sure(certificate: Certificate) -> str:
+    return f"{100 * (1 - certificate.delta):.6g}% sure"
 
 
 def percent(share: float, up: bool | None = None) -> str:
