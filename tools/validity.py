@@ -198,7 +198,7 @@ def main() -> None:
         chance = binom.sf(broken - 1, len(group), delta)
         margin = float((group["limit"] - group["truth"]).mean())
         print(
-            f"{method}: {broken} of {len(group)} limits below the truth, at most {delta:.3g} asked for (so many or more "
+            f"{method}: {broken} of {len(group)} limits below the truth, {delta:.3g} asked for (so many or more "
             f"have probability {chance:.3g} at that rate); limit minus truth {margin:.3f} on average"
         )
 

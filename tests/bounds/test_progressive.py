@@ -317,6 +317,8 @@ def test_recursive_breaks_when_the_divergence_is_not_paid() -> None:
         (lambda: progressive_losses([0.1, 1.5], DELTA, a=0.5), "losses"),
         (lambda: progressive_losses([0.1, -0.5], DELTA, a=0.5), "losses"),
         (lambda: progressive_losses([0.1], DELTA, a=1.0), "a must"),
+        (lambda: progressive(0.2, 10, DELTA, lam=math.inf), "lam"),
+        (lambda: cross_fit(0.1, 4, 0.5, DELTA, lam=1.0), "folds"),
         (lambda: best_a([0.1, 1.5], 9, DELTA), "before"),
         (lambda: best_a([-0.1], 9, DELTA), "before"),
         (lambda: best_a([-1.5], 9, DELTA, "gain"), "before"),
@@ -333,6 +335,25 @@ def test_recursive_breaks_when_the_divergence_is_not_paid() -> None:
 def test_bad_input_is_named(call: object, named: str) -> None:
     with pytest.raises(InputError, match=named):
         call()  # type: ignore[operator]
+
+
+def test_the_constants_stay_where_they_can_be_computed_with() -> None:
+    """No error before the window asks for an infinite lam, a window without end for lam = 0: neither is a number."""
+    assert best_lam(0.0, 9, DELTA) == 36.0
+    assert best_lam(0.3, 1e300, DELTA) == 1e-9
+    assert best_a([0.0, 0.0], 9, DELTA) == pytest.approx(1 / (1 + math.exp(-16)), abs=1e-10)
+    assert best_a([0.3, 0.5], 1e6, DELTA) < best_a([0.3, 0.5], 10, DELTA)
+
+
+def test_terms_add_up_to_the_value() -> None:
+    z = [0.0, 1.0, 0.5, -0.5]
+    for bound in (
+        paired_gain(z, DELTA, a=0.3),
+        progressive_losses(np.abs(z), DELTA, a=0.3),
+        progressive(0.3, 40, DELTA, lam=1.0),
+        cross_fit(0.3, 40, 5, DELTA, lam=1.0),
+    ):
+        assert bound.value == pytest.approx(sum(map(float, bound.terms.values())), rel=1e-12), bound.theorem
 
 
 def test_xi_is_the_sum_it_stands_for() -> None:
