@@ -13,7 +13,14 @@ from lorabound import __version__
 from lorabound.files import write_text
 from lorabound.reports.charts import gap_against_rank, gap_against_size
 from lorabound.reports.offline import scripts
-from lorabound.reports.sentences import comparison_sentence, exponent_text, n_samples, notes, verdict_sentences
+from lorabound.reports.sentences import (
+    comparison_sentence,
+    exponent_text,
+    n_samples,
+    notes,
+    shows_certificate,
+    verdict_sentences,
+)
 from lorabound.reports.spread import reading, spread_cells, spread_heads
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import BITS, DELTA, LOSSES, WORST_CASE
@@ -29,7 +36,7 @@ _INTERVALS = (
 
 
 # Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
-_SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut")
+_SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended")
 
 
 def report(sweep: Sweep, page: str | Path | None = None) -> Path:
@@ -83,6 +90,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         notes=notes(summary),
         level=f"{1 - DELTA:.0%}",
         bits=BITS,
+        proved=shows_certificate(summary),
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
         bundle=scripts(),
     )

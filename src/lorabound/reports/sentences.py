@@ -8,6 +8,7 @@ from lorabound.modes import MODES
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
 from lorabound.sweeps.notes import cut_note
+from lorabound.sweeps.progressive import Choice, speaks_of, why_not
 from lorabound.sweeps.summary import Comparison, Growth, Summary, drawn_apart
 from lorabound.sweeps.verdict import Verdict
 
@@ -19,7 +20,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
     if not summary.verdicts:
         return ["No verdict yet: no cell of the grid holds all of its seeds."]
     main, *others = summary.verdicts
-    return [*_in_full(main), *(_in_short(verdict) for verdict in others)]
+    return [*_in_full(main, bool(summary.about.get("extended"))), *(_in_short(verdict) for verdict in others)]
 
 
 def cell_name(cell: Cell) -> str:
@@ -27,7 +28,7 @@ def cell_name(cell: Cell) -> str:
     return "the model without an adapter" if cell.mode == ZERO_SHOT else f"{cell.mode}, rank {cell.rank}"
 
 
-def _in_full(verdict: Verdict) -> list[str]:
+def _in_full(verdict: Verdict, extended: bool) -> list[str]:
     best, cheapest, level = verdict.best, verdict.cheapest, f"{1 - DELTA:.0%}"
     seeds = f"{verdict.n_seeds} seeds" if verdict.n_seeds > 1 else "one seed"
     on_samples = f" on {verdict.n_samples} training samples" if verdict.n_samples > 1 else ""
@@ -68,12 +69,33 @@ def _in_full(verdict: Verdict) -> list[str]:
         f"On new data the error of {cell_name(best)}{averaged} is at most {float(verdict.limit.value):.3f} ({level}, "
         f"the choice among {verdict.n_candidates} counted)."
     )
+    if verdict.proved:
+        lines.append(_proved(verdict.proved, extended))
     if best is not verdict.zero_shot:
         lines.append(_gap_sentence(verdict))
     if verdict.left_out:
         names = "; ".join(cell_name(cell) for cell in verdict.left_out)
         lines.append(f"Not compared, because seeds diverged or are missing: {names}.")
     return lines
+
+
+def _proved(choice: Choice, extended: bool) -> str:
+    """What training proves without a test set, for the run it proves most of."""
+    row, level = choice.row, f"{1 - DELTA:.0%}"
+    run = f"{row.mode}, rank {row.rank}, seed {row.seed}" + (f", sample {row.sample}" if row.sample else "")
+    counted = f"{level}, the choice among {choice.n_candidates} runs counted"
+    if choice.bound.vacuous:
+        text = f"Without a test set training proves nothing about any run ({counted})"
+    else:
+        text = (
+            f"Without a test set training proves most for {run}: the error of {choice.speaks_of} is at most "
+            f"{float(choice.bound.value):.3f} on new data ({counted})"
+        )
+        if choice.gain and not choice.gain.vacuous:
+            text += f", at least {float(choice.gain.value):.3f} lower than without an adapter ({level})"
+    if extended:
+        text += ". That holds if nobody looked at the first results before runs were added to the grid"
+    return f"{text}."
 
 
 def _gap_sentence(verdict: Verdict) -> str:
@@ -167,6 +189,11 @@ def shows_average_bound(summary: Summary) -> bool:
     return any(cell.rank and cell.information and not cell.information.vacuous for cell in summary.cells)
 
 
+def shows_certificate(summary: Summary) -> bool:
+    """Whether training proves something of a trained cell, without a test set."""
+    return any(cell.rank and cell.progressive for cell in summary.cells)
+
+
 def notes(summary: Summary) -> list[str]:
     """All that stands under the table of the page: caveats, what is unusual, how to read the numbers."""
     return [*caveats(summary), *remarks(summary), *reading(summary)]
@@ -228,6 +255,15 @@ def reading(summary: Summary) -> list[str]:
         lines.append(
             f"No bound on the average gap says anything here (Zhu et al. 2024, Lemma 4.5: 1 or more in every "
             f"cell, at {BITS} bits per parameter)."
+        )
+    if not shows_certificate(summary):
+        lines.append(why_not(config) or "Training certifies nothing here: no run kept its losses in several steps.")
+    else:
+        lines.append(
+            f"New data <= by training: of {speaks_of(config)}, in one of the cell's runs picked at random, by the "
+            f"losses of each example before the update that used it; {1 - DELTA:.0%} for each row on its own. It "
+            "assumes that the examples are independent draws, that the classes were known before them, and that the settings "
+            "were chosen before these examples were looked at. Without an adapter: by all training examples."
         )
     lines.append(modes_sentence(summary))
     if config.head == "prompts" and config.prompt:

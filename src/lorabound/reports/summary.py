@@ -18,12 +18,14 @@ from lorabound.reports.sentences import (
     n_samples,
     remarks,
     shows_average_bound,
+    shows_certificate,
     verdict_sentences,
 )
 from lorabound.reports.show import Part, parts, table
 from lorabound.reports.spread import conclusions, spread_table
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import WORST_CASE, Cell
+from lorabound.sweeps.progressive import speaks_of
 from lorabound.sweeps.summary import Growth, Summary
 
 # Lines under the table, about; what does not fit stands on the page.
@@ -67,17 +69,18 @@ def _(summary: Summary, width: int) -> Iterator[Part]:
 
 def _cells(summary: Summary) -> Table:
     heads = ["<  mode", "rank", "params", "N", "train\nerror", "test\nerror", "gap, 95%\ninterval", "new\ndata\n<="]
-    with_bound = shows_average_bound(summary)
+    with_bound, proved = shows_average_bound(summary), shows_certificate(summary)
+    heads += ["new data\n<=, by\ntraining"] if proved else []
     shown = table(*heads, *(["mean\ngap\n<="] if with_bound else []))
     marks = {id(cell): "~" for verdict in summary.verdicts for cell in verdict.members}
     marks |= {id(verdict.best): ">" for verdict in summary.verdicts}
     for cell, following in zip_longest(summary.cells, summary.cells[1:]):
         last = following is None or following.n_train != cell.n_train
-        shown.add_row(*_row(cell, marks.get(id(cell), " "), with_bound), end_section=last)
+        shown.add_row(*_row(cell, marks.get(id(cell), " "), proved, with_bound), end_section=last)
     return shown
 
 
-def _row(cell: Cell, mark: str, with_bound: bool) -> list[str]:
+def _row(cell: Cell, mark: str, proved: bool, with_bound: bool) -> list[str]:
     gap = cell.gaps["error"]
     bound = cell.information
     columns = [
@@ -90,6 +93,9 @@ def _row(cell: Cell, mark: str, with_bound: bool) -> list[str]:
         f"{gap.mean:+.3f} ±{gap.high - gap.mean:.3f}",
         f"{cell.holdout.value:.3f}",
     ]
+    if proved:
+        limit = cell.progressive
+        columns.append("" if limit is None else ">=1" if limit.vacuous else f"{float(limit.value):.3f}")
     if with_bound:
         columns.append("" if bound is None else ">=1" if bound.vacuous else f"{bound.value:.3f}")
     return columns
@@ -103,9 +109,16 @@ def _legend(summary: Summary) -> list[str]:
     over = f"over {samples} training samples too" if samples > 1 else "for this one training sample"
     return [
         "> lowest test error at this N; ~ cannot be told apart from it. Gap = test - training error, its interval "
-        f"{over}. New data <=: limit on the error there, 95% sure for any one row.",
+        f"{over}. New data <=: limit on the error there, 95% sure for any one row" + _by_training(summary),
         modes_sentence(summary),
     ]
+
+
+def _by_training(summary: Summary) -> str:
+    """What the column of certificates is; "" where there is none."""
+    if not shows_certificate(summary):
+        return "."
+    return f"; by training: without the test set, of {speaks_of(summary.config)}."
 
 
 def _findings(summary: Summary) -> list[str]:

@@ -60,6 +60,8 @@ class Cell:
         holdout: upper limit, by the test set, on the 0-1 risk of one of the cell's adapters, picked at random.
         information: bound on the expected gap from the bits of the trained factors; None where training and
             test examples are not drawn alike: few-shot samples, a test set of its own.
+        progressive: limit on the same risk for a checkpoint of the training window, by the losses before each update;
+            None where training certifies nothing (:mod:`lorabound.sweeps.progressive`).
         n_seeds, n_samples: numbers of seeds and of training samples in the means.
         n_diverged: number of runs that diverged and are not in the means.
         n_unpaired: number of finished runs that are not in the means, as their seed or sample lacks others.
@@ -78,6 +80,7 @@ class Cell:
     gaps: dict[str, CrossedMean]
     holdout: Bound
     information: Bound | None
+    progressive: Bound | None = None
 
 
 def crossed(rows: Sequence[Row]) -> list[list[Row]]:
@@ -96,8 +99,17 @@ def crossed(rows: Sequence[Row]) -> list[list[Row]]:
     return [[by_draw[seed, sample] for sample in samples] for seed in sorted(seeds)]
 
 
-def cell_of(rows: Sequence[Row], n_diverged: int, drawn_apart: bool) -> Cell:
-    """The cell of runs that share mode, rank and training size."""
+def cell_of(
+    rows: Sequence[Row],
+    n_diverged: int,
+    drawn_apart: bool,
+    proved: Callable[[Sequence[Row]], Bound | None] = lambda _: None,
+) -> Cell:
+    """The cell of runs that share mode, rank and training size.
+
+    Args:
+        proved: limit that the first pass of these runs proves.
+    """
     grid = crossed(rows)
     used = [row for line in grid for row in line]
     first = rows[0]
@@ -117,6 +129,7 @@ def cell_of(rows: Sequence[Row], n_diverged: int, drawn_apart: bool) -> Cell:
         gaps=gaps,
         holdout=holdout_bounded(test["error"], gaps["error"].n_test, DELTA),
         information=None if drawn_apart else information_gap(first.n_params, first.n_train, BITS),
+        progressive=proved(used),
     )
 
 

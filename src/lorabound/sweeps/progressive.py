@@ -69,6 +69,13 @@ def window_start(n_train: int, batch_size: int, window: float) -> int:
     return min(max(round((1 - window) * n_train / batch_size), 1), n_steps - 1) * batch_size
 
 
+def speaks_of(config: SweepConfig) -> str:
+    """The predictor that a certificate of the window speaks of, in words that follow "the error of"."""
+    named = {0.5: "half", 0.25: "quarter", 0.2: "fifth", 0.1: "tenth"}
+    share = named.get(config.window, f"{100 * config.window:.3g}%")
+    return f"a checkpoint drawn at random from the last {share} of training"
+
+
 def losses_of(row: Row, loss: LossName = "error") -> Array:
     """Losses in [0, 1] before each update, in the order of the pass: 0-1 errors, or 1 - p(correct)."""
     assert row.first_errors is not None
@@ -155,6 +162,7 @@ class Choice:
     Attributes:
         row: the run.
         bound: limit on the error on new data of a random checkpoint of its window, the choice paid for.
+        speaks_of: that predictor in words that follow "the error of".
         gain: least gain of such a checkpoint over the model without an adapter, the choice paid for; None where that
             model was not measured.
         zero_shot: limit on the error of the model without an adapter, by all training examples.
@@ -163,6 +171,7 @@ class Choice:
 
     row: Row
     bound: Bound
+    speaks_of: str
     gain: Bound | None
     zero_shot: Bound | None
     n_candidates: int
@@ -187,6 +196,7 @@ def choices(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> d
         found[n_train] = Choice(
             row=row,
             bound=replace(best, delta=float(best.delta or 0.0) + unused),
+            speaks_of=speaks_of(config),
             gain=gain(row, bare, config, delta / count) if bare else None,
             zero_shot=certificate(bare, config, delta) if bare else None,
             n_candidates=count,

@@ -104,6 +104,8 @@ def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
     }
     union["samples"] = max(earlier.samples, config.samples)
     if any(value != getattr(earlier, axis) for axis, value in union.items()):
+        if any(row.rank for row in store.rows()):
+            store.note("extended", True)  # what was added may have been chosen by what was there
         store.set_config(config.model_copy(update=union))
     if about["cut"] and stored.get("cut") and about["cut"]["train"][1] > stored["cut"]["train"][1]:
         store.note("cut", about["cut"])  # of the largest training set

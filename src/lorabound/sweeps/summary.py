@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from lorabound.modes import guideline
 from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
 from lorabound.sweeps.cells import LEVEL, LOSSES, Cell, Loss, cell_of, crossed, test_losses, train_losses
+from lorabound.sweeps.progressive import choices, of_cell
 from lorabound.sweeps.spread import Crossed, spread_of
 from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
 
@@ -19,6 +21,7 @@ _COLUMNS: dict[str, type[pl.DataType]] = {
     "mode": pl.String,
     **dict.fromkeys(("rank", "n_train", "n_params", "n_seeds", "n_samples", "n_diverged"), pl.Int64),
     **dict.fromkeys(("train_error", "test_error", "gap", "gap_low", "gap_high", "error_at_most"), pl.Float64),
+    "progressive_at_most": pl.Float64,
 }
 
 
@@ -89,6 +92,7 @@ class Summary:
                 "gap_low": cell.gaps["error"].low,
                 "gap_high": cell.gaps["error"].high,
                 "error_at_most": float(cell.holdout.value),
+                "progressive_at_most": float(cell.progressive.value) if cell.progressive else None,
             }
             for cell in self.cells
         ]
@@ -106,22 +110,24 @@ class Summary:
 
 def summarize(store: Sweep) -> Summary:
     """Read a store and work out what its runs show; nothing is trained or measured here."""
-    rows = store.rows()
-    n_missing = len(runs_of(store.config)) - len(rows)
+    rows, config, about = store.rows(), store.config, store.about
+    n_missing = len(runs_of(config)) - len(rows)
     by_cell: dict[tuple[str, int, int], list[Row]] = defaultdict(list)
     for row in rows:
         by_cell[row.mode, row.rank, row.n_train].append(row)
     done = {key: [row for row in group if row.status == "done"] for key, group in by_cell.items()}
     done = {key: group for key, group in done.items() if group}
-    cells = [cell_of(group, len(by_cell[key]) - len(group), drawn_apart(store)) for key, group in done.items()]
+    cells = [
+        cell_of(group, len(by_cell[key]) - len(group), drawn_apart(store), partial(of_cell, config=config))
+        for key, group in done.items()
+    ]
     cells.sort(key=lambda cell: (cell.n_train, cell.mode != ZERO_SHOT, cell.mode, cell.rank))
-    config, about = store.config, store.about
     return Summary(
         config=config,
         about=about,
         rows=rows,
         cells=cells,
-        verdicts=verdicts(cells, done, config.seeds, config.samples),
+        verdicts=verdicts(cells, done, config.seeds, config.samples, choices(rows, config)),
         unfinished=unfinished(cells, about.get("majority_error")),
         comparisons=_comparisons(done),
         growth=[*_growth(done, "rank"), *_growth(done, "n_train")],

@@ -187,7 +187,8 @@ class Sweep:
     def cells(self) -> pl.DataFrame:
         """One row per mode, rank and training size: means over its seeds and training samples, the 95% interval of the
         gap in 0-1 error (with several samples it covers the chance of the sample too), and the limit on the error on
-        new data that the test set proves for one of its adapters (sure to 95%)."""
+        new data that the test set proves for one of its adapters (sure to 95%), and the one that training itself proves
+        for one of its checkpoints (null with several epochs)."""
         return self.summary().frame()
 
     def summary(self) -> Summary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from lorabound.bounds import Bound, holdout_bounded
 from lorabound.stats import not_worse_than_best
 from lorabound.sweeps import ZERO_SHOT, Row
 from lorabound.sweeps.cells import DELTA, LEVEL, Cell
+from lorabound.sweeps.progressive import Choice
 
 # Of the way from the error at the start to 0: training that has come less far may not have finished.
 _FINISHED = 0.2
@@ -31,6 +32,7 @@ class Verdict:
         zero_shot: the model without an adapter, None where it was not measured.
         gain: the least and the measured number of test errors per example that ``best`` saves against ``zero_shot``.
         limit: hold-out limit on the risk of ``best``, the choice among the cells counted: at delta/K.
+        proved: run with the lowest limit that its own training proves, and that limit; None where it proves none.
         smallest_gap: the trained cell with the smallest gap.
         left_out: cells without all seeds and samples (diverged, or not run yet): no candidates.
         n_candidates, n_seeds, n_samples, n_test: numbers of cells compared, of seeds, of training samples and of test
@@ -51,6 +53,7 @@ class Verdict:
     n_seeds: int
     n_samples: int
     n_test: int
+    proved: Choice | None = None
 
     @property
     def beats_zero_shot(self) -> bool:
@@ -59,7 +62,11 @@ class Verdict:
 
 
 def verdicts(
-    cells: Sequence[Cell], done: Mapping[tuple[str, int, int], Sequence[Row]], seeds: Sequence[int], samples: int = 1
+    cells: Sequence[Cell],
+    done: Mapping[tuple[str, int, int], Sequence[Row]],
+    seeds: Sequence[int],
+    samples: int = 1,
+    proved: Mapping[int, Choice] | None = None,
 ) -> list[Verdict]:
     """One verdict per training size, the largest first; sizes with no trained cell that holds all its runs have none.
 
@@ -68,6 +75,7 @@ def verdicts(
         done: the runs of every cell, by (mode, rank, N).
         seeds: seeds of the grid; a cell that lacks one is no candidate, because its mean is over other draws.
         samples: number of training samples of the grid; likewise.
+        proved: what training proves at each size.
     """
     found = []
     draws = [(seed, sample) for seed in seeds for sample in range(samples)]
@@ -77,7 +85,8 @@ def verdicts(
         complete = [c for c in same_size if c.mode == ZERO_SHOT or set(draws) <= set(by_draw[id(c)])]
         if any(c.mode != ZERO_SHOT for c in complete):
             left_out = tuple(c for c in same_size if c not in complete)
-            found.append(_verdict(complete, by_draw, (len(seeds), samples), draws, left_out))
+            verdict = _verdict(complete, by_draw, (len(seeds), samples), draws, left_out)
+            found.append(replace(verdict, proved=(proved or {}).get(n_train)))
     return found
 
 
