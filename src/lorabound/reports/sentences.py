@@ -262,8 +262,8 @@ def reading(summary: Summary) -> list[str]:
         lines.append(
             f"New data <= by training: of {speaks_of(config)}, in one of the cell's runs picked at random, by the "
             f"losses of each example before the update that used it; {1 - DELTA:.0%} for each row on its own. It "
-            "assumes that the examples are independent draws, that the classes were known before them, and that the settings "
-            "were chosen before these examples were looked at. Without an adapter: by all training examples."
+            "assumes that the examples are independent draws, that the classes were known before them, and that the "
+            "settings were chosen before these examples were looked at. Without an adapter: by all training examples."
         )
     lines.append(modes_sentence(summary))
     if config.head == "prompts" and config.prompt:
