@@ -37,8 +37,8 @@ def evidence(certificate: Certificate) -> list[str]:
             said.append(f"{without}: this certificate does not show that training helps.")
     if gain is not None and helps:
         said.append(
-            f"Training is shown to help: the error on new data is at least {percent(float(gain.value), up=False)} "
-            f"lower than without an adapter ({_sure(certificate)}, on its own)."
+            f"Training is shown to help: the error on new data is lower than without an adapter by at least "
+            f"{percent(float(gain.value), up=False).rstrip('%')} percentage points ({_sure(certificate)}, on its own)."
         )
     elif gain is not None and zero is None:
         said.append("It is not shown that the adapter does better than the model without one.")
