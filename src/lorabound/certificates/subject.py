@@ -45,6 +45,7 @@ class Subject:
         task: how the adapter reads an example.
         sample: the examples that bounds on the training sample use, as the model takes them, in their order.
         recipe: how adapters are trained here, for methods that train others.
+        classifier: frozen model as it was loaded, which makes examples ready.
         run: the run of the sweep that trained it; None for an adapter from elsewhere.
         pool: workers with the frozen model and the stored prefix of ``sample``; every measurement goes through it.
     """
@@ -56,6 +57,7 @@ class Subject:
     task: AdapterTask
     sample: Examples
     recipe: Recipe
+    classifier: LoadedClassifier
     pool: Pool
     run: OfSweep | None = None
 
@@ -110,6 +112,7 @@ def prepared_subject(
             task=task,
             sample=sample,
             recipe=recipe,
+            classifier=classifier,
             pool=pool,
             run=run,
         )
