@@ -153,7 +153,8 @@ def directions_of(subject: Subject, space: Space, count: int) -> Float[Tensor, "
     def compute(worker: WithPrefix, _: None) -> Float[Tensor, "count q"]:
         return _orthonormal(_gradients(worker, space, examples, count))
 
-    return next(found for _, found in subject.pool.run([None], compute))
+    ((_, found),) = subject.pool.run([None], compute)
+    return found
 
 
 def _gradients(worker: WithPrefix, space: Space, examples: Inputs, count: int) -> Float[Tensor, "count q"]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +72,8 @@ def certify_compressed(subject: Subject, delta: float, observe: Observe = lambda
     """
     begun = time.monotonic()
     encode(Floats(values=entries_space(subject).vector(subject.adapter)))  # refuses entries that are no numbers
-    jobs = [(grid, coarse) for grid in _grids(subject, observe) for coarse in _COARSENESS[grid.along]]
+    grids = _grids(subject, observe)
+    jobs = [(grid, coarse) for grid in grids for coarse in _COARSENESS[grid.along]]
     observe(f"compressed: training {len(jobs)} small messages")
 
     def message_of(worker: WithPrefix, job: tuple[Grid, float]) -> bytes:
@@ -83,7 +84,7 @@ def certify_compressed(subject: Subject, delta: float, observe: Observe = lambda
     found = []
     for message in sorted(set(messages), key=lambda one: (len(one), one)):
         observe(f"compressed: measuring a message of {len(message):,} bytes")
-        found.append(_statement(subject, message, delta, COMPRESSED, begun))
+        found.append(_statement(subject, message, delta, COMPRESSED, begun, grids))
     best = min(found, key=lambda one: (one.limit, one.record["bytes"]))
     tried = [{name: one.record[name] for name in ("bytes", "errors")} | {"limit": one.limit} for one in found]
     return replace(best, record={**best.record, "tried": tried}, seconds=time.monotonic() - begun)
@@ -111,9 +112,11 @@ def recompute_occam(subject: Subject, record: Mapping[str, Any], files: Mapping[
     return _statement(subject, message, delta, str(record.get("method", COMPRESSED)), begun)
 
 
-def decoded_adapter(subject: Subject, message: bytes) -> Adapter:
+def decoded_adapter(subject: Subject, message: bytes, known: Sequence[Grid] = ()) -> Adapter:
     """The adapter that a message decodes to.
 
+    Args:
+        known: grids whose directions have been computed already.
     Raises:
         AdapterError: the message is cut off, too long or damaged.
     """
@@ -121,9 +124,11 @@ def decoded_adapter(subject: Subject, message: bytes) -> Adapter:
     content = decode(message, space.sizes, MESSAGE)
     if isinstance(content, Floats):
         return space.adapter(content.values)
-    if content.along == ENTRIES:
-        return space.adapter(Grid(space=space, along=ENTRIES).decoded(content))
-    grid = _directions(subject, len(content.numbers))
+    count = len(content.numbers)
+    fitting = (grid for grid in known if (grid.along, grid.count) == (content.along, count))
+    grid = next(fitting, None) or (
+        Grid(space=space, along=ENTRIES) if content.along == ENTRIES else _directions(subject, count)
+    )
     return grid.space.adapter(grid.decoded(content))
 
 
@@ -162,8 +167,10 @@ def _trained(worker: WithPrefix, subject: Subject, grid: Grid, coarse: float) ->
     return rounded(grid, moves, steps)
 
 
-def _statement(subject: Subject, message: bytes, delta: float, method: str, begun: float) -> Statement:
-    adapter = decoded_adapter(subject, message)
+def _statement(
+    subject: Subject, message: bytes, delta: float, method: str, begun: float, known: Sequence[Grid] = ()
+) -> Statement:
+    adapter = decoded_adapter(subject, message, known)
     errors = int(errors_of(subject, adapter).sum())
     n, bits = len(subject.sample.labels), 8 * len(message)
     bound = occam(errors / n, n, bits, delta, zero_one=True)
