@@ -16,6 +16,7 @@ from lorabound.bounds import occam
 from lorabound.certificates import occam as room
 from lorabound.certificates.codes import DIRECTIONS, ENTRIES, Steps, encode
 from lorabound.certificates.directions import directions_of, directions_space, entries_space
+from lorabound.certificates.methods import METHODS
 from lorabound.certificates.quantize import Grid
 from lorabound.certificates.subject import prepared_subject
 from lorabound.engine import Examples, Recipe, evaluate, train
@@ -83,7 +84,7 @@ def test_the_statement_is_about_the_decoded_adapter(text, opened, mode, certify)
     adapter = trained(classifier, sample, mode)
     subject = opened(adapter, classifier, sample)
     statement = certify(subject, 0.05)
-    message = statement.files["occam.bin"]
+    message = statement.files[f"{statement.method}.bin"]
     decoded = room.decoded_adapter(subject, message)
     assert statement.error * 60 == pytest.approx(errors_by_hand(classifier, decoded, sample))
     assert statement.record["code_bits"] == statement.bound.inputs["code_bits"] == 8 * len(message)
@@ -91,7 +92,7 @@ def test_the_statement_is_about_the_decoded_adapter(text, opened, mode, certify)
     for name, factors in decoded.layers.items():
         for factor in {"a", "b"} - set(subject.paid):  # what is not paid for is as the seed draws it
             np.testing.assert_array_equal(getattr(factors, factor), getattr(adapter.layers[name], factor))
-    again = room.recompute_occam(subject, statement.record, statement.files, 0.05)
+    again = METHODS[statement.method].function("recompute")(subject, statement.record, statement.files, 0.05)
     assert (again.limit, again.error, again.speaks_of) == (statement.limit, statement.error, statement.speaks_of)
     if certify is room.certify_as_stored:
         for name, factors in decoded.layers.items():
@@ -108,7 +109,8 @@ def test_both_factors_are_paid_for_where_no_seed_is_recorded(text, opened):
     ours = trained(classifier, sample, "freeze_a")
     foreign = replace(ours, mode="train_both", seed=None, law=None)
     lengths = [
-        len(room.certify_as_stored(opened(one, classifier, sample), 0.05).files["occam.bin"]) for one in (ours, foreign)
+        len(room.certify_as_stored(opened(one, classifier, sample), 0.05).files["as-stored.bin"])
+        for one in (ours, foreign)
     ]
     # 4 layers of 2 x 16 entries more, nearly 4 bytes each
     assert lengths[1] - lengths[0] > 0.8 * 4 * 4 * 2 * 16
@@ -126,14 +128,14 @@ def test_a_trained_head_is_counted(tmp_path, opened):
     adapter = trained(classifier, sample, "freeze_a")
     assert adapter.head is not None
     subject = opened(adapter, classifier, sample, "trained")
-    message = room.certify_as_stored(subject, 0.05).files["occam.bin"]
+    message = room.certify_as_stored(subject, 0.05).files["as-stored.bin"]
     factors = sum(f.b.size for f in adapter.layers.values())
     assert len(message) > 0.8 * 4 * (factors + adapter.head.n_params)
     decoded = room.decoded_adapter(subject, message)
     assert decoded.head.weight.tobytes() == adapter.head.weight.tobytes()
     small = room.certify_compressed(subject, 0.05)
     assert (
-        errors_by_hand(classifier, room.decoded_adapter(subject, small.files["occam.bin"]), sample)
+        errors_by_hand(classifier, room.decoded_adapter(subject, small.files["compressed.bin"]), sample)
         == small.record["errors"]
     )
 
@@ -155,16 +157,24 @@ def test_messages_that_are_missing_swapped_or_damaged(text, opened):
     classifier, sample = text
     subject = opened(trained(classifier, sample, "freeze_a"), classifier, sample)
     statement = room.certify_compressed(subject, 0.05)
-    message = statement.files["occam.bin"]
-    with pytest.raises(AdapterError, match=r"occam.bin is missing: .* certify"):
-        room.recompute_occam(subject, statement.record, {}, 0.05)
+    message = statement.files[f"{statement.method}.bin"]
+    with pytest.raises(AdapterError, match=r"compressed.bin is missing: .* certify"):
+        room.recompute_compressed(subject, statement.record, {}, 0.05)
     flipped = bytes([message[0], message[1] ^ 1, *message[2:]])
     with pytest.raises(AdapterError, match=r"not the message of this certificate \(SHA-256"):
-        room.recompute_occam(subject, statement.record, {"occam.bin": flipped}, 0.05)
+        room.recompute_compressed(subject, statement.record, {"compressed.bin": flipped}, 0.05)
     with pytest.raises(AdapterError, match="cut off"):
         room.decoded_adapter(subject, message[:-1])
     with pytest.raises(AdapterError, match="ends after"):
         room.decoded_adapter(subject, message + b"\0")
+
+
+def test_another_adapter_under_the_words_as_stored(text, opened):
+    classifier, sample = text
+    subject = opened(trained(classifier, sample, "freeze_a"), classifier, sample)
+    small = room.certify_compressed(subject, 0.05)
+    with pytest.raises(AdapterError, match="decodes to another adapter than adapter"):
+        room.recompute_as_stored(subject, {}, {"as-stored.bin": small.files["compressed.bin"]}, 0.05)
 
 
 def test_a_nan_is_refused(text, opened):
@@ -223,7 +233,7 @@ def test_limits_hold_and_would_not_without_the_charge(monkeypatch):
         sample = Examples(classifier.prepare([words[i] for i in drawn]), population.labels[drawn])
         with prepared_subject(Path("adapter"), start, task_of(), classifier, sample, recipe) as subject:
             statement = room.certify_compressed(subject, delta)
-            decoded = room.decoded_adapter(subject, statement.files["occam.bin"], kept)
+            decoded = room.decoded_adapter(subject, statement.files[f"{statement.method}.bin"], kept)
         risk = errors_by_hand(classifier, decoded, population) / 60
         broken += statement.limit < risk
         uncharged += occam(statement.error, n, 0, delta, zero_one=True).value < risk

@@ -31,8 +31,7 @@ from lorabound.errors import AdapterError
 from lorabound.modes import PEFT_NAMES
 from lorabound.stack import Stack
 
-MESSAGE = "occam.bin"
-AS_STORED, COMPRESSED = "occam, as stored", "occam"
+COMPRESSED, AS_STORED = "compressed", "as-stored"
 
 _KNOWN = (
     "known before the data: the frozen model, the layers, ranks and scales of the adapter, the seed of what is drawn, "
@@ -42,8 +41,8 @@ _KNOWN = (
 _CHUNK, _TOKENS = 8192, 4096
 # Coarseness of steps that are tried: step / mean size of a move.
 _COARSENESS = {DIRECTIONS: (1.0, 2.0), ENTRIES: (2.0,)}
-# Entries beyond which single entries are not tried: their message costs more than a sample can pay.
-_ENTRIES_PER_EXAMPLE = 1.0
+# Single entries are tried where there are at most so many per example: the message of more costs too much.
+_ENTRIES_PER_EXAMPLE = 0.02
 
 Observe = Callable[[str], None]
 
@@ -90,26 +89,53 @@ def certify_compressed(subject: Subject, delta: float, observe: Observe = lambda
     return replace(best, record={**best.record, "tried": tried}, seconds=time.monotonic() - begun)
 
 
-def recompute_occam(subject: Subject, record: Mapping[str, Any], files: Mapping[str, bytes], delta: float) -> Statement:
-    """The statement again, from its message: decoded, measured and bounded as if for the first time.
+def recompute_compressed(
+    subject: Subject, record: Mapping[str, Any], files: Mapping[str, bytes], delta: float
+) -> Statement:
+    """The statement of :func:`certify_compressed` again: its message decoded, measured and bounded as the first time.
 
     Args:
-        record: ``Statement.record``; only its ``method`` decides anything, for the words of the result.
+        record: ``Statement.record``; only its hash of the message is used.
         files: ``Statement.files``.
     Raises:
         AdapterError: no message, or one that is cut off, too long or damaged, or another one than the record's.
     """
     begun = time.monotonic()
-    message = files.get(MESSAGE)
-    if message is None:
-        raise AdapterError(f"{MESSAGE} is missing: put it beside certificate.json, or make it again with certify")
-    expected = record.get("sha256")
-    if expected is not None and hashlib.sha256(message).hexdigest() != expected:
+    return _statement(subject, _message(COMPRESSED, record, files), delta, COMPRESSED, begun)
+
+
+def recompute_as_stored(
+    subject: Subject, record: Mapping[str, Any], files: Mapping[str, bytes], delta: float
+) -> Statement:
+    """The statement of :func:`certify_as_stored` again, as :func:`recompute_compressed`.
+
+    Raises:
+        AdapterError: as there, or a message that decodes to another adapter than the one that is stored.
+    """
+    begun = time.monotonic()
+    message, space = _message(AS_STORED, record, files), entries_space(subject)
+    if space.vector(decoded_adapter(subject, message)).tobytes() != space.vector(subject.adapter).tobytes():
         raise AdapterError(
-            f"{MESSAGE} is not the message of this certificate (SHA-256 {hashlib.sha256(message).hexdigest()[:12]}... "
-            f"against {str(expected)[:12]}...): put the right one beside it, or make it again with certify"
+            f"{_file(AS_STORED)} decodes to another adapter than {subject.path}: make it again with certify"
         )
-    return _statement(subject, message, delta, str(record.get("method", COMPRESSED)), begun)
+    return _statement(subject, message, delta, AS_STORED, begun)
+
+
+def _file(method: str) -> str:
+    return f"{method}.bin"
+
+
+def _message(method: str, record: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
+    name = _file(method)
+    if name not in files:
+        raise AdapterError(f"{name} is missing: put it beside certificate.json, or make it again with certify")
+    found, expected = hashlib.sha256(files[name]).hexdigest(), str(record.get("sha256", ""))
+    if expected and found != expected:
+        raise AdapterError(
+            f"{name} is not the message of this certificate (SHA-256 {found[:12]}... against {expected[:12]}...): put "
+            "the right one beside it, or make it again with certify"
+        )
+    return files[name]
 
 
 def decoded_adapter(subject: Subject, message: bytes, known: Sequence[Grid] = ()) -> Adapter:
@@ -121,7 +147,7 @@ def decoded_adapter(subject: Subject, message: bytes, known: Sequence[Grid] = ()
         AdapterError: the message is cut off, too long or damaged.
     """
     space = entries_space(subject)
-    content = decode(message, space.sizes, MESSAGE)
+    content = decode(message, space.sizes)
     if isinstance(content, Floats):
         return space.adapter(content.values)
     count = len(content.numbers)
@@ -185,7 +211,6 @@ def _statement(
         error=errors / n,
         seconds=time.monotonic() - begun,
         record={
-            "method": method,
             "bytes": len(message),
             "code_bits": bits,
             "errors": errors,
@@ -193,15 +218,15 @@ def _statement(
             "sha256": hashlib.sha256(message).hexdigest(),
             "paid": list(subject.paid),
         },
-        files={MESSAGE: message},
+        files={_file(method): message},
         notes=(
             f"The message of {len(message):,} bytes holds all of {paid}, bit for bit: as a rule that is far more than "
             f"{n:,} examples can pay for.",
         )
         if stored
         else (
-            f"The limit is for another adapter than the one given: a small stand-in that {MESSAGE} decodes to, trained "
-            "on the same examples.",
+            f"The limit is for another adapter than the one given: a small stand-in that {_file(method)} decodes to, "
+            "trained on the same examples.",
         ),
     )
 
