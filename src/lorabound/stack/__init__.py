@@ -1,7 +1,18 @@
 """K adapters attached to one frozen model at once, on the batch axis; and the layers of a loaded model."""
 
+from lorabound.stack.drawn import DrawnStack, entry_name
 from lorabound.stack.layers import StackedHead, StackedLinear, stack_order
 from lorabound.stack.modules import modules_of, select_linears
 from lorabound.stack.stacked import Stack, n_stacked
 
-__all__ = ["Stack", "StackedHead", "StackedLinear", "modules_of", "n_stacked", "select_linears", "stack_order"]
+__all__ = [
+    "DrawnStack",
+    "Stack",
+    "StackedHead",
+    "StackedLinear",
+    "entry_name",
+    "modules_of",
+    "n_stacked",
+    "select_linears",
+    "stack_order",
+]

@@ -22,6 +22,11 @@ def n_stacked() -> int:
     return _STACKED.get()
 
 
+def set_stacked(n: int) -> None:
+    """Say that n adapters share the batch axis from now on, until the stack that is attached is taken off."""
+    _STACKED.set(n)
+
+
 class Stack:
     """K adapters attached to a model inside a ``with`` block; the block's end restores the model.
 

@@ -1,0 +1,138 @@
+"""Adapters whose entries are drawn at random, anew for every row of a batch.
+
+Rows of one draw are the tokens of one example, and the class prompts that it is compared with: they share their
+weights, and no two examples do. The frozen product is computed once for all rows, as in :mod:`lorabound.stack.layers`:
+
+    y[i] = W x[i] + bias + s B_i A_i x[i],   B_i = mean + spread * noise_i,   x (n, rows, d_in), i = 1..n draws.
+
+A factor without spread is the same in all draws. What is drawn stays float32 whatever the number format of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lorabound.adapters.adapter import Adapter
+from lorabound.errors import AdapterError
+from lorabound.modes import PEFT_NAMES
+from lorabound.stack.stacked import Stack, set_stacked
+
+# Name of an entry (a factor or a part of a head) -> standard deviation of its noise, of the shape of the entry.
+Spreads = Mapping[str, Tensor]
+
+
+def entry_name(module: str, part: str) -> str:
+    """Name of a factor ("b", "a") or of a part of a head ("weight", "bias"), near to PEFT's names of its tensors."""
+    return f"{module}.{PEFT_NAMES[part]}" if part in ("b", "a") else f"{module}.{part}"  # type: ignore[index]
+
+
+class _Drawn(nn.Module):
+    """Parts of a layer that are drawn: their means, their spreads, and what was drawn last."""
+
+    def __init__(self, means: Mapping[str, Tensor], name: str, spreads: Spreads) -> None:
+        super().__init__()
+        self.means = dict(means)
+        self.spreads = {part: spreads[key] for part in means if (key := entry_name(name, part)) in spreads}
+        self.drawn: dict[str, Tensor] = {}
+        self.n = 0
+
+    def draw(self, n: int, generator: torch.Generator | None) -> None:
+        """Draw n versions of every part that has a spread."""
+        self.n = n
+        for part, spread in self.spreads.items():
+            noise = torch.randn(n, *spread.shape, generator=generator).to(spread.device)
+            self.drawn[part] = torch.addcmul(self.means[part], spread, noise)
+
+
+class DrawnLinear(_Drawn):
+    """A frozen ``nn.Linear`` with an adapter that is drawn anew for each of n groups of rows."""
+
+    def __init__(self, base: nn.Linear, name: str, means: Mapping[str, Tensor], scale: float, spreads: Spreads) -> None:
+        super().__init__(means, name, spreads)
+        self.base, self.scale = base, scale
+        self.batch_rows = 0  # rows of the model's current batch, set by the DrawnStack
+
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
+        """W x + s B_i A_i x for the rows of each draw i."""
+        if len(x) != self.batch_rows or len(x) % self.n:
+            raise AdapterError(
+                f"an adapted layer sees {len(x)} rows of a batch of {self.batch_rows}: its input is not one row per "
+                "example (DeBERTa's relative positions are such a case): choose other targets or another encoder"
+            )
+        frozen: Tensor = self.base(x)
+        value = x.reshape(self.n, -1, x.shape[-1]).float()
+        for part in ("a", "b"):
+            drawn = self.drawn.get(part)
+            value = F.linear(value, self.means[part]) if drawn is None else torch.bmm(value, drawn.mT)
+        return (frozen.float() + self.scale * value.view(frozen.shape)).to(frozen.dtype)
+
+
+class DrawnHead(_Drawn):
+    """A classification layer that is drawn anew for each of n groups of rows; float32."""
+
+    def __init__(self, base: nn.Linear, name: str, means: Mapping[str, Tensor], spreads: Spreads) -> None:
+        super().__init__(means, name, spreads)
+        self.base = base
+
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows classes"]:
+        """The scores of each draw for its rows."""
+        grouped = x.float().reshape(self.n, -1, x.shape[-1])
+        same = {part: mean.expand(self.n, *mean.shape) for part, mean in self.means.items()}
+        weight, bias = (self.drawn.get(part, same[part]) for part in ("weight", "bias"))
+        return torch.baddbmm(bias[:, None], grouped, weight.mT).view(*x.shape[:-1], -1)
+
+
+class DrawnStack(Stack):
+    """An adapter with random entries attached to a model inside a ``with`` block; the block's end restores the model.
+
+    Call :meth:`draw` before every pass: the pass then holds n examples, each with weights of its own.
+
+    Args:
+        model: model that holds every layer the adapter names.
+        adapter: scales, and the entries that ``means`` does not hold.
+        means: entry name -> tensor that takes the place of the adapter's entry.
+        spreads: entry name -> standard deviation. Gradients reach means and spreads.
+        towers: as for :class:`Stack`.
+    Raises:
+        AdapterError: a layer that the model does not have.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        adapter: Adapter,
+        means: Mapping[str, Tensor],
+        spreads: Spreads,
+        towers: Sequence[tuple[str, ...]] = (("",),),
+    ) -> None:
+        super().__init__(model, [adapter], towers)
+
+        def parts(name: str, source: object, names: Sequence[str], like: Tensor) -> dict[str, Tensor]:
+            return {
+                part: means[key] if (key := entry_name(name, part)) in means
+                else torch.from_numpy(getattr(source, part)).to(like.device)
+                for part in names
+            }  # fmt: skip
+
+        self.random: list[_Drawn] = []
+        for name, factors in adapter.layers.items():
+            base = self.layers[name].base
+            own = parts(name, factors, ("b", "a"), base.weight)
+            self.random.append(DrawnLinear(base, name, own, factors.scale, spreads))
+            self.layers[name] = self.random[-1]  # type: ignore[assignment]
+        if self.head and adapter.head:
+            base = self.head.base
+            own = parts(adapter.head.name, adapter.head, ("weight", "bias"), base.weight)
+            self.random.append(DrawnHead(base, adapter.head.name, own, spreads))
+            self.head = self.random[-1]  # type: ignore[assignment]
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> None:
+        """Draw weights for each of the n examples of the next pass."""
+        set_stacked(n)
+        for module in self.random:
+            module.draw(n, generator)
