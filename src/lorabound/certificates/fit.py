@@ -107,14 +107,14 @@ def fit_posterior(
                     gathered += part
                 wrong += int((logits.detach().argmax(-1) != labels).sum())
         share = wrong / len(batch)
-        error = share if step == 0 else max(_MEMORY if step > 50 else 0.9, 0.0) * error + (1 - (_MEMORY if step > 50 else 0.9)) * share
+        error = share if step == 0 else _MEMORY * error + (1 - _MEMORY) * share
         if step % _LOOK == 0:
-            weight = _weight_of_kl(error, max(float(kl), fit.least_share * fit.n_bound), fit)
+            weight = _weight_of_kl(error, max(kl.item(), fit.least_share * fit.n_bound), fit)
         torch.autograd.backward([*mean.values(), *spreads.values(), weight * kl], [*gradients, None])
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * step / len(batches)))
         optimizer.step()
-        if step % 100 == 0: print(step, round(error,4), round(float(kl),1), weight, flush=True)
+
     return first.around(
         {name: value.detach().cpu().numpy() for name, value in mean.items()},
         {name: value.detach().exp().cpu().numpy() for name, value in log_variance.items()},

@@ -16,9 +16,9 @@ from lorabound.bounds.pac_bayes import gaussian_kl
 from lorabound.errors import AdapterError
 from lorabound.modes import PEFT_NAMES, Factor
 
-# lambda_j = 2^-j, j = 0 .. 31: variances of a prior, fixed before any data. The prior is their even mixture, so that
+# lambda_j = 2^(8 - j), j = 0 .. 31: variances of a prior, fixed before any data. The prior is their even mixture, so that
 # KL(Q || prior) <= KL(Q || N(start, lambda_j I)) + ln 32 for every j, and j may be chosen on the data.
-PRIOR_VARIANCES = tuple(2.0**-j for j in range(32))
+PRIOR_VARIANCES = tuple(2.0 ** (8 - j) for j in range(32))
 GRID_NATS = math.log(len(PRIOR_VARIANCES))
 
 _MEAN, _VARIANCE = "mean.", "variance."
