@@ -16,12 +16,12 @@ from lorabound.bounds.pac_bayes import gaussian_kl
 from lorabound.errors import AdapterError
 from lorabound.modes import PEFT_NAMES, Factor
 
-# lambda_j = 2^(8 - j), j = 0 .. 31: variances of a prior, fixed before any data. The prior is their even mixture, so that
-# KL(Q || prior) <= KL(Q || N(start, lambda_j I)) + ln 32 for every j, and j may be chosen on the data.
+# lambda_j = 2^(8 - j), j = 0 .. 31: variances of a prior, fixed before any data. The prior is their even mixture, so
+# that KL(Q || prior) <= KL(Q || N(start, lambda_j I)) + ln 32 for every j, and j may be chosen on the data.
 PRIOR_VARIANCES = tuple(2.0 ** (8 - j) for j in range(32))
 GRID_NATS = math.log(len(PRIOR_VARIANCES))
 
-_MEAN, _VARIANCE = "mean.", "variance."
+Entries = Mapping[str, Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +35,19 @@ class Posterior:
     """
 
     frame: Adapter
-    mean: Mapping[str, Array]
-    variance: Mapping[str, Array]
+    mean: Entries
+    variance: Entries
 
     @property
     def n_params(self) -> int:
         """Number of random entries."""
         return sum(value.size for value in self.mean.values())
 
-    def around(self, mean: Mapping[str, Array], variance: Mapping[str, Array]) -> Posterior:
+    def around(self, mean: Entries, variance: Entries) -> Posterior:
         """The same entries with other laws."""
         return replace(self, mean=mean, variance=variance)
 
-    def kl(self, prior_mean: Mapping[str, Array], prior_variance: Mapping[str, Array] | float) -> float:
+    def kl(self, prior_mean: Entries, prior_variance: Entries | float) -> float:
         """KL(Q || N(prior_mean, diag prior_variance)) in nats; a number stands for lambda I."""
         return sum(
             gaussian_kl(
@@ -58,11 +58,6 @@ class Posterior:
             )
             for name in self.mean
         )
-
-    def to_bytes(self) -> bytes:
-        """Means and variances as a safetensors file."""
-        means = {_MEAN + name: np.ascontiguousarray(value) for name, value in self.mean.items()}
-        return save(means | {_VARIANCE + name: np.ascontiguousarray(v) for name, v in self.variance.items()})
 
 
 def entries(adapter: Adapter, paid: Sequence[Factor]) -> dict[str, Array]:
@@ -75,19 +70,29 @@ def entries(adapter: Adapter, paid: Sequence[Factor]) -> dict[str, Array]:
     return found | ({} if adapter.head is None else _head_entries(adapter.head))
 
 
-def start_entries(adapter: Adapter, start: Adapter, paid: Sequence[Factor]) -> dict[str, Array]:
-    """:func:`entries` of the adapter before training; 0 for a head that the checkpoint does not have."""
-    found = entries(start, paid)
-    return {name: found.get(name, np.zeros_like(value)) for name, value in entries(adapter, paid).items()}
+def frame_of(adapter: Adapter, start: Adapter) -> Adapter:
+    """The adapter before training, with a head of zeros where it trains one that the checkpoint does not have."""
+    if adapter.head is None or start.head is not None:
+        return start
+    head = replace(adapter.head, weight=np.zeros_like(adapter.head.weight), bias=np.zeros_like(adapter.head.bias))
+    return replace(start, head=head)
 
 
-def read_posterior(content: bytes, frame: Adapter, paid: Sequence[Factor], sha256: str, name: str) -> Posterior:
-    """The posterior of a file that was written for this adapter.
+def pack(groups: Mapping[str, Entries]) -> bytes:
+    """Groups of entries (means, variances) as one safetensors file."""
+    content: bytes = save(
+        {f"{group}:{name}": np.ascontiguousarray(v) for group, e in groups.items() for name, v in e.items()}
+    )
+    return content
+
+
+def unpack(content: bytes, groups: Sequence[str], wanted: Entries, sha256: str, name: str) -> dict[str, Entries]:
+    """What :func:`pack` wrote; a group whose name starts with "variance" holds variances.
 
     Args:
         content: the file.
-        frame: adapter with the entries that are not random.
-        paid: factors that are random.
+        groups: names of the groups.
+        wanted: entries of each group, by name and shape.
         sha256: what the certificate records of the file.
         name: name of the file in messages.
     Raises:
@@ -101,17 +106,22 @@ def read_posterior(content: bytes, frame: Adapter, paid: Sequence[Factor], sha25
         )
     try:
         tensors = load(content)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise AdapterError(f"{name} cannot be read ({error}): {remedy}") from None
-    wanted = entries(frame, paid)
-    shapes = {kind + key: value.shape for key, value in wanted.items() for kind in (_MEAN, _VARIANCE)}
-    if {key: value.shape for key, value in tensors.items()} != shapes:
+    shapes = {
+        f"{group}:{key}": (value.shape, np.dtype(np.float32)) for group in groups for key, value in wanted.items()
+    }
+    if {key: (value.shape, value.dtype) for key, value in tensors.items()} != shapes:
         raise AdapterError(f"{name} does not hold the entries of this adapter: {remedy}")
-    mean = {key: tensors[_MEAN + key] for key in wanted}
-    variance = {key: tensors[_VARIANCE + key] for key in wanted}
-    if not all(np.isfinite(value).all() for value in tensors.values()) or any((v <= 0).any() for v in variance.values()):
-        raise AdapterError(f"{name} holds a mean that is no number or a variance that is not above 0: {remedy}")
-    return Posterior(frame=frame, mean=mean, variance=variance)
+    for key, value in tensors.items():
+        if not np.isfinite(value).all() or (key.startswith("variance") and (value <= 0).any()):
+            raise AdapterError(f"{name} holds a mean that is no number or a variance that is not above 0: {remedy}")
+    return {group: {key: tensors[f"{group}:{key}"] for key in wanted} for group in groups}
+
+
+def nearest_variance(posterior: Posterior, prior_mean: Entries) -> float:
+    """The prior variance of the grid with the least KL."""
+    return min(PRIOR_VARIANCES, key=lambda variance: posterior.kl(prior_mean, variance))
 
 
 def _head_entries(head: Head) -> dict[str, Array]:

@@ -1,0 +1,132 @@
+"""Where a posterior is looked for: a scale of noise that the predictions bear, then means and variances by training.
+
+What is found here may depend on every row in any way, and needs no proof: see :mod:`lorabound.certificates.pac_bayes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lorabound.adapters import new_adapter
+from lorabound.adapters.adapter import Adapter, Factors
+from lorabound.bounds import pac_bayes
+from lorabound.bounds.pac_bayes import log_xi
+from lorabound.certificates.fit import Fit, fit_posterior
+from lorabound.certificates.monte_carlo import draw_errors, drawn_rows, n_draws
+from lorabound.certificates.posterior import (
+    GRID_NATS,
+    PRIOR_VARIANCES,
+    Entries,
+    Posterior,
+    entries,
+    frame_of,
+    nearest_variance,
+)
+from lorabound.certificates.subject import Subject
+from lorabound.engine import Examples, WithPrefix, train
+
+# Rows and draws by which scales and candidates are compared, and the loss of accuracy that a scale may cost.
+_LOOKS, _COSTS = 4_000, 0.01
+# Peak step size of the means, in units of the prior's standard deviation.
+_STEP = 0.05
+_BATCH = 64
+# See Fit.least_share.
+_LEAST_SHARE = 0.003
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The bound that the search makes small.
+
+    Attributes:
+        first: first row that the bound uses.
+        n_bound: number of rows that it uses.
+        delta, delta_draws: failure probabilities of the sample and of the draws.
+    """
+
+    first: int
+    n_bound: int
+    delta: float
+    delta_draws: float
+
+    def limit(self, error: float, kl: float) -> float:
+        """The bound at an error and a KL."""
+        bound = pac_bayes(error, self.n_bound, kl + GRID_NATS, self.delta, n_draws(self.n_bound), self.delta_draws)
+        return float(bound.value)
+
+    @property
+    def nats(self) -> float:
+        """What it pays beside KL."""
+        return GRID_NATS + float(log_xi(self.n_bound)) - math.log(self.delta)
+
+
+def search(
+    subject: Subject, prior: Entries, wanted: Wanted, observe: Callable[[str], None] = lambda _: None
+) -> Posterior:
+    """The best posterior of some: the prior itself, and two that are trained from it at neighbouring scales of noise.
+
+    Args:
+        prior: means of the prior.
+        wanted: bound to make small.
+    """
+    n = len(subject.sample.labels)
+    frame = frame_of(subject.adapter, subject.start)
+    rows = drawn_rows(wanted.first, n, _LOOKS, 1)
+
+    def even(variance: float) -> Posterior:
+        law = {name: np.full_like(value, variance) for name, value in prior.items()}
+        return Posterior(frame=frame, mean=prior, variance=law)
+
+    def error_of(posterior: Posterior, seed: int) -> float:
+        return float(draw_errors(subject.pool, subject.sample, posterior, rows, seed).mean())
+
+    observe("looking for the scale of noise that the predictions bear")
+    quiet, *louder = reversed(PRIOR_VARIANCES[::2])
+    least, scale = error_of(even(quiet), 2), quiet
+    for variance in louder:
+        error = error_of(even(variance), 2)
+        if error > least + _COSTS:
+            break
+        scale, least = variance, min(least, error)
+    observe("training the laws of the entries")
+
+    def fitted(worker: WithPrefix, variance: float) -> Posterior:
+        fit = Fit(
+            lr=_STEP * math.sqrt(variance),
+            epochs=max(1, min(20, 50_000 // n)),
+            batch_size=min(_BATCH, n),
+            n_bound=wanted.n_bound,
+            nats=wanted.nats,
+            least_share=_LEAST_SHARE,
+        )
+        return fit_posterior(worker, subject.sample, np.arange(n), even(variance), prior, variance, fit)
+
+    trained = [posterior for _, posterior in subject.pool.run([scale, 4 * scale], fitted)]
+    candidates = [even(quiet), even(scale), *trained]
+    return min(candidates, key=lambda q: wanted.limit(error_of(q, 3), q.kl(prior, nearest_variance(q, prior))))
+
+
+def train_on_first(subject: Subject, n: int) -> Entries:
+    """Entries of an adapter that is trained on the first n rows, as :attr:`Subject.recipe` says."""
+    start = frame_of(subject.adapter, subject.start)
+    if subject.start.seed is None:  # both factors are 0, and training could not leave that
+        start = replace(start, layers={name: _drawn(name, factors) for name, factors in start.layers.items()})
+    sample = subject.sample.head(n)
+
+    def trained(worker: WithPrefix, begin: Adapter) -> Adapter:
+        return train(worker, sample, Examples(sample.inputs, sample.labels[:1]), [begin], [0], subject.recipe)[
+            0
+        ].adapter
+
+    ((_, adapter),) = subject.pool.run([start], trained)
+    return entries(adapter, subject.paid)
+
+
+def _drawn(name: str, factors: Factors) -> Factors:
+    """The factors of a layer as training usually starts, A at random and B at 0, with their scale."""
+    shape = {name: (factors.b.shape[0], factors.a.shape[1])}
+    return new_adapter(shape, factors.rank, "train_both", 0, "kaiming_uniform", factors.scale).layers[name]
