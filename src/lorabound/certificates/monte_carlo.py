@@ -22,11 +22,13 @@ from lorabound.stack import DrawnStack
 _DRAWS_PER_JOB = 5_000
 # Random entries of one pass: about 16 MB, which stay near the caches.
 _ENTRIES_PER_PASS = 2**22
+# The fewest draws of a bound: for few rows they cost nothing.
+_LEAST_DRAWS = 50_000
 
 
 def n_draws(n: int) -> int:
     """Draws for a bound of n rows: enough for their own limit to be small beside the bound's; a rule, not a choice."""
-    return max(10 * n, 50_000)
+    return max(10 * n, _LEAST_DRAWS)
 
 
 def seed_of(posterior: bytes, purpose: str) -> int:

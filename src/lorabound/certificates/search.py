@@ -27,15 +27,18 @@ from lorabound.certificates.posterior import (
     nearest_variance,
 )
 from lorabound.certificates.subject import Subject
-from lorabound.engine import Examples, WithPrefix, train
+from lorabound.engine import Trained, WithPrefix, train
+from lorabound.errors import AdapterError
 
 # Rows and draws by which scales and candidates are compared, and the loss of accuracy that a scale may cost.
 _LOOKS, _COSTS = 4_000, 0.01
-# Peak step size of the means, in units of the prior's standard deviation.
-_STEP = 0.05
+# Scales of noise that are tried, the loudest first.
+_SCALES = PRIOR_VARIANCES[::2]
+# See Fit.rho, and Fit.least_kl as a share of N.
+_RHO, _LEAST_SHARE = 0.02, 0.001
 _BATCH = 64
-# See Fit.least_share.
-_LEAST_SHARE = 0.003
+# Examples shown to each posterior in all, and passes over them at most.
+_EXAMPLES, _MOST_EPOCHS = 50_000, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ def search(
         return float(draw_errors(subject.pool, subject.sample, posterior, rows, seed).mean())
 
     observe("looking for the scale of noise that the predictions bear")
-    quiet, *louder = reversed(PRIOR_VARIANCES[::2])
+    quiet, *louder = reversed(_SCALES)
     least, scale = error_of(even(quiet), 2), quiet
     for variance in louder:
         error = error_of(even(variance), 2)
@@ -95,15 +98,16 @@ def search(
     observe("training the laws of the entries")
 
     def fitted(worker: WithPrefix, variance: float) -> Posterior:
+        first = even(variance)
         fit = Fit(
-            lr=_STEP * math.sqrt(variance),
-            epochs=max(1, min(20, 50_000 // n)),
+            rho=_RHO,
+            epochs=min(_MOST_EPOCHS, math.ceil(_EXAMPLES / n)),
             batch_size=min(_BATCH, n),
             n_bound=wanted.n_bound,
             nats=wanted.nats,
-            least_share=_LEAST_SHARE,
+            least_kl=_LEAST_SHARE * wanted.n_bound,
         )
-        return fit_posterior(worker, subject.sample, np.arange(n), even(variance), prior, variance, fit)
+        return fit_posterior(worker, subject.sample, np.arange(n), first, prior, first.variance, fit)
 
     trained = [posterior for _, posterior in subject.pool.run([scale, 4 * scale], fitted)]
     candidates = [even(quiet), even(scale), *trained]
@@ -111,19 +115,25 @@ def search(
 
 
 def train_on_first(subject: Subject, n: int) -> Entries:
-    """Entries of an adapter that is trained on the first n rows, as :attr:`Subject.recipe` says."""
+    """Entries of an adapter that is trained on the first n rows, as :attr:`Subject.recipe` says.
+
+    Raises:
+        AdapterError: its training diverges.
+    """
     start = frame_of(subject.adapter, subject.start)
     if subject.start.seed is None:  # both factors are 0, and training could not leave that
         start = replace(start, layers={name: _drawn(name, factors) for name, factors in start.layers.items()})
     sample = subject.sample.head(n)
 
-    def trained(worker: WithPrefix, begin: Adapter) -> Adapter:
-        return train(worker, sample, Examples(sample.inputs, sample.labels[:1]), [begin], [0], subject.recipe)[
-            0
-        ].adapter
+    def trained(worker: WithPrefix, begin: Adapter) -> Trained:
+        return train(worker, sample, sample.head(1), [begin], [0], subject.recipe)[0]
 
-    ((_, adapter),) = subject.pool.run([start], trained)
-    return entries(adapter, subject.paid)
+    ((_, result),) = subject.pool.run([start], trained)
+    if result.diverged:
+        raise AdapterError(
+            f"training on the first {n:,} rows diverged at lr {subject.recipe.lr:g}: certify by another method"
+        )
+    return entries(result.adapter, subject.paid)
 
 
 def _drawn(name: str, factors: Factors) -> Factors:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lorabound.adapters.adapter import Adapter
+from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.errors import AdapterError
 from lorabound.modes import PEFT_NAMES
 from lorabound.stack.stacked import Stack, set_stacked
@@ -112,27 +112,32 @@ class DrawnStack(Stack):
     ) -> None:
         super().__init__(model, [adapter], towers)
 
-        def parts(name: str, source: object, names: Sequence[str], like: Tensor) -> dict[str, Tensor]:
-            return {
-                part: means[key] if (key := entry_name(name, part)) in means
-                else torch.from_numpy(getattr(source, part)).to(like.device)
-                for part in names
-            }  # fmt: skip
-
         self.random: list[_Drawn] = []
         for name, factors in adapter.layers.items():
             base = self.layers[name].base
-            own = parts(name, factors, ("b", "a"), base.weight)
+            own = _means(name, factors, ("b", "a"), means, base.weight)
             self.random.append(DrawnLinear(base, name, own, factors.scale, spreads))
             self.layers[name] = self.random[-1]  # type: ignore[assignment]
         if self.head and adapter.head:
             base = self.head.base
-            own = parts(adapter.head.name, adapter.head, ("weight", "bias"), base.weight)
+            own = _means(adapter.head.name, adapter.head, ("weight", "bias"), means, base.weight)
             self.random.append(DrawnHead(base, adapter.head.name, own, spreads))
             self.head = self.random[-1]  # type: ignore[assignment]
+
+    def __enter__(self) -> DrawnStack:
+        super().__enter__()
+        return self
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> None:
         """Draw weights for each of the n examples of the next pass."""
         set_stacked(n)
         for module in self.random:
             module.draw(n, generator)
+
+
+def _means(
+    name: str, source: Factors | Head, parts: Sequence[str], means: Mapping[str, Tensor], like: Tensor
+) -> dict[str, Tensor]:
+    """Means of the parts of a layer: the given ones, the adapter's for the others."""
+    own = {part: torch.from_numpy(getattr(source, part)).to(like.device) for part in parts}
+    return {part: means.get(entry_name(name, part), value) for part, value in own.items()}

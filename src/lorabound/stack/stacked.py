@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class Stack:
                 raise AdapterError(f"the adapter needs a head {self._head_name}, the model has none of its shape")
             self.head = StackedHead(base, heads)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Stack:
         for name, layer in self.layers.items():
             self.model.set_submodule(name, layer)
         if self.head:
