@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from lorabound.engine import Recipe, evaluate, train
+from lorabound.engine import Recipe, Unlabelled, evaluate, train
+from lorabound.engine.evaluate import predictions
 from lorabound.stack import Stack, stack_order
 from tests.engine.test_engine import SPECS, make, task
 
@@ -86,3 +88,44 @@ def test_changed_images_leave_no_record(tiny):
     assert trained.first_pass is None
     (trained,) = train(tiny, changed, train_set, make(tiny, SPECS[:1]), [0], replace(recipe, augment=False))
     assert trained.first_pass is not None
+
+
+def test_unlabelled_inputs_are_compared_with_the_checkpoint_before_their_own_step(tiny, monkeypatch):
+    """Twelve inputs with steps 0, 4 and 5 of six, in any order, against runs that were stopped before those steps."""
+    train_set, other = task(tiny, 43), task(tiny, 12, seed=3)
+    steps = np.array([5, 0, 4, 4, 0, 5, 5, 4, 0, 0, 5, 4])
+    recipe = Recipe(1, 8, 0.05)
+    seeds = [seed for *_, seed in SPECS]
+    unlabelled = Unlabelled(other.inputs, steps)
+    trained = train(
+        tiny, train_set, train_set, make(tiny, SPECS), seeds, recipe, tokens_per_pass=40, unlabelled=unlabelled
+    )
+    plain = train(tiny, train_set, train_set, make(tiny, SPECS), seeds, recipe, tokens_per_pass=40)
+    differing = np.zeros(5, dtype=int)
+    for step in (0, 4, 5):
+        rows = np.flatnonzero(steps == step)
+        before = (
+            adapters_before_step(tiny, step, recipe, train_set, monkeypatch)
+            if step
+            else dict(enumerate(make(tiny, SPECS)))
+        )
+        for k, adapter in before.items():
+            classes = []
+            for one in (adapter, trained[k].adapter):
+                with Stack(tiny.module, [one], tiny.towers):
+                    classes.append(predictions(tiny, other.inputs, rows)[0])
+            differing[k] += (classes[0] != classes[1]).sum()
+    assert [run.n_differing for run in trained] == differing.tolist()
+    assert len(set(differing)) > 1
+    for run, alone in zip(trained, plain, strict=True):  # looking changes nothing
+        np.testing.assert_array_equal(run.test.log_losses, alone.test.log_losses)
+        assert alone.n_differing is None
+
+
+def test_predictions_are_in_the_order_of_the_rows(tiny):
+    examples = task(tiny, 20)
+    rows = np.array([7, 3, 19, 0, 11])
+    (found,) = predictions(tiny, examples.inputs, rows, tokens_per_pass=16)
+    with torch.no_grad():
+        expected = [int(tiny.logits(examples.inputs, np.array([row])).argmax()) for row in rows]
+    assert found.tolist() == expected

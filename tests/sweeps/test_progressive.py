@@ -3,14 +3,28 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, chi2
 
-from lorabound.bounds import best_lam, holdout, progressive
-from lorabound.engine import Examples, Recipe, evaluate, train
+from lorabound.bounds import best_lam, disagreement, holdout, progressive
+from lorabound.engine import Examples, Recipe, Unlabelled, evaluate, train
+from lorabound.errors import DataError, InputError, StoreError
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from lorabound.sweeps.execute import run_sweep
-from lorabound.sweeps.progressive import certificate, choices, gain, losses_of, of_cell, why_not, window_start
+from lorabound.sweeps.progressive import (
+    best_gain,
+    certificate,
+    choices,
+    drawn_steps,
+    final_certificate,
+    final_start,
+    gain,
+    losses_of,
+    of_cell,
+    why_not,
+    window_start,
+)
 from tests.engine.test_engine import make
 
 CONFIG = SweepConfig(ranks=[1, 2], modes=["freeze_a"], seeds=2, n_train=[1000], n_test=10, epochs=1, batch_size=32)
@@ -137,7 +151,8 @@ def test_certificates_of_real_training_hold(tiny):
     """Examples drawn with replacement from 60 strings, so that every risk is known exactly; 240 trainings.
 
     Four runs train in a stack on one sample of 48: risks of the checkpoint before every step come from the 60 strings.
-    Violations at delta = 0.2 are compared with Bin(60, 0.2) for each run, the choice of the lowest among them too.
+    Violations at delta = 0.2 are compared with Bin(60, 0.2) for each run, for its final adapter (by 40 unlabelled
+    strings), and for the choice of the lowest.
     """
     random = np.random.default_rng(5)
     texts = ["".join(chr(97 + c) for c in random.integers(0, 26, random.integers(2, 8))) for _ in range(60)]
@@ -145,7 +160,8 @@ def test_certificates_of_real_training_hold(tiny):
     population = Examples(tiny.prepare(texts), labels)
     config = CONFIG.model_copy(update={"n_train": [48], "batch_size": 8, "seeds": [0, 1], "ranks": [1, 2]})
     delta, n_trials = 0.2, 60
-    violations, chosen = np.zeros(4, dtype=int), 0
+    violations, of_final, chosen = np.zeros(4, dtype=int), np.zeros(4, dtype=int), 0
+    start = final_start(48, 8)
     for trial in range(n_trials):
         drawn = random.integers(0, 60, 48)
         sample = Examples(tiny.prepare([texts[i] for i in drawn]), labels[drawn])
@@ -157,20 +173,104 @@ def test_certificates_of_real_training_hold(tiny):
 
         before = evaluate(tiny, population.inputs, labels)[0].error
         seeds = [trial, trial + 1000, trial, trial + 1000]
-        trained = train(tiny, sample, population, adapters, seeds, Recipe(1, 8, 0.05), watch)
+        trained = train(
+            tiny, sample, population, adapters, seeds, Recipe(1, 8, 0.05), watch,
+            unlabelled=Unlabelled(tiny.prepare([texts[i] for i in random.integers(0, 60, 40)]), drawn_steps(40, 48, 8, start)),
+        )  # fmt: skip
         true = np.array([[before] * 4, *risks[:-1]])[3:].mean(0)  # before steps 4, 5 and 6 of six
         rows = [
             Row(
                 key=str(k), rank=1 + k // 2, mode="freeze_a", n_train=48, seed=k % 2, n_params=1, seconds=1.0, status="done",
                 first_order=t.first_pass.order, first_errors=t.first_pass.errors,
-                first_log_losses=t.first_pass.log_losses,
+                first_log_losses=t.first_pass.log_losses, final_start=start, n_unlabelled=40, n_differing=t.n_differing,
             )
             for k, t in enumerate(trained)
         ]  # fmt: skip
         violations += [
             float(certificate(run, config, delta).value) < risk for run, risk in zip(rows, true, strict=True)
         ]
+        of_final += [
+            float(final_certificate(run, config, delta).value) < t.test.error
+            for run, t in zip(rows, trained, strict=True)
+        ]
         (choice,) = choices(rows, config, delta).values()
         chosen += float(choice.bound.value) < true[int(choice.row.key)]
     assert (binom.sf(violations - 1, n_trials, delta) > 1e-4).all(), violations
+    assert (binom.sf(of_final - 1, n_trials, delta) > 1e-4).all(), of_final
     assert binom.sf(chosen - 1, n_trials, delta) > 1e-4, chosen
+
+
+def test_steps_of_unlabelled_examples_are_drawn_from_the_window_alone():
+    """100,000 places from 448 to 499: steps of 32, the last of 20; each as often as it holds places (chi-square)."""
+    steps = drawn_steps(100_000, 500, 32, 448)
+    counts = np.bincount(steps)
+    assert counts[:14].sum() == 0
+    assert len(counts) == 16
+    expected = 100_000 * np.array([32, 20]) / 52
+    assert chi2.sf(((counts[14:] - expected) ** 2 / expected).sum(), 1) > 1e-3
+    assert drawn_steps(3, 500, 32, 448).tolist() == steps[:3].tolist()
+
+
+def test_the_final_adapter_is_certified_by_what_it_differs_in():
+    config = CONFIG.model_copy(update={"unlabelled": 0.1})
+    run = replace(row(0.3), final_start=896, n_unlabelled=400, n_differing=10)
+    late = certificate(run, config, 0.025, start=896)
+    assert late.n_samples == 104
+    found = final_certificate(run, config)
+    assert found.value == disagreement(late, 10, 400, 0.025).value
+    assert (found.delta, found.predictor) == (0.05, "the final adapter")
+    bare = row(0.7, rank=0)
+    late_gain = gain(run, bare, config, 0.025, start=896)
+    assert best_gain(run, bare, config).value == late_gain.value - found.terms["disagreement"]
+    (chosen,) = choices([bare, run], config).values()
+    assert chosen.bound.value == final_certificate(run, config, 0.05 / 4).value
+    assert chosen.speaks_of == "the final adapter"
+    assert final_certificate(row(0.3), config) is None
+    assert of_cell([run, row(0.3, seed=1)], config) is None  # one run lacks it: no mean of two kinds of predictor
+    said = final_certificate(run, config.model_copy(update={"unlabelled": "more.csv"})).assumptions
+    assert any("rows of the file" in line for line in said)
+
+
+def test_unlabelled_rows_of_a_share_and_of_a_file(crossed_design, tmp_path):
+    one = crossed_design.model_copy(update={"epochs": 1, "n_train": [40], "samples": 1, "ranks": [1]})
+    plain = run_sweep(one, tmp_path / "plain")
+    shared = run_sweep(one.model_copy(update={"unlabelled": 0.2}), tmp_path / "share")
+    n_rows = plain.about["n_pool"] + 60
+    assert shared.about["n_unlabelled"] == round(0.2 * n_rows)
+    assert shared.about["n_pool"] == plain.about["n_pool"] - round(0.2 * n_rows)
+    for before, run in zip(plain.rows(), shared.rows(), strict=True):  # same training and test rows
+        np.testing.assert_array_equal(run.first_errors, before.first_errors)
+        np.testing.assert_array_equal(run.test_errors, before.test_errors)
+        assert (run.n_unlabelled, run.final_start) == ((round(0.2 * n_rows), 32) if run.rank else (None, None))
+    frame = shared.frame()
+    assert frame.filter(rank=1)["final_at_most"].null_count() == 0
+    texts = pl.read_csv(one.data)["text"]
+    pl.DataFrame({"text": [*texts[:50], *("zq" * k for k in range(1, 31))]}).write_csv(tmp_path / "more.csv")
+    filed = run_sweep(one.model_copy(update={"unlabelled": str(tmp_path / "more.csv")}), tmp_path / "file")
+    assert filed.about["n_unlabelled"] == 30
+    assert filed.about["n_unlabelled_removed"] == 50
+    assert filed.about["data_sha256"] != plain.about["data_sha256"]
+    with pytest.raises(StoreError, match="was made with unlabelled = 0.2, now it is None"):
+        run_sweep(one, tmp_path / "share")
+
+
+@pytest.mark.parametrize(("unlabelled", "error"), [
+    (0.9, "without the unlabelled 0.9 of it has"), ("nowhere.csv", "no data file nowhere.csv"),
+    (0.001, "is no row: give a larger share"),
+])  # fmt: skip
+def test_unlabelled_rows_that_cannot_be_had(crossed_design, tmp_path, unlabelled, error):
+    one = crossed_design.model_copy(update={"epochs": 1, "n_train": [150], "samples": 1, "unlabelled": unlabelled})
+    with pytest.raises(DataError, match=error):
+        run_sweep(one, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("settings", "error"), [
+    ({"unlabelled": 1.5}, "a share of the data lies between 0 and 1"), ({"unlabelled": "0.1", "epochs": 2}, "epochs = 1"),
+    ({"unlabelled": "0.1"}, None), ({"unlabelled": "x.csv", "epochs": 1, "shots": [2]}, "no shots"),
+])  # fmt: skip
+def test_settings_of_unlabelled_rows(settings, error):
+    if error is None:
+        assert SweepConfig(**{"epochs": 1, **settings}).unlabelled == 0.1
+        return
+    with pytest.raises(InputError, match=error):
+        SweepConfig(**settings)

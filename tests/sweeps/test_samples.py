@@ -33,8 +33,9 @@ def config(tmp_path, tiny, monkeypatch):
 
 
 # What stores of format 1 do not have, and what tests compare by its bytes.
-ADDED = ("sample", "first_order", "first_errors", "first_log_losses")
-WITHOUT_ARRAYS = dict.fromkeys(("test_errors", "test_log_losses", *ADDED[1:]))
+ARRAYS = ("first_order", "first_errors", "first_log_losses")
+ADDED = ("sample", *ARRAYS, "final_start", "n_unlabelled", "n_differing")
+WITHOUT_ARRAYS = dict.fromkeys(("test_errors", "test_log_losses", *ARRAYS))
 
 
 def content(sweep, sample=None):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorabound.data.check import check_data
-from lorabound.data.files import read_answers, read_table
+from lorabound.data.files import read_answers, read_table, read_unlabelled
 from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
@@ -14,7 +14,7 @@ from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import NAMED
 from lorabound.data.phrases import counted
 from lorabound.data.sizes import fit_sizes
-from lorabound.data.split import Split, identity, split
+from lorabound.data.split import Split, identity, set_aside, split, with_unlabelled
 from lorabound.data.words import words
 from lorabound.errors import DataError
 
@@ -37,8 +37,11 @@ __all__ = [
     "load_table",
     "read_answers",
     "read_table",
+    "read_unlabelled",
     "renamed",
+    "set_aside",
     "split",
+    "with_unlabelled",
     "without_rare",
     "words",
 ]

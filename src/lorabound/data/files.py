@@ -64,8 +64,21 @@ def read_answers(path: str | Path, answer_column: str, label_column: str) -> Lab
     return labelled_of(source, answers, classes_of(source, label_column), "refuse")
 
 
-def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
-    """Both columns of a file with at least one row; ``flag`` names the first one.
+def read_unlabelled(path: str | Path, text_column: str = "text") -> list[str]:
+    """The texts of a file whose labels, where it has any, are not read; rows without text are left out.
+
+    Raises:
+        DataError: as :func:`read_table`.
+    """
+    source = read_file(Path(path), text_column, None, "--text-column")
+    found = texts_of(source, text_column)
+    if found.faults:
+        raise DataError(f"{path}: {'; '.join(found.faults)}")
+    return [text for text in found.values if text]
+
+
+def read_file(path: Path, column: str, label_column: str | None, flag: str) -> Source:
+    """Both columns of a file with at least one row, or one; ``flag`` names the first one.
 
     Raises:
         DataError: as :func:`read_table`, except for what columns hold.
@@ -78,7 +91,7 @@ def read_file(path: Path, column: str, label_column: str, flag: str) -> Source:
         raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}{packed}")
     if column == label_column:
         raise DataError(f"column {quoted(column)} is to hold examples and labels: {flag} or --label-column is wrong")
-    wanted = column, label_column
+    wanted = column, label_column or column
     if ending == ".parquet":
         source = _parquet(path, wanted)
     else:

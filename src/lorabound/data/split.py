@@ -14,7 +14,8 @@ training sets are drawn class by class, not from the population as it is; the te
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class Split:
         train_examples, train_labels: examples and labels of the whole shuffled pool; a training set is a prefix.
         test_examples, test_labels: examples and labels of the test set, none of which stands in the pool.
         n_removed: number of test rows removed because they stood in the pool.
+        unlabelled_examples: examples whose labels nobody reads, neither trained nor tested on.
+        n_unlabelled_removed: number of those removed because they stand among the others.
     """
 
     classes: list[str]
@@ -43,6 +46,8 @@ class Split:
     test_examples: list[str | Picture]
     test_labels: NDArray[np.int64]
     n_removed: int
+    unlabelled_examples: list[str | Picture] = field(default_factory=list)
+    n_unlabelled_removed: int = 0
 
     @property
     def sha256(self) -> str:
@@ -52,6 +57,9 @@ class Split:
             digest.update(f"{len(rows)}\0".encode())
             digest.update("\0".join(row.sha256 if isinstance(row, Picture) else row for row in rows).encode())
             digest.update(labels.astype("<i8").tobytes())
+        if self.unlabelled_examples:
+            digest.update(b"unlabelled\0")
+            digest.update("\0".join(map(identity, self.unlabelled_examples)).encode())
         return digest.hexdigest()
 
 
@@ -110,6 +118,33 @@ def split(
         test_labels=np.array([index[label] for _, label in unseen], dtype=np.int64),
         n_removed=len(test_rows) - len(unseen),
     )
+
+
+def set_aside(divided: Split, count: int) -> Split:
+    """The same with the last ``count`` examples of the pool without their labels.
+
+    They are draws of one population with the others: one that repeats another stays, as the population has it.
+    """
+    cut = len(divided.train_examples) - count
+    return replace(
+        divided,
+        train_examples=divided.train_examples[:cut],
+        train_labels=divided.train_labels[:cut],
+        unlabelled_examples=divided.train_examples[cut:],
+    )
+
+
+def with_unlabelled(divided: Split, examples: Sequence[str | Picture], name: str) -> Split:
+    """The same with unlabelled examples from elsewhere, without those that stand in the pool or in the test set.
+
+    Raises:
+        DataError: none is left.
+    """
+    known = {identity(example) for example in (*divided.train_examples, *divided.test_examples)}
+    unseen = [example for example in examples if identity(example) not in known]
+    if not unseen:
+        raise DataError(f"{name}: every row stands in the training pool or in the test set; give rows that do not")
+    return replace(divided, unlabelled_examples=unseen, n_unlabelled_removed=len(examples) - len(unseen))
 
 
 def _in_rounds(rows: list[Example], shots: int, classes: list[str], name: str) -> list[Example]:

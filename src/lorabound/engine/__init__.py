@@ -4,7 +4,7 @@ from lorabound.engine.evaluate import Losses, evaluate
 from lorabound.engine.memory import Allotment, keep_freed_memory
 from lorabound.engine.pool import Pool
 from lorabound.engine.prefix import WithPrefix
-from lorabound.engine.train import Examples, FirstPass, Recipe, Trained, train
+from lorabound.engine.train import Examples, FirstPass, Recipe, Trained, Unlabelled, train
 
 # Bump when a change of the engine may change results: stored runs of another version are not mixed with new ones.
 ENGINE_VERSION = 4
@@ -18,6 +18,7 @@ __all__ = [
     "Pool",
     "Recipe",
     "Trained",
+    "Unlabelled",
     "WithPrefix",
     "evaluate",
     "keep_freed_memory",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor
 
 from lorabound.engine.batches import TOKENS_PER_PASS, passes
 from lorabound.models import Classifier, Inputs
@@ -57,12 +59,37 @@ def evaluate(
     """Losses on the first n rows of ``inputs`` of each of the K adapters now attached (one without any)."""
     errors = np.zeros((n_adapters, len(labels)), dtype=np.bool_)
     log_losses = np.zeros((n_adapters, len(labels)), dtype=np.float32)
-    classes = classifier.class_embeddings()
-    order = np.argsort(inputs.lengths[: len(labels)], kind="stable")
-    for cut in passes(inputs.lengths[order], n_adapters, tokens_per_pass):
-        index = order[cut]
-        logits = classifier.logits(inputs, np.tile(index, n_adapters), classes).view(n_adapters, len(index), -1)
+    for index, logits in _logits(classifier, inputs, np.arange(len(labels)), n_adapters, tokens_per_pass):
         target = torch.from_numpy(labels[index]).to(logits.device).expand(n_adapters, -1)
         errors[:, index] = (logits.argmax(-1) != target).cpu().numpy()
         log_losses[:, index] = F.cross_entropy(logits.mT, target, reduction="none").cpu().numpy()
     return [Losses(errors[k], log_losses[k]) for k in range(n_adapters)]
+
+
+@torch.no_grad()
+def predictions(
+    classifier: Classifier,
+    inputs: Inputs,
+    rows: Int[np.ndarray, " n"],
+    n_adapters: int = 1,
+    tokens_per_pass: int = TOKENS_PER_PASS,
+) -> Int[np.ndarray, "k n"]:
+    """Class that each of the K adapters now attached gives to each of the ``rows`` of ``inputs``."""
+    found = np.zeros((n_adapters, len(rows)), dtype=np.int32)
+    places = np.argsort(inputs.lengths[rows], kind="stable")
+    done = 0
+    for index, logits in _logits(classifier, inputs, rows, n_adapters, tokens_per_pass):
+        found[:, places[done : done + len(index)]] = logits.argmax(-1).cpu().numpy()
+        done += len(index)
+    return found
+
+
+def _logits(
+    classifier: Classifier, inputs: Inputs, rows: Int[np.ndarray, " n"], n_adapters: int, tokens_per_pass: int
+) -> Iterator[tuple[Int[np.ndarray, " part"], Float[Tensor, "k part classes"]]]:
+    """The rows in order of their lengths, a pass at a time, and the class scores that K adapters give them."""
+    classes = classifier.class_embeddings()
+    order = rows[np.argsort(inputs.lengths[rows], kind="stable")]
+    for cut in passes(inputs.lengths[order], n_adapters, tokens_per_pass):
+        index = order[cut]
+        yield index, classifier.logits(inputs, np.tile(index, n_adapters), classes).view(n_adapters, len(index), -1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorabound.adapters import Adapter
 from lorabound.engine.batches import TOKENS_PER_PASS, epoch_batches, passes
-from lorabound.engine.evaluate import Losses, evaluate
+from lorabound.engine.evaluate import Losses, evaluate, predictions
 from lorabound.models import Classifier, Inputs
 from lorabound.stack import Stack, stack_order
 
@@ -79,12 +79,29 @@ class FirstPass:
 
 
 @dataclass(frozen=True)
+class Unlabelled:
+    """Inputs without labels, each with the step before which it is predicted.
+
+    Compared with the final adapter's predictions they tell how much the late checkpoints differ from it.
+
+    Attributes:
+        inputs: m inputs that no training and no test has seen.
+        steps: (m,) number of a step of the first epoch, from 0; each is drawn before training, for one input alone.
+    """
+
+    inputs: Inputs
+    steps: Int[np.ndarray, " m"]
+
+
+@dataclass(frozen=True)
 class Trained:
     """One trained adapter and its losses.
 
     Attributes:
         first_pass: losses before each update; None with ``augment``, whose losses are of images that were changed and
             say nothing about new ones that are not.
+        n_differing: number of unlabelled inputs that the final adapter gives another class than the checkpoint that
+            stood before their step; None without such inputs.
         diverged: whether any of its losses or gradients was not finite.
     """
 
@@ -92,6 +109,7 @@ class Trained:
     train: Losses
     test: Losses
     first_pass: FirstPass | None = None
+    n_differing: int | None = None
     diverged: bool = False
 
 
@@ -104,6 +122,7 @@ def train(
     recipe: Recipe,
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
     tokens_per_pass: int = TOKENS_PER_PASS,
+    unlabelled: Unlabelled | None = None,
 ) -> list[Trained]:
     """Train K adapters on the same examples, each in the order its seed gives, then measure them.
 
@@ -117,6 +136,7 @@ def train(
         on_step: called after every step with (steps done, steps in all).
         tokens_per_pass: rows of a step go through the model in passes of at most so many tokens, those of all
             adapters counted; their gradients add up. Bounds the memory of activations.
+        unlabelled: inputs that late checkpoints and the final adapter are compared on; runs of a stack share them.
     Returns:
         One result an adapter, in the order they were given.
     """
@@ -128,6 +148,7 @@ def train(
     diverged = torch.zeros(n_adapters, dtype=torch.bool)
     done = 0
     first_steps: list[_Step] = []
+    early = np.zeros((n_adapters, len(unlabelled.steps) if unlabelled else 0), dtype=np.int32)
     with Stack(classifier.module, adapters, classifier.towers) as stack:
         heads = {id(parameter) for parameter in (stack.head.parameters() if stack.head else ())}
         groups = [
@@ -141,6 +162,8 @@ def train(
             if recipe.augment:
                 shown = replace(train_set, inputs=train_set.inputs.augmented(seeds, epoch))  # type: ignore[attr-defined]
             for index in epoch_batches(lengths, recipe.batch_size, seeds, epoch):
+                if unlabelled and (due := np.flatnonzero(unlabelled.steps == done)).size:
+                    early[:, due] = predictions(classifier, unlabelled.inputs, due, n_adapters, tokens_per_pass)
                 optimizer.zero_grad()
                 step = _add_gradients(classifier, shown, index, tokens_per_pass)
                 norms = clip_gradients(stack, recipe.clip_norm)
@@ -154,6 +177,11 @@ def train(
                 on_step(done, total)
         train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters, tokens_per_pass)
         test_losses = evaluate(classifier, test_set.inputs, test_set.labels, n_adapters, tokens_per_pass)
+        differing: list[int] | None = None
+        if unlabelled:
+            rows = np.arange(len(unlabelled.steps))
+            late = predictions(classifier, unlabelled.inputs, rows, n_adapters, tokens_per_pass)
+            differing = (early != late).sum(1).tolist()
         first_passes = _first_passes(first_steps, recipe.batch_size)
         return [
             Trained(
@@ -161,6 +189,7 @@ def train(
                 train_losses[k],
                 test_losses[k],
                 first_pass=first_passes[k] if first_passes else None,
+                n_differing=differing[k] if differing else None,
                 diverged=bool(diverged[k]) or not (train_losses[k].finite and test_losses[k].finite),
             )
             for k in sorted(range(n_adapters), key=order.__getitem__)

@@ -83,12 +83,14 @@ def _proved(choice: Choice, extended: bool) -> str:
     """What training proves without a test set, for the run it proves most of."""
     row, level = choice.row, f"{1 - DELTA:.0%}"
     run = f"{row.mode}, rank {row.rank}, seed {row.seed}" + (f", sample {row.sample}" if row.sample else "")
-    counted = f"{level}, the choice among {choice.n_candidates} runs counted"
+    several = choice.n_candidates > 1
+    counted = f"{level}, the choice among {choice.n_candidates} runs counted" if several else level
     if choice.bound.vacuous:
         text = f"Without a test set training proves nothing about any run ({counted})"
     else:
+        proves = "proves most" if several else "proves"
         text = (
-            f"Without a test set training proves most for {run}: the error of {choice.speaks_of} is at most "
+            f"Without a test set training {proves} for {run}: the error of {choice.speaks_of} is at most "
             f"{float(choice.bound.value):.3f} on new data ({counted})"
         )
         if choice.gain and not choice.gain.vacuous:

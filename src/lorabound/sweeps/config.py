@@ -49,7 +49,7 @@ _SOURCES = (
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
-_READING = ("window",)
+_READING = ("window", "unlabelled")
 
 
 def _seeds(value: Any) -> Any:
@@ -85,6 +85,18 @@ _LARGEST = 2**63 - 1  # what SQLite can hold
 def _prompt(value: str | None) -> str | None:
     if value is not None and value.count("{}") != 1:
         raise ValueError('a prompt needs {} exactly once, where the name of the class goes, as "A {} review."')
+    return value
+
+
+def _unlabelled(value: Any) -> Any:
+    """None, a share in (0, 1), or the name of a file."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    if isinstance(value, int | float) and not 0 < value < 1:
+        raise ValueError("a share of the data lies between 0 and 1, as 0.1; else give a file")
     return value
 
 
@@ -238,6 +250,14 @@ class SweepConfig(LabelledConfig):
         lt=1,
     )
 
+    unlabelled: Annotated[str | float | None, BeforeValidator(_unlabelled)] = setting(
+        None,
+        "Examples without labels, which let training certify the final adapter: a file of texts, or a share of --data "
+        "whose labels are not read (0.1).",
+        TRAINING,
+        shown="none: training certifies a random late checkpoint",
+    )
+
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "Number format of the frozen model: float32, bfloat16, or auto (the faster one here).", RESOURCES
     )
@@ -249,6 +269,15 @@ class SweepConfig(LabelledConfig):
     def _samples_drawn_as_the_data_are(self) -> SweepConfig:
         if self.shots and self.samples > 1:
             raise ValueError("several samples need training sets drawn as the data are: give n_train in place of shots")
+        return self
+
+    @model_validator(mode="after")
+    def _unlabelled_certifies(self) -> SweepConfig:
+        if self.unlabelled is not None and (self.epochs > 1 or self.augment or self.shots):
+            raise ValueError(
+                "unlabelled examples serve the certificate of the final adapter, which needs epochs = 1, no shots and "
+                "no augment: change those, or leave unlabelled out"
+            )
         return self
 
     @property

@@ -19,6 +19,7 @@ from lorabound.engine import (
     Pool,
     Recipe,
     Trained,
+    Unlabelled,
     WithPrefix,
     evaluate,
     keep_freed_memory,
@@ -31,6 +32,7 @@ from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.estimate import seconds_left
 from lorabound.sweeps.grid import Run, run_key, runs_of, stacks_of
 from lorabound.sweeps.material import Material, read_material
+from lorabound.sweeps.progressive import drawn_steps, final_start
 from lorabound.sweeps.records import ADAPTERS, AdapterTask, write_rows, write_task
 from lorabound.sweeps.resume import as_resumed, extend
 from lorabound.sweeps.sweep import Row, Sweep, only_writer
@@ -125,6 +127,7 @@ class _Sweep:
         expected = seconds_left(self.task, list(missing))
         report(0.0, "storing what the frozen layers compute")
         sets = [*(sample.inputs for sample in self.task.samples), self.task.test_set.inputs]
+        sets += [self.task.unlabelled] if self.task.unlabelled is not None else []
         n_jobs, memory = len(runs), self.config.memory
         with Pool(self.task.classifier, list(self.task.shapes), sets, n_jobs, memory, self.out) as pool:
             allotment = pool.fit(self.task.new_adapter(max(self.config.ranks), LARGEST_MODE, 0))
@@ -158,6 +161,7 @@ class _Sweep:
     def _work(self, run: Run) -> float:
         """Cost of a run in forward passes of one example; a training step costs about two."""
         training = 2 * self.config.epochs * run.n_train if run.rank else 0
+        training += 2 * len(self.task.data.unlabelled_examples) if run.rank else 0
         return training + run.n_train + len(self.task.test_set.labels)
 
     def _zero_shot(self, classifier: Classifier, runs: list[Run]) -> list[Row]:
@@ -185,8 +189,15 @@ class _Sweep:
         adapters = [self.task.new_adapter(run.rank, run.mode, run.seed) for run in stack]  # type: ignore[arg-type]
         seeds = [run.order_seed for run in stack]
         train_set = self.task.samples[stack[0].sample].head(stack[0].n_train)
-        trained = train(classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens)
+        unlabelled = self._unlabelled(stack[0].n_train)
+        trained = train(classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens, unlabelled)
         return trained, time.perf_counter() - start
+
+    def _unlabelled(self, n_train: int) -> Unlabelled | None:
+        """The unlabelled inputs with their steps; None without any, or where training has one step only."""
+        if (inputs := self.task.unlabelled) is None or not (start := final_start(n_train, self.config.batch_size)):
+            return None
+        return Unlabelled(inputs, drawn_steps(len(inputs), n_train, self.config.batch_size, start))
 
     def _write(self, stack: list[Run], trained: list[Trained], seconds: float) -> None:
         """Adapters first, then the rows of the whole stack in one transaction."""
@@ -204,6 +215,10 @@ class _Sweep:
                     f"{error}; the runs already stored are safe, run the same command again to go on"
                 ) from None
             row = self._row(run, result.adapter.n_params, seconds / len(stack), (result.train, result.test))
+            if result.n_differing is not None and self.task.unlabelled is not None:
+                start = final_start(run.n_train, self.config.batch_size)
+                count = len(self.task.unlabelled)
+                row = replace(row, final_start=start, n_unlabelled=count, n_differing=result.n_differing)
             rows.append(_with_first(row, result.first_pass))
         self.store.add(rows)
 
@@ -270,6 +285,8 @@ def _about(task: Task) -> dict[str, Any]:
         "n_pool": len(task.data.train_examples),
         "n_test": len(task.data.test_examples),
         "n_removed": task.data.n_removed,
+        "n_unlabelled": len(task.data.unlabelled_examples),
+        "n_unlabelled_removed": task.data.n_unlabelled_removed,
         "n_skipped": task.n_skipped,
         "own_test_set": task.own_test_set,
         "majority_error": 1 - float(np.bincount(task.data.train_labels).max() / len(task.data.train_labels)),

@@ -22,8 +22,11 @@ from lorabound.data import (
     check_data,
     fit_sizes,
     load_examples,
+    read_unlabelled,
     renamed,
+    set_aside,
     split,
+    with_unlabelled,
     without_rare,
 )
 from lorabound.errors import DataError
@@ -152,21 +155,43 @@ def _divide(
     labels = {label for part in (table, test) if part for label in part.labels}
     asked = None if config.shots else config.n_train
     n_test = min(config.n_test, len(test)) if test and own_test_set and config.n_test else config.n_test
+    share = config.unlabelled if isinstance(config.unlabelled, float) else 0.0
+    n_aside = round(share * len(table))
+    name = f"{table.name} without the unlabelled {share:.3g} of it" if n_aside else table.name
     try:
         sizes, n_test = fit_sizes(
-            table.name, len(table), len(labels), asked, n_test, None if test is None else len(test), config.samples
+            name, len(table) - n_aside, len(labels), asked, n_test, None if test is None else len(test), config.samples
         )
         shots = max(config.shots) if config.shots else None
         sized = config.model_copy(update={"n_train": sizes, "n_test": n_test})
         if not sound:
             return sized, None, []
         divided = split(table, config.samples * max(sizes), n_test, config.data_seed, test, shots)
+        divided = _with_unlabelled(config, divided, n_aside, table)
     except DataError as error:
         return config, None, [str(error)]
     if config.shots and shots:
         per_shot = len(divided.train_examples) // shots
         sized = sized.model_copy(update={"n_train": [per_shot * count for count in sorted(config.shots)]})
     return sized, divided, []
+
+
+def _with_unlabelled(config: SweepConfig, divided: Split, n_aside: int, table: Labelled) -> Split:
+    """The split with its unlabelled examples: a share of the pool, or the texts of a file.
+
+    Raises:
+        DataError: a file that cannot be read, one for images, or a share that holds no row.
+    """
+    if config.unlabelled is None:
+        return divided
+    if isinstance(config.unlabelled, float):
+        if not n_aside:
+            raise DataError(f"unlabelled = {config.unlabelled:g} of {len(table):,} rows is no row: give a larger share")
+        return set_aside(divided, n_aside)
+    if not isinstance(table.examples[0], str):
+        raise DataError("unlabelled images come from the data themselves: give a share, as --unlabelled 0.1")
+    texts = read_unlabelled(config.unlabelled, config.text_column or "text")
+    return with_unlabelled(divided, texts, config.unlabelled)
 
 
 def _prompted(original: SweepConfig, config: SweepConfig) -> str:

@@ -6,6 +6,10 @@ on new data of *a checkpoint drawn at random from the window*; the constant of t
 the window. With one epoch those are the checkpoints around the final adapter. With several, they are those of the first
 epoch, of which nobody wants to know: then nothing is said.
 
+With unlabelled examples the *final adapter* is certified: each of them has a step of its own, drawn at random from the
+last tenth of the pass, and is predicted by the weights before that step; the share that the final adapter predicts
+otherwise is added to the limit of the last tenth. The two parts have half of delta each.
+
 A choice among runs is paid for by the union bound: each of the K trained runs of the grid at one training size (every
 mode, rank, seed and sample, finished or not) at delta/K, so a reader may pick any of them.
 
@@ -26,6 +30,7 @@ from lorabound.bounds import (
     best_a,
     best_lam,
     best_of,
+    disagreement,
     holdout,
     paired_gain,
     progressive,
@@ -39,6 +44,12 @@ from lorabound.sweeps.sweep import Row
 Array = NDArray[np.float64]
 LossName = Literal["error", "risk"]
 
+# Share of the pass, at its end, that the final adapter is compared with.
+FINAL_WINDOW = 0.1
+_NO_REPEATS = (
+    "on new examples that repeat a training or test example the final adapter differs from late checkpoints no more "
+    "than on others; rows of the file that do were left out"
+)
 _CLASSES_KNOWN = "the classes were known before the examples"
 _ZERO_SHOT = "the model without an adapter"
 
@@ -70,7 +81,9 @@ def window_start(n_train: int, batch_size: int, window: float) -> int:
 
 
 def speaks_of(config: SweepConfig) -> str:
-    """The predictor that a certificate of the window speaks of, in words that follow "the error of"."""
+    """The predictor that the certificates of a sweep speak of, in words that follow "the error of"."""
+    if config.unlabelled is not None:
+        return "the final adapter"
     named = {0.5: "half", 0.25: "quarter", 0.2: "fifth", 0.1: "tenth"}
     share = named.get(config.window, f"{100 * config.window:.3g}%")
     return f"a checkpoint drawn at random from the last {share} of training"
@@ -86,14 +99,15 @@ def losses_of(row: Row, loss: LossName = "error") -> Array:
 
 
 def certificate(
-    row: Row, config: SweepConfig, delta: float = DELTA, loss: LossName = "error", window: float | None = None
+    row: Row, config: SweepConfig, delta: float = DELTA, loss: LossName = "error", start: int | None = None
 ) -> Bound | None:
     """Limit on the error on new data of a random checkpoint of the window; of the bare model for the zero-shot row.
 
     None where the pass proves nothing (:func:`why_not`), where a store records none, or for a diverged run.
 
     Args:
-        window: share of the pass; None takes that of the sweep. Another one must be fixed before training too.
+        start: place where the window begins; None takes the window of the sweep. Another one must begin between two
+            steps, and be fixed before training too.
     """
     if row.first_errors is None or row.status != "done" or config.shots:
         return None
@@ -105,7 +119,8 @@ def certificate(
         start = min(config.batch_size, len(losses) - 1)
         found = progressive_losses(losses[start:], delta, a=best_a(losses[:start], len(losses) - start, delta))
         return replace(found, predictor=_ZERO_SHOT, assumptions=(*found.assumptions, _CLASSES_KNOWN))
-    start = window_start(row.n_train, config.batch_size, window or config.window)
+    if start is None:
+        start = window_start(row.n_train, config.batch_size, config.window)
     if why_not(config) or not start:
         return None
     before, inside = losses[:start], losses[start:]
@@ -117,12 +132,51 @@ def certificate(
     return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
 
 
-def gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
+def final_start(n_train: int, batch_size: int) -> int:
+    """Place in the first pass from which on checkpoints are compared with the final adapter; 0 for a single step."""
+    return window_start(n_train, batch_size, FINAL_WINDOW)
+
+
+def drawn_steps(count: int, n_train: int, batch_size: int, start: int) -> NDArray[np.int64]:
+    """A step for each unlabelled example: that of a place drawn uniformly from ``start`` on; the data decide nothing.
+
+    Philox words, so that the draw is the same under every NumPy release.
+    """
+    key = int.from_bytes(f"unlabelled:{n_train}:{batch_size}:{start}".encode(), "little")
+    words = np.random.Philox(np.random.SeedSequence(key)).random_raw(count)
+    places = start + (words >> np.uint64(11)).astype(np.float64) * 2.0**-53 * (n_train - start)
+    return (places // batch_size).astype(np.int64)
+
+
+def final_certificate(row: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
+    """Limit on the error on new data of the final adapter; None without unlabelled examples, or as :func:`certificate`.
+
+    Half of delta is for the late checkpoints, half for how often the final adapter differs from them.
+    """
+    if row.n_differing is None or row.n_unlabelled is None or row.final_start is None:
+        return None
+    late = certificate(row, config, delta / 2, start=row.final_start)
+    if late is None:
+        return None
+    found = disagreement(late, row.n_differing, row.n_unlabelled, delta / 2)
+    file = (_NO_REPEATS,) if isinstance(config.unlabelled, str) else ()
+    return replace(found, assumptions=(*found.assumptions, *file))
+
+
+def best_certificate(row: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
+    """What a sweep shows of a run: the limit of the final adapter where it has unlabelled examples, else of a random
+    checkpoint (:func:`speaks_of`). Which of the two is settled before training."""
+    final = row.rank > 0 and config.unlabelled is not None
+    return final_certificate(row, config, delta) if final else certificate(row, config, delta)
+
+
+def gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELTA, start: int | None = None) -> Bound | None:
     """Least number of errors per new example that a random checkpoint of the window saves the bare model.
 
-    The two are compared example by example; None as :func:`certificate`.
+    The two are compared example by example; None as :func:`certificate`, with its ``start``.
     """
-    start = window_start(row.n_train, config.batch_size, config.window)
+    if start is None:
+        start = window_start(row.n_train, config.batch_size, config.window)
     if certificate(row, config) is None or not row.rank or zero_shot.first_errors is None:
         return None
     assert row.first_order is not None
@@ -132,25 +186,43 @@ def gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELTA) ->
     return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
 
 
+def best_gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
+    """The gain of what :func:`best_certificate` speaks of: for the final adapter, late checkpoints' gain minus the
+    limit on how often it differs from them, at half of delta each."""
+    if config.unlabelled is None:
+        return gain(row, zero_shot, config, delta)
+    final = final_certificate(row, config, delta)
+    late = final and gain(row, zero_shot, config, delta / 2, row.final_start)
+    if not final or not late:
+        return None
+    differs = float(final.terms["disagreement"])
+    return replace(
+        late,
+        value=float(late.value) - differs,
+        delta=delta,
+        terms={"checkpoint": late.value, "disagreement": differs},
+        combine="checkpoint - disagreement",
+        predictor=final.predictor,
+        assumptions=tuple(dict.fromkeys((*late.assumptions, *final.assumptions))),
+    )
+
+
 def of_cell(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> Bound | None:
     """Limit for one of several runs, picked at random: the mean of their certificates, each at a share of delta."""
-    found = [certificate(row, config, delta / len(rows)) for row in rows]
+    found = [best_certificate(row, config, delta / len(rows)) for row in rows]
     bounds = [bound for bound in found if bound is not None]
     if not bounds or len(bounds) < len(rows):
         return None
     if len(bounds) == 1:
         return bounds[0]
-    value, loss = (
-        float(np.mean([_value(bound) for bound in bounds])),
-        float(np.mean([_loss(bound) for bound in bounds])),
-    )
+    terms = {name: float(np.mean([bound.terms[name] for bound in bounds])) for name in bounds[0].terms}
     return replace(
         bounds[0],
-        value=value,
+        value=float(np.mean([_value(bound) for bound in bounds])),
         delta=delta,
-        terms={"progressive_loss": loss, "margin": value - loss},
-        combine="progressive_loss + margin, means over the runs",
-        predictor=f"one of {len(bounds)} runs picked at random, and {bounds[0].predictor}",
+        terms=terms,
+        combine=f"{bounds[0].combine}, means over the runs",
+        predictor=f"one of {len(bounds)} runs picked at random: {bounds[0].predictor}",
         inputs={"deltas": [bound.delta for bound in bounds], "values": [bound.value for bound in bounds]},
     )
 
@@ -161,9 +233,9 @@ class Choice:
 
     Attributes:
         row: the run.
-        bound: limit on the error on new data of a random checkpoint of its window, the choice paid for.
+        bound: limit on the error on new data of what ``speaks_of`` says, the choice paid for.
         speaks_of: that predictor in words that follow "the error of".
-        gain: least gain of such a checkpoint over the model without an adapter, the choice paid for; None where that
+        gain: least gain of the same over the model without an adapter, the choice paid for; None where that
             model was not measured.
         zero_shot: limit on the error of the model without an adapter, by all training examples.
         n_candidates: number of trained runs that the grid has at this size, which the choice is among.
@@ -184,7 +256,7 @@ def choices(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> d
         same_size = [row for row in rows if row.n_train == n_train]
         planned = sum(run.rank > 0 and run.n_train == n_train for run in runs_of(config))
         count = max(planned, sum(row.rank > 0 for row in same_size))
-        bounds = [(row, certificate(row, config, delta / count)) for row in same_size if row.rank]
+        bounds = [(row, best_certificate(row, config, delta / count)) for row in same_size if row.rank]
         certified = [(row, bound) for row, bound in bounds if bound is not None]
         if not certified:
             continue
@@ -197,7 +269,7 @@ def choices(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> d
             row=row,
             bound=replace(best, delta=float(best.delta or 0.0) + unused),
             speaks_of=speaks_of(config),
-            gain=gain(row, bare, config, delta / count) if bare else None,
+            gain=best_gain(row, bare, config, delta / count) if bare else None,
             zero_shot=certificate(bare, config, delta) if bare else None,
             n_candidates=count,
         )
@@ -205,16 +277,19 @@ def choices(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> d
 
 
 def proved_columns(rows: Sequence[Row], config: SweepConfig) -> Mapping[str, list[float | None]]:
-    """Columns of :meth:`lorabound.Sweep.frame`: mean error in the window, its limit, the gain, each run on its own."""
+    """Columns of :meth:`lorabound.Sweep.frame`: mean error in the window, its limit, that of the final adapter, the
+    gain of the one that :func:`speaks_of` names; each run on its own."""
     zero_shots = {(row.n_train, row.sample): row for row in rows if not row.rank}
     bounds = [certificate(row, config) for row in rows]
+    finals = [final_certificate(row, config) for row in rows]
     gains = [
-        gain(row, bare, config) if row.rank and (bare := zero_shots.get((row.n_train, row.sample))) else None
+        best_gain(row, bare, config) if row.rank and (bare := zero_shots.get((row.n_train, row.sample))) else None
         for row in rows
     ]
     return {
         "progressive_error": [_loss(bound) if bound else None for bound in bounds],
         "progressive_at_most": [_value(bound) if bound else None for bound in bounds],
+        "final_at_most": [_value(bound) if bound else None for bound in finals],
         "gain_at_least": [_value(bound) if bound else None for bound in gains],
     }
 

@@ -31,7 +31,14 @@ FORMAT = 3
 # An older store is read as it is; with the first runs that are added it gets the columns that came after its format.
 _ADDED = {
     2: ("sample integer not null default 0",),
-    3: ("first_order blob", "first_errors blob", "first_log_losses blob"),
+    3: (
+        "first_order blob",
+        "first_errors blob",
+        "first_log_losses blob",
+        "final_start integer",
+        "n_unlabelled integer",
+        "n_differing integer",
+    ),
 }
 
 _SCHEMA = """
@@ -42,7 +49,8 @@ create table runs (
     sample integer not null, n_params integer not null, seconds real not null, status text not null,
     train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
     test_errors blob, test_log_losses blob,
-    first_order blob, first_errors blob, first_log_losses blob
+    first_order blob, first_errors blob, first_log_losses blob,
+    final_start integer, n_unlabelled integer, n_differing integer
 );
 """
 
@@ -56,7 +64,9 @@ class Row:
     ``first_errors`` (n_train,) bool and ``first_log_losses`` (n_train,) float32 are losses of the training examples
     before the update that used them, in the order ``first_order`` (n_train,) in which the first pass took them
     (:class:`lorabound.engine.FirstPass`); those of the model without an adapter are in the order of the pool. They are
-    None for runs of older stores, and with ``augment``.
+    None for runs of older stores, and with ``augment``. ``n_differing`` of ``n_unlabelled`` unlabelled examples got
+    another class from the final adapter than from a checkpoint of their own, drawn from the places from
+    ``final_start`` of the first pass on.
     """
 
     key: str
@@ -79,6 +89,9 @@ class Row:
     first_order: NDArray[np.int64] | None = None
     first_errors: NDArray[np.bool_] | None = None
     first_log_losses: NDArray[np.float32] | None = None
+    final_start: int | None = None
+    n_unlabelled: int | None = None
+    n_differing: int | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Row))
@@ -88,9 +101,10 @@ _BITS = {"test_errors": "test_log_losses", "first_errors": "first_log_losses"}
 _MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS))
 # The public columns of a run, in the order of `lorabound export`: all but the key and the arrays, then what the first
 # pass proves.
-COLUMNS = (*_MEASURED, "progressive_error", "progressive_at_most", "gain_at_least")
+COLUMNS = (*_MEASURED, "progressive_error", "progressive_at_most", "final_at_most", "gain_at_least")
 _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
+    **dict.fromkeys(("final_start", "n_unlabelled", "n_differing"), pl.Int64),
     **dict.fromkeys(("mode", "status"), pl.String),
 }
 

@@ -12,6 +12,7 @@ from lorabound.engine import Examples
 from lorabound.errors import InputError
 from lorabound.models import (
     CorruptImages,
+    Inputs,
     Kind,
     LoadedClassifier,
     adapted_layers,
@@ -40,6 +41,7 @@ class Task:
         kind: kind of the model.
         shapes: module name -> (d_out, d_in) of the adapted layers.
         samples: largest training set of every sample; smaller ones are its first rows.
+        unlabelled: examples without labels; None without any.
         n_skipped: images left out because they cannot be decoded.
         own_test_set: whether a named task brought its test set along.
         check: findings on the data before the model was loaded.
@@ -52,6 +54,7 @@ class Task:
     shapes: dict[str, tuple[int, int]]
     samples: tuple[Examples, ...]
     test_set: Examples
+    unlabelled: Inputs | None
     n_skipped: int
     own_test_set: bool
     check: DataCheck
@@ -112,6 +115,7 @@ def load_task(
                 Examples(classifier.prepare(data.train_examples[block]), data.train_labels[block]) for block in blocks
             )
             test_set = Examples(classifier.prepare(data.test_examples), data.test_labels)
+            unlabelled = classifier.prepare(data.unlabelled_examples) if data.unlabelled_examples else None
             break
         except CorruptImages as error:
             if not config.skip_corrupt:
@@ -132,6 +136,7 @@ def load_task(
         shapes,
         samples,
         test_set,
+        unlabelled,
         len(skipped),
         material.own_test_set,
         material.check,
