@@ -300,6 +300,11 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
             f"{about['n_removed']} test rows were removed because their {kind} stands in the training pool: "
             f"errors are over {kind}s that do not."
         )
+    if about.get("n_unlabelled_removed"):
+        lines.append(
+            f"{about['n_unlabelled_removed']:,} unlabelled rows were left out because they stand in the training pool or "
+            f"the test set; {about['n_unlabelled']:,} remain."
+        )
     if summary.config.augment:
         lines.append(
             "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
