@@ -302,8 +302,8 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
         )
     if about.get("n_unlabelled_removed"):
         lines.append(
-            f"{about['n_unlabelled_removed']:,} unlabelled rows were left out because they stand in the training pool or "
-            f"the test set; {about['n_unlabelled']:,} remain."
+            f"{about['n_unlabelled_removed']:,} unlabelled rows were left out because they stand in the training pool "
+            f"or the test set; {about['n_unlabelled']:,} remain."
         )
     if summary.config.augment:
         lines.append(
