@@ -84,6 +84,7 @@ def subject_of_points(points, labels, recipe=None):
         start=start,
         paid=MODES["freeze_a"].trained,
         task=None,
+        classifier=None,
         sample=Examples(Points(points), np.asarray(labels, dtype=np.int64)),
         recipe=recipe or Recipe(epochs=2, batch_size=16, lr=0.05),
         pool=OnePool(Linear(dim)),

@@ -12,6 +12,7 @@ from scipy import stats
 from lorabound.adapters import Head, new_adapter
 from lorabound.bounds import pac_bayes
 from lorabound.certificates import pac_bayes as methods
+from lorabound.certificates import recursive
 from lorabound.certificates.monte_carlo import draw_errors, drawn_rows, n_draws, seed_of
 from lorabound.certificates.posterior import (
     GRID_NATS,
@@ -23,7 +24,7 @@ from lorabound.certificates.posterior import (
     pack,
     unpack,
 )
-from lorabound.errors import AdapterError, InputError
+from lorabound.errors import AdapterError, DataError, InputError
 from tests.certificates.linear import error_probability, subject_of_points
 
 DELTA = 0.05
@@ -42,10 +43,11 @@ def random_posterior(subject, seed=0, spread=0.5):
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     """Fewer draws than for users: the toys are small."""
-    monkeypatch.setattr("lorabound.certificates.monte_carlo._LEAST_DRAWS", 800)
-    monkeypatch.setattr("lorabound.certificates.search._LOOKS", 200)
-    monkeypatch.setattr("lorabound.certificates.search._MOST_EPOCHS", 2)
-    monkeypatch.setattr("lorabound.certificates.search._SCALES", PRIOR_VARIANCES[4:21:8])
+    monkeypatch.setattr("lorabound.certificates.monte_carlo._LEAST_DRAWS", 400)
+    monkeypatch.setattr("lorabound.certificates.search._LOOKS", 100)
+    monkeypatch.setattr("lorabound.certificates.search._MOST_EPOCHS", 1)
+    monkeypatch.setattr("lorabound.certificates.search._SHARES", (0.5, 1.0))
+    monkeypatch.setattr("lorabound.certificates.search._SCALES", PRIOR_VARIANCES[4:13:8])
 
 
 @pytest.fixture
@@ -157,18 +159,25 @@ def test_a_score_that_is_no_number_is_an_error(toy):
 # ---- statements
 
 
+CERTIFY = {
+    "free": (methods.certify_data_free, methods.recompute_data_free),
+    "half": (methods.certify_data_dependent, methods.recompute_data_dependent),
+    "recursive": (recursive.certify_recursive, recursive.recompute_recursive),
+}
+
+
 def certified(subject, which, delta=DELTA):
-    made = {"free": methods.certify_data_free, "half": methods.certify_data_dependent}[which](subject, delta)
-    return made, {"free": methods.recompute_data_free, "half": methods.recompute_data_dependent}[which]
+    certify, recompute = CERTIFY[which]
+    return certify(subject, delta), recompute
 
 
-@pytest.mark.parametrize("which", ["free", "half"])
+@pytest.mark.parametrize("which", CERTIFY)
 def test_what_is_written_gives_the_same_statement_again(toy, which):
     made, recompute = certified(toy, which)
     again = recompute(toy, made.record, made.files, DELTA)
     assert replace(again, notes=made.notes) == made
     assert made.bound.delta == DELTA
-    assert made.bound.n_samples == {"free": 200, "half": 100}[which]
+    assert made.bound.n_samples == {"free": 200, "half": 100, "recursive": 200}[which]
     assert made.error < made.limit
 
 
@@ -185,7 +194,7 @@ def test_the_limit_is_the_bound_of_what_is_in_the_file(toy, which):
     assert made.limit == pytest.approx(expected.value, abs=1e-12)
 
 
-@pytest.mark.parametrize("which", ["free", "half"])
+@pytest.mark.parametrize("which", CERTIFY)
 def test_a_changed_file_is_refused(toy, which):
     made, recompute = certified(toy, which)
     ((name, content),) = made.files.items()
@@ -234,9 +243,10 @@ def violations(which, repeats):
         subject = task_of(80, 1000 + seed)
         made, _ = certified(subject, which, VALIDITY_DELTA)
         ((name, content),) = made.files.items()
-        groups = ["mean", "variance"] + (["prior"] if which == "half" else [])
-        found = unpack(content, groups, entries(subject.start, subject.paid), made.record["sha256"], name)
-        posterior = Posterior(frame=subject.start, mean=found["mean"], variance=found["variance"])
+        groups = {"free": ("mean", "variance"), "half": ("mean", "variance", "prior"), "recursive": recursive._GROUPS}
+        found = unpack(content, groups[which], entries(subject.start, subject.paid), made.record["sha256"], name)
+        last = "3" if which == "recursive" else ""
+        posterior = Posterior(frame=subject.start, mean=found["mean" + last], variance=found["variance" + last])
         count += true_risk(posterior) > made.limit
     return count
 
@@ -244,8 +254,34 @@ def violations(which, repeats):
 VALIDITY_DELTA = 0.2
 
 
-@pytest.mark.parametrize("which", ["free", "half"])
+@pytest.mark.timeout(300)  # seconds alone, minutes where other programs take the cores
+@pytest.mark.parametrize("which", CERTIFY)
 def test_the_whole_procedure_is_right_as_often_as_it_says(which):
     """200 repeats with the training of the posterior; violations must be within a binomial tail of delta."""
     count = violations(which, 200)
     assert stats.binom.sf(count - 1, 200, VALIDITY_DELTA) > 1e-4, count
+
+
+def test_rows_that_are_sorted_by_label_are_refused():
+    subject = task_of(200, 3)
+    order = np.argsort(subject.sample.labels, kind="stable")
+    points = subject.sample.inputs.values.numpy()
+    sorted_rows = subject_of_points(points[order], subject.sample.labels[order])
+    for which in ("half", "recursive"):
+        with pytest.raises(DataError, match="the rows are sorted"):
+            certified(sorted_rows, which)
+
+
+@pytest.mark.parametrize(("which", "n"), [("half", 3), ("recursive", 7)])
+def test_too_few_rows_are_refused(which, n):
+    with pytest.raises(DataError, match="needs at least"):
+        certified(task_of(n, 0), which)
+
+
+def test_excess_of_recursive_stages_is_counted_in_its_classes(toy):
+    """p_1 >= p_2 >= p_3, and their mean is that of now - before/2: E = -1/2 + (p_1 + p_2 + p_3)/2."""
+    made, _ = certified(toy, "recursive")
+    for p in made.record["shares"]:
+        assert p[0] >= p[1] >= p[2]
+    assert made.error == made.record["shares"][-1][1]
+    assert made.record["n_samples"] == [200, 150, 100]

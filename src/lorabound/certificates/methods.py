@@ -87,8 +87,8 @@ _METHODS = (
         name="pac-bayes-recursive",
         needs="a sample",
         sentence="the same in stages, each measured from the one before",
-        certify="pac_bayes.certify_recursive",
-        recompute="pac_bayes.recompute_recursive",
+        certify="recursive.certify_recursive",
+        recompute="recursive.recompute_recursive",
     ),
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in _METHODS}

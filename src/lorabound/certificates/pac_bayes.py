@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from scipy import special
+
 from lorabound.arguments import probability
 from lorabound.bounds import pac_bayes
 from lorabound.certificates.certificate import Statement
@@ -83,7 +86,7 @@ def certify_data_dependent(subject: Subject, delta: float, observe: Observe = la
     The posterior is trained on all rows, from there on.
 
     Raises:
-        DataError: too few rows.
+        DataError: too few rows, or rows that are sorted by label.
         InputError: a delta outside (0, 1).
     """
     first = _half(subject)
@@ -101,7 +104,7 @@ def recompute_data_dependent(
 
     Raises:
         AdapterError, InputError: the posterior is not the recorded one, or of another adapter.
-        DataError: too few rows.
+        DataError: too few rows, or rows that are sorted by label.
     """
     content, groups = _stored(DATA_DEPENDENT, ("mean", "variance", "prior"), subject, record, files)
     prior = groups.pop("prior")
@@ -113,13 +116,33 @@ def _half(subject: Subject) -> int:
     n = len(subject.sample.labels)
     if n < 4:
         raise DataError(f"{DATA_DEPENDENT} needs at least 4 rows, one half to train and one to measure, got {n}")
+    refuse_sorted_rows(subject, n // 2)
     return n // 2
+
+
+def refuse_sorted_rows(subject: Subject, end: int) -> None:
+    """See that the rows before and after ``end`` have the labels of one law, as rows in random order do.
+
+    Raises:
+        DataError: chance would not divide the labels like this once in a billion times.
+    """
+    labels = subject.sample.labels
+    counts = np.array([np.bincount(part, minlength=int(labels.max()) + 1) for part in (labels[:end], labels[end:])])
+    counts = counts[:, counts.sum(0) > 0]
+    expected = counts.sum(0) * (counts.sum(1) / len(labels))[:, None]
+    excess = float(((counts - expected) ** 2 / expected).sum())
+    if special.chdtrc(max(1, counts.shape[1] - 1), excess) < 1e-9:
+        raise DataError(
+            f"the first {end:,} rows have other labels than the rest: the rows are sorted, and what holds for some of "
+            "them says nothing about the others; shuffle the file and train again"
+        )
 
 
 def _wanted(subject: Subject, first: int, delta: float) -> Wanted:
     """What the bound looks like to the search."""
     of_sample, of_draws = levels(delta)
-    return Wanted(first=first, n_bound=len(subject.sample.labels) - first, delta=of_sample, delta_draws=of_draws)
+    n = len(subject.sample.labels)
+    return Wanted(first=first, n_bound=n - first, delta=of_sample, delta_draws=of_draws, n_train=n)
 
 
 def levels(delta: float) -> tuple[float, float]:

@@ -6,10 +6,11 @@ What is found here may depend on every row in any way, and needs no proof: see :
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Int
 
 from lorabound.adapters import new_adapter
 from lorabound.adapters.adapter import Adapter, Factors
@@ -37,6 +38,8 @@ _SCALES = PRIOR_VARIANCES[::2]
 # See Fit.rho, and Fit.least_kl as a share of N.
 _RHO, _LEAST_SHARE = 0.02, 0.001
 _BATCH = 64
+# Shares of the way from the prior's means that are compared.
+_SHARES = (0.35, 0.6, 1.0)
 # Examples shown to each posterior in all, and passes over them at most.
 _EXAMPLES, _MOST_EPOCHS = 50_000, 20
 
@@ -49,12 +52,14 @@ class Wanted:
         first: first row that the bound uses.
         n_bound: number of rows that it uses.
         delta, delta_draws: failure probabilities of the sample and of the draws.
+        n_train: number of rows, from the first of the sample on, that the posterior may be trained on.
     """
 
     first: int
     n_bound: int
     delta: float
     delta_draws: float
+    n_train: int
 
     def limit(self, error: float, kl: float) -> float:
         """The bound at an error and a KL."""
@@ -70,35 +75,55 @@ class Wanted:
 def search(
     subject: Subject, prior: Entries, wanted: Wanted, observe: Callable[[str], None] = lambda _: None
 ) -> Posterior:
-    """The best posterior of some: the prior itself, and two that are trained from it at neighbouring scales of noise.
+    """The best posterior of some: priors of two scales of noise, and what training makes of them.
 
     Args:
         prior: means of the prior.
         wanted: bound to make small.
     """
-    n = len(subject.sample.labels)
     frame = frame_of(subject.adapter, subject.start)
-    rows = drawn_rows(wanted.first, n, _LOOKS, 1)
 
     def even(variance: float) -> Posterior:
         law = {name: np.full_like(value, variance) for name, value in prior.items()}
         return Posterior(frame=frame, mean=prior, variance=law)
 
-    def error_of(posterior: Posterior, seed: int) -> float:
-        return float(draw_errors(subject.pool, subject.sample, posterior, rows, seed).mean())
-
     observe("looking for the scale of noise that the predictions bear")
+    rows = _rows_to_look_at(wanted)
     quiet, *louder = reversed(_SCALES)
-    least, scale = error_of(even(quiet), 2), quiet
+    least, scale = _error(subject, even(quiet), rows), quiet
     for variance in louder:
-        error = error_of(even(variance), 2)
+        error = _error(subject, even(variance), rows)
         if error > least + _COSTS:
             break
         scale, least = variance, min(least, error)
     observe("training the laws of the entries")
+    return _best(
+        [even(quiet), *_trained(subject, [even(scale), even(4 * scale)], wanted)],
+        subject,
+        wanted,
+        lambda q: q.kl(prior, nearest_variance(q, prior)),
+    )
 
-    def fitted(worker: WithPrefix, variance: float) -> Posterior:
-        first = even(variance)
+
+def next_posterior(subject: Subject, before: Posterior, wanted: Wanted) -> Posterior:
+    """The best of a posterior itself and what training makes of it, with it as the prior."""
+    return _best(_trained(subject, [before], wanted), subject, wanted, lambda q: q.kl(before.mean, before.variance))
+
+
+def _rows_to_look_at(wanted: Wanted) -> Int[np.ndarray, " looks"]:
+    """Rows by which posteriors are compared: of those that may be trained on."""
+    return drawn_rows(0, wanted.n_train, _LOOKS, 1)
+
+
+def _error(subject: Subject, posterior: Posterior, rows: Int[np.ndarray, " looks"]) -> float:
+    return float(draw_errors(subject.pool, subject.sample, posterior, rows, 2).mean())
+
+
+def _trained(subject: Subject, priors: list[Posterior], wanted: Wanted) -> list[Posterior]:
+    """Priors, and posteriors trained from each, with their means all the way from the prior's or a part of it."""
+    n = wanted.n_train
+
+    def fitted(worker: WithPrefix, first: Posterior) -> Posterior:
         fit = Fit(
             rho=_RHO,
             epochs=min(_MOST_EPOCHS, math.ceil(_EXAMPLES / n)),
@@ -107,11 +132,24 @@ def search(
             nats=wanted.nats,
             least_kl=_LEAST_SHARE * wanted.n_bound,
         )
-        return fit_posterior(worker, subject.sample, np.arange(n), first, prior, first.variance, fit)
+        return fit_posterior(worker, subject.sample, np.arange(n), first, first.mean, first.variance, fit)
 
-    trained = [posterior for _, posterior in subject.pool.run([scale, 4 * scale], fitted)]
-    candidates = [even(quiet), even(scale), *trained]
-    return min(candidates, key=lambda q: wanted.limit(error_of(q, 3), q.kl(prior, nearest_variance(q, prior))))
+    trained = list(subject.pool.run(priors, fitted))
+    return [*priors, *(_between(before, after, share) for before, after in trained for share in _SHARES)]
+
+
+def _best(
+    candidates: Sequence[Posterior], subject: Subject, wanted: Wanted, kl: Callable[[Posterior], float]
+) -> Posterior:
+    """The candidate whose bound would be least; ``kl`` is its distance from the prior."""
+    rows = _rows_to_look_at(wanted)
+    return min(candidates, key=lambda q: wanted.limit(_error(subject, q, rows), kl(q)))
+
+
+def _between(before: Posterior, after: Posterior, share: float) -> Posterior:
+    """``after`` with means that have moved a share of the way only: KL falls with the square of it."""
+    mean = {name: start + share * (after.mean[name] - start) for name, start in before.mean.items()}
+    return after.around({name: value.astype(np.float32) for name, value in mean.items()}, after.variance)
 
 
 def train_on_first(subject: Subject, n: int) -> Entries:
