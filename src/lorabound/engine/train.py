@@ -123,6 +123,7 @@ def train(
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
     tokens_per_pass: int = TOKENS_PER_PASS,
     unlabelled: Unlabelled | None = None,
+    subsets: Int[np.ndarray, "k n"] | None = None,
 ) -> list[Trained]:
     """Train K adapters on the same examples, each in the order its seed gives, then measure them.
 
@@ -136,14 +137,18 @@ def train(
         on_step: called after every step with (steps done, steps in all).
         tokens_per_pass: rows of a step go through the model in passes of at most so many tokens, those of all
             adapters counted; their gradients add up. Bounds the memory of activations.
+        subsets: rows of ``train_set`` that each adapter is trained on, equally many for all; None: every row. Losses on
+            the training set are of all its rows.
         unlabelled: inputs that late checkpoints and the final adapter are compared on; runs of a stack share them.
     Returns:
         One result an adapter, in the order they were given.
     """
     order = stack_order([adapter.mode for adapter in adapters])
     adapters, seeds = [adapters[k] for k in order], [seeds[k] for k in order]
-    n_adapters, n_train = len(adapters), len(train_set.labels)
-    lengths = train_set.inputs.lengths[:n_train]
+    subsets = None if subsets is None else subsets[order]
+    n_adapters = len(adapters)
+    n_train = len(train_set.labels) if subsets is None else subsets.shape[1]
+    lengths = train_set.inputs.lengths[: len(train_set.labels)]
     total = recipe.epochs * math.ceil(n_train / recipe.batch_size)
     diverged = torch.zeros(n_adapters, dtype=torch.bool)
     done = 0
@@ -161,7 +166,7 @@ def train(
             shown = train_set
             if recipe.augment:
                 shown = replace(train_set, inputs=train_set.inputs.augmented(seeds, epoch))  # type: ignore[attr-defined]
-            for index in epoch_batches(lengths, recipe.batch_size, seeds, epoch):
+            for index in _epoch(lengths, recipe.batch_size, seeds, epoch, subsets):
                 if unlabelled and (due := np.flatnonzero(unlabelled.steps == done)).size:
                     early[:, due] = predictions(classifier, unlabelled.inputs, due, n_adapters, tokens_per_pass)
                 optimizer.zero_grad()
@@ -196,6 +201,23 @@ def train(
         ]
 
 
+def _epoch(
+    lengths: Int[np.ndarray, " n"],
+    batch_size: int,
+    seeds: Sequence[int],
+    epoch: int,
+    subsets: Int[np.ndarray, "k m"] | None,
+) -> list[Int[np.ndarray, "k _"]]:
+    """The batches of one epoch: of all rows, or of each adapter's own, whose lengths then differ between adapters."""
+    if subsets is None:
+        return epoch_batches(lengths, batch_size, seeds, epoch)
+    of_each = [
+        [rows[index] for index in epoch_batches(lengths[rows], batch_size, [seed], epoch)]
+        for rows, seed in zip(subsets, seeds, strict=True)
+    ]
+    return [np.concatenate(parts) for parts in zip(*of_each, strict=True)]
+
+
 @dataclass(frozen=True)
 class _Step:
     """Examples of one step for K adapters, (K, rows), and their losses before its update, on the device."""
@@ -215,7 +237,7 @@ def _add_gradients(
     classes = classifier.class_embeddings()
     compared = classes.detach().requires_grad_(classes.requires_grad)
     errors, log_losses = [], []
-    for cut in passes(examples.inputs.lengths[index[0]], len(index), tokens_per_pass):
+    for cut in passes(examples.inputs.lengths[index].max(0), len(index), tokens_per_pass):
         rows = index[:, cut]
         logits = classifier.logits(examples.inputs, rows.reshape(-1), compared).view(*rows.shape, -1)
         labels = torch.from_numpy(examples.labels[rows]).to(logits.device)

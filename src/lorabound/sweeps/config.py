@@ -49,7 +49,7 @@ _SOURCES = (
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
-_READING = ("window", "unlabelled")
+_READING = ("window", "unlabelled", "cross_fit")
 
 
 def _seeds(value: Any) -> Any:
@@ -258,6 +258,14 @@ class SweepConfig(LabelledConfig):
         shown="none: training certifies a random late checkpoint",
     )
 
+    cross_fit: Annotated[int, Field(ge=2, strict=True)] | None = setting(
+        None,
+        "Folds of the training set: every run is trained again without each fold and tested on it, which certifies the "
+        "error on new data after any number of epochs.",
+        TRAINING,
+        shown="none",
+    )
+
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "Number format of the frozen model: float32, bfloat16, or auto (the faster one here).", RESOURCES
     )
@@ -277,6 +285,19 @@ class SweepConfig(LabelledConfig):
             raise ValueError(
                 "unlabelled examples serve the certificate of the final adapter, which needs epochs = 1, no shots and "
                 "no augment: change those, or leave unlabelled out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_certificate(self) -> SweepConfig:
+        if self.cross_fit is not None and self.unlabelled is not None:
+            raise ValueError("cross_fit and unlabelled certify in two ways: give one of them")
+        if self.cross_fit is not None and self.shots:
+            raise ValueError("cross_fit needs training sets drawn as the data are: give n_train in place of shots")
+        if self.cross_fit is not None and self.n_train and min(self.n_train) < 2 * self.cross_fit:
+            raise ValueError(
+                f"cross_fit = {self.cross_fit} folds need {2 * self.cross_fit} training rows, n_train has "
+                f"{min(self.n_train)}: give fewer folds, or more rows"
             )
         return self
 

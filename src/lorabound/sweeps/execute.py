@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorabound.adapters import check_rank, save_adapter
 from lorabound.engine import (
@@ -100,6 +101,15 @@ def run_sweep(
     return store
 
 
+@dataclass(frozen=True)
+class Folds:
+    """Adapters trained without a fold each: how many, their errors on their own fold, their mean test error."""
+
+    count: int
+    errors: NDArray[np.bool_]
+    test_error: float
+
+
 @dataclass
 class _Sweep:
     task: Task
@@ -140,18 +150,19 @@ class _Sweep:
             stacks = [rest for stack in all_stacks if (rest := [run for run in stack if run in missing])]
             partial_work: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
 
-            def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], float]:
+            def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], list[Folds | None], float]:
                 label, stack_work = _label(stack), sum(map(self._work, stack))
 
                 def on_step(done: int, n_steps: int) -> None:
-                    partial_work[stack[0]] = 0.9 * stack_work * done / n_steps
+                    share = 0.9 / (1 + (self.config.cross_fit or 0))  # the folds follow
+                    partial_work[stack[0]] = share * stack_work * done / n_steps
                     report(sum(partial_work.values()), label)
 
                 report(sum(partial_work.values()), label)
-                return self._train(worker, stack, allotment.tokens_per_pass, on_step)
+                return self._train(worker, stack, allotment.tokens_per_pass, allotment.width, on_step)
 
-            for stack, (trained, seconds) in pool.run(stacks, train_stack):
-                self._write(stack, trained, seconds / len(pool.workers))
+            for stack, (trained, folds, seconds) in pool.run(stacks, train_stack):
+                self._write(stack, trained, folds, seconds / len(pool.workers))
                 partial_work.pop(stack[0], None)
                 work += sum(map(self._work, stack))
                 n_done += len(stack)
@@ -161,6 +172,9 @@ class _Sweep:
     def _work(self, run: Run) -> float:
         """Cost of a run in forward passes of one example; a training step costs about two."""
         training = 2 * self.config.epochs * run.n_train if run.rank else 0
+        if run.rank and (folds := self.config.cross_fit):
+            each = 2 * self.config.epochs * (run.n_train - run.n_train // folds)
+            training += folds * (each + run.n_train + len(self.task.test_set.labels))
         training += 2 * len(self.task.data.unlabelled_examples) if run.rank else 0
         return training + run.n_train + len(self.task.test_set.labels)
 
@@ -180,9 +194,9 @@ class _Sweep:
         return rows
 
     def _train(
-        self, classifier: Classifier, stack: list[Run], tokens: int, on_step: Callable[[int, int], None]
-    ) -> tuple[list[Trained], float]:
-        """The trained runs of a stack, and the seconds it took."""
+        self, classifier: Classifier, stack: list[Run], tokens: int, width: int, on_step: Callable[[int, int], None]
+    ) -> tuple[list[Trained], list[Folds | None], float]:
+        """The trained runs of a stack, what their folds showed, and the seconds it took."""
         config = self.config
         start = time.perf_counter()
         recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
@@ -191,7 +205,39 @@ class _Sweep:
         train_set = self.task.samples[stack[0].sample].head(stack[0].n_train)
         unlabelled = self._unlabelled(stack[0].n_train)
         trained = train(classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens, unlabelled)
-        return trained, time.perf_counter() - start
+        folds = [self._cross_fit(classifier, run, recipe, tokens, width) for run in stack]
+        return trained, folds, time.perf_counter() - start
+
+    def _cross_fit(self, classifier: Classifier, run: Run, recipe: Recipe, tokens: int, width: int) -> Folds | None:
+        """A run trained again without each fold, with its own start and seed of the order; None without folds, or where
+        one of these trainings diverged."""
+        count = self.config.cross_fit
+        if count is None:
+            return None
+        train_set = self.task.samples[run.sample].head(run.n_train)
+        size = run.n_train // count
+        folds = [np.arange(fold * size, (fold + 1) * size) for fold in range(count)]
+        others = np.stack([np.delete(np.arange(run.n_train), fold) for fold in folds])
+        errors, tests = [], []
+        for first in range(0, count, width):
+            part = slice(first, first + width)
+            adapters = [self.task.new_adapter(run.rank, run.mode, run.seed) for _ in folds[part]]  # type: ignore[arg-type]
+            seeds = [run.order_seed] * len(adapters)
+            trained = train(
+                classifier,
+                train_set,
+                self.task.test_set,
+                adapters,
+                seeds,
+                recipe,
+                tokens_per_pass=tokens,
+                subsets=others[part],
+            )
+            if any(result.diverged for result in trained):
+                return None
+            errors += [result.train.errors[fold] for fold, result in zip(folds[part], trained, strict=True)]
+            tests += [result.test.error for result in trained]
+        return Folds(count, np.concatenate(errors), float(np.mean(tests)))
 
     def _unlabelled(self, n_train: int) -> Unlabelled | None:
         """The unlabelled inputs with their steps; None without any, or where training has one step only."""
@@ -199,11 +245,11 @@ class _Sweep:
             return None
         return Unlabelled(inputs, drawn_steps(len(inputs), n_train, self.config.batch_size, start))
 
-    def _write(self, stack: list[Run], trained: list[Trained], seconds: float) -> None:
+    def _write(self, stack: list[Run], trained: list[Trained], folds: list[Folds | None], seconds: float) -> None:
         """Adapters first, then the rows of the whole stack in one transaction."""
         rows = []
         base, kind = name_for_others(self.config.model), type(self.task.classifier.module)
-        for run, result in zip(stack, trained, strict=True):
+        for run, result, fold in zip(stack, trained, folds, strict=True):
             if result.diverged:
                 rows.append(self._row(run, result.adapter.n_params, seconds / len(stack), None))
                 continue
@@ -215,6 +261,8 @@ class _Sweep:
                     f"{error}; the runs already stored are safe, run the same command again to go on"
                 ) from None
             row = self._row(run, result.adapter.n_params, seconds / len(stack), (result.train, result.test))
+            if fold is not None:
+                row = replace(row, n_folds=fold.count, fold_errors=fold.errors, fold_test_error=fold.test_error)
             if result.n_differing is not None and self.task.unlabelled is not None:
                 start = final_start(run.n_train, self.config.batch_size)
                 count = len(self.task.unlabelled)

@@ -38,6 +38,9 @@ _ADDED = {
         "final_start integer",
         "n_unlabelled integer",
         "n_differing integer",
+        "n_folds integer",
+        "fold_test_error real",
+        "fold_errors blob",
     ),
 }
 
@@ -50,7 +53,8 @@ create table runs (
     train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
     test_errors blob, test_log_losses blob,
     first_order blob, first_errors blob, first_log_losses blob,
-    final_start integer, n_unlabelled integer, n_differing integer
+    final_start integer, n_unlabelled integer, n_differing integer,
+    n_folds integer, fold_test_error real, fold_errors blob
 );
 """
 
@@ -66,7 +70,9 @@ class Row:
     (:class:`lorabound.engine.FirstPass`); those of the model without an adapter are in the order of the pool. They are
     None for runs of older stores, and with ``augment``. ``n_differing`` of ``n_unlabelled`` unlabelled examples got
     another class from the final adapter than from a checkpoint of their own, drawn from the places from
-    ``final_start`` of the first pass on.
+    ``final_start`` of the first pass on. ``fold_errors`` are errors of ``n_folds`` adapters trained like this one, each
+    on the fold it was trained without: bools in the order of the pool, fold after fold, all folds of one size (rows
+    that are left over belong to none). ``fold_test_error`` is the mean error of these adapters on the test set.
     """
 
     key: str
@@ -92,19 +98,30 @@ class Row:
     final_start: int | None = None
     n_unlabelled: int | None = None
     n_differing: int | None = None
+    n_folds: int | None = None
+    fold_test_error: float | None = None
+    fold_errors: NDArray[np.bool_] | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Row))
 # How an array is written; errors are one bit each, as many as there are losses beside them.
 _ARRAYS = {"test_log_losses": "<f4", "first_log_losses": "<f4", "first_order": "<i4"}
 _BITS = {"test_errors": "test_log_losses", "first_errors": "first_log_losses"}
-_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS))
+_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS, "fold_errors"))
+PROVED = (
+    "progressive_error",
+    "progressive_at_most",
+    "final_at_most",
+    "cross_fit_error",
+    "cross_fit_at_most",
+    "gain_at_least",
+)
 # The public columns of a run, in the order of `lorabound export`: all but the key and the arrays, then what the first
 # pass proves.
-COLUMNS = (*_MEASURED, "progressive_error", "progressive_at_most", "final_at_most", "gain_at_least")
+COLUMNS = (*_MEASURED, *PROVED)
 _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
-    **dict.fromkeys(("final_start", "n_unlabelled", "n_differing"), pl.Int64),
+    **dict.fromkeys(("final_start", "n_unlabelled", "n_differing", "n_folds"), pl.Int64),
     **dict.fromkeys(("mode", "status"), pl.String),
 }
 
@@ -331,7 +348,7 @@ def _pack(row: Row) -> dict[str, Any]:
     record = {name: getattr(row, name) for name in _FIELDS}
     for name, form in _ARRAYS.items():
         record[name] = None if record[name] is None else record[name].astype(form).tobytes()
-    for name in _BITS:
+    for name in (*_BITS, "fold_errors"):
         record[name] = None if record[name] is None else np.packbits(record[name]).tobytes()
     return record
 
@@ -351,6 +368,13 @@ def _unpack(record: sqlite3.Row) -> Row:
         if count:
             bits = np.unpackbits(np.frombuffer(values[name], dtype=np.uint8), count=count)
             values[name] = bits.astype(np.bool_)
+    if values.get("fold_errors") is not None:
+        folds = values["n_folds"]
+        count = values["n_train"] // folds * folds
+        if len(values["fold_errors"]) != -(-count // 8):
+            raise ValueError(f"a run has errors of too few examples in its folds: {values['key']}")
+        bits = np.unpackbits(np.frombuffer(values["fold_errors"], dtype=np.uint8), count=count)
+        values["fold_errors"] = bits.astype(np.bool_)
     first, n_train = values.get("first_log_losses"), values["n_train"]
     if first is not None:
         order = values["first_order"] = values["first_order"].astype(np.int64)
