@@ -124,7 +124,8 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     sweep = Sweep.open(folder)
     if reason := why_not(sweep.config):
         raise InputError(f"{folder}: progressive cannot be had. {reason}")
-    found = choices(sweep.rows(), sweep.config, asked.delta)
+    of_checkpoints = sweep.config.model_copy(update={"unlabelled": None, "cross_fit": None})  # as ``progressive`` is
+    found = choices(sweep.rows(), of_checkpoints, asked.delta)
     if not found:
         raise InputError(f"{folder} holds no run that kept its losses: finish it, or sweep again into another --out")
     choice = found[max(found)]
