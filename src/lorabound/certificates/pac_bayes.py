@@ -134,7 +134,7 @@ def refuse_sorted_rows(subject: Subject, end: int) -> None:
     if special.chdtrc(max(1, counts.shape[1] - 1), excess) < 1e-9:
         raise DataError(
             f"the first {end:,} rows have other labels than the rest: the rows are sorted, and what holds for some of "
-            "them says nothing about the others; shuffle the file and train again"
+            "them says nothing about the others: shuffle the rows of the file"
         )
 
 

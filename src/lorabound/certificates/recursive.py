@@ -1,7 +1,7 @@
 """Recursive PAC-Bayes: posteriors on growing parts of the sample, each the prior of the next.
 
-The parts are fixed beforehand: the first quarter of the rows, the first half, all of them. Posterior t is trained on part
-t from posterior t-1 on; its excess over half of the loss of t-1 is measured on the rows that t-1 has not seen.
+The parts are fixed beforehand: the first quarter of the rows, the first half, all of them. Posterior t is trained on
+part t from posterior t-1 on; its excess over half of the loss of t-1 is measured on the rows that t-1 has not seen.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def _statement(
     start = entries(frame_of(subject.adapter, subject.start), subject.paid)
     variance = nearest_variance(posteriors[0], start)
     kls = [posteriors[0].kl(start, variance)]
-    kls += [after.kl(before.mean, before.variance) for before, after in zip(posteriors, posteriors[1:], strict=False)]
+    kls += [after.kl(before.mean, before.variance) for before, after in pairwise(posteriors)]
     of_sample, of_draws = levels(delta)
     bound = recursive_pac_bayes(
         float(first.mean()), shares, sizes, [kls[0] + GRID_NATS, *kls[1:]], counts, of_sample, of_draws, _GAMMA
