@@ -217,7 +217,7 @@ def test_limits_hold_and_would_not_without_the_charge(monkeypatch):
     population = Examples(classifier.prepare(words), random.integers(0, 3, 60))
     start = new_adapter({"value": (16, 8)}, 4, "freeze_a", 0, "kaiming_uniform", 2.0)
     monkeypatch.setattr(room, "_COARSENESS", {DIRECTIONS: (1.0,), ENTRIES: (1.0,)})
-    monkeypatch.setattr("lorabound.certificates.quantize._MOST_EPOCHS", 4)
+    monkeypatch.setattr("lorabound.certificates.quantize._MOST_EPOCHS", 3)
     kept = []
 
     def grids(subject, _):
@@ -227,7 +227,7 @@ def test_limits_hold_and_would_not_without_the_charge(monkeypatch):
     monkeypatch.setattr(room, "_grids", grids)
     broken = uncharged = 0
     repeats, n, delta = 200, 20, 0.1
-    recipe = replace(RECIPE, lr=0.4)
+    recipe = replace(RECIPE, lr=0.5)
     for _ in range(repeats):
         drawn = random.integers(0, 60, n)
         sample = Examples(classifier.prepare([words[i] for i in drawn]), population.labels[drawn])

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from lorabound.errors import AdapterError
 
 Symbols = NDArray[np.int32]
+Weights = NDArray[np.int64]
 
 # Sequences are coded in blocks; the frequencies are those of all blocks before, and a block is at most this share of
 # what has been coded: one symbol at first, where frequencies still change fast.
 _BLOCK = 1 / 32
 # A range coder's last word can be shortened by up to so many bytes; 64 bits of state.
 _SHORTENED = 8
-_LARGEST = 2**32
 
 
 class BitWriter:
@@ -122,42 +122,46 @@ class BitReader:
         return AdapterError(f"{self.name} is damaged ({reason}): make the certificate again with certify")
 
 
-def pack_symbols(symbols: Symbols, levels: int) -> bytes:
-    """Code a sequence of n symbols of 0..levels-1; the reader must know n and ``levels``, and the number of bytes.
+def pack_symbols(symbols: Symbols, weights: Weights) -> bytes:
+    """Code a sequence of n symbols; the reader must know n and ``weights``, and the number of bytes.
 
-    Each symbol costs -log2 of its frequency (count + 1/2)/(t + levels/2) among the t symbols of the blocks before.
+    A symbol costs -log2 of its frequency among those before it: (8 count + weight) / (8 t + sum of weights) at the t-th
+    symbol, each block of symbols at the frequencies of the blocks before.
 
-    Source: Krichevsky & Trofimov 1981 for the frequencies; range coding by constriction (Bamler 2022). Frequencies
-        are fractions of whole numbers, so every machine computes the same ones.
+    Args:
+        symbols: whole numbers from 0 to levels - 1, (n,).
+        weights: eighths of a symbol that each level is taken to have been seen before the first, (levels,).
+    Source: Krichevsky & Trofimov 1981 for the frequencies (there all weights are 4 eighths); range coding: constriction
+        (Bamler 2022). Frequencies are fractions of whole numbers, so every machine computes the same ones.
     """
-    if levels < 2 or not len(symbols):
+    if len(weights) < 2 or not len(symbols):
         return b""
     encoder = constriction.stream.queue.RangeEncoder()
-    counts = np.zeros(levels, dtype=np.int64)
+    seen = weights.copy()
     for block in _blocks(len(symbols)):
-        encoder.encode(symbols[block], _model(counts))
-        counts += np.bincount(symbols[block], minlength=levels)
-    return _shortest(encoder.get_compressed().astype(">u4").tobytes(), symbols, levels)
+        encoder.encode(symbols[block], _model(seen))
+        seen += 8 * np.bincount(symbols[block], minlength=len(weights))
+    return _shortest(encoder.get_compressed().astype(">u4").tobytes(), symbols, weights)
 
 
-def unpack_symbols(packed: bytes, n: int, levels: int) -> Symbols:
+def unpack_symbols(packed: bytes, n: int, weights: Weights) -> Symbols:
     """The n symbols that :func:`pack_symbols` coded; bytes that it never wrote give some n symbols or raise ValueError.
 
     Raises:
         ValueError: the bytes are no sequence of such symbols.
     """
-    if levels < 2 or not n:
+    if len(weights) < 2 or not n:
         return np.zeros(n, dtype=np.int32)
     words = np.frombuffer(packed + bytes(-len(packed) % 4 + _SHORTENED), dtype=">u4").astype(np.uint32)
     decoder = constriction.stream.queue.RangeDecoder(words)
-    counts = np.zeros(levels, dtype=np.int64)
+    seen = weights.copy()
     symbols = np.empty(n, dtype=np.int32)
     for block in _blocks(n):
         try:
-            symbols[block] = decoder.decode(_model(counts), block.stop - block.start)
+            symbols[block] = decoder.decode(_model(seen), block.stop - block.start)
         except (AssertionError, RuntimeError) as error:
             raise ValueError(str(error)) from None
-        counts += np.bincount(symbols[block], minlength=levels)
+        seen += 8 * np.bincount(symbols[block], minlength=len(weights))
     return symbols
 
 
@@ -170,25 +174,28 @@ def _blocks(n: int) -> list[slice]:
     return blocks
 
 
-def _model(counts: NDArray[np.int64]) -> object:
-    return constriction.stream.model.Categorical(
-        (2.0 * counts + 1.0) / (2.0 * counts.sum() + len(counts)), perfect=False
-    )
+def _model(seen: Weights) -> object:
+    return constriction.stream.model.Categorical(seen / seen.sum(), perfect=False)
 
 
-def _shortest(packed: bytes, symbols: Symbols, levels: int) -> bytes:
+def _shortest(packed: bytes, symbols: Symbols, weights: Weights) -> bytes:
     """The fewest bytes that, followed by zeros, decode to the same: a range coder ends on whole words of 32 bits.
 
     A cut number lies below the interval of the message; the next one of as many bytes may lie in it.
     """
-    for length in range(max(0, len(packed) - _SHORTENED), len(packed)):
+    shortest = packed
+    for length in range(len(packed) - 1, max(0, len(packed) - _SHORTENED) - 1, -1):
         cut = int.from_bytes(packed[:length], "big")
-        for number in (cut, cut + 1):
-            if number < 1 << (8 * length):
-                short = number.to_bytes(length, "big")
-                try:
-                    if np.array_equal(unpack_symbols(short, len(symbols), levels), symbols):
-                        return short
-                except ValueError:
-                    continue
-    return packed
+        tried = [number.to_bytes(length, "big") for number in (cut, cut + 1) if number < 1 << (8 * length)]
+        fitting = [short for short in tried if _decodes_to(short, symbols, weights)]
+        if not fitting:
+            break
+        shortest = fitting[0]
+    return shortest
+
+
+def _decodes_to(packed: bytes, symbols: Symbols, weights: Weights) -> bool:
+    try:
+        return np.array_equal(unpack_symbols(packed, len(symbols), weights), symbols)
+    except ValueError:
+        return False

@@ -32,6 +32,8 @@ DIRECTIONS, ENTRIES, FLOATS = 0, 1, 2
 MOST_STEPS = 1000
 # Number formats of floats: 32 bits, the upper 16 of them (bfloat16), IEEE half precision.
 _FORMATS = ("float32", "bfloat16", "float16")
+# Every byte is as likely as another before any was seen.
+_OCTETS = np.full(256, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def encode(content: Content) -> bytes:
     if most > MOST_STEPS:
         raise ValueError(f"at most {MOST_STEPS} steps, got {most}")
     writer.natural(most)
-    writer.octets(pack_symbols((content.numbers + most).astype(np.int32), 2 * most + 1))
+    writer.octets(pack_symbols((content.numbers + most).astype(np.int32), _peaked(most)))
     return writer.message()
 
 
@@ -138,19 +140,38 @@ def decode_first(stream: bytes, sizes: Sequence[int], name: str = "the message")
         raise reader.damaged(f"a number in it is beyond {MOST_STEPS} steps")
     packed = reader.octets()
     try:
-        numbers = unpack_symbols(packed, n, 2 * most + 1).astype(np.int64) - most
+        numbers = unpack_symbols(packed, n, _peaked(most)).astype(np.int64) - most
     except ValueError as error:
         raise reader.damaged(str(error)) from None
     return Steps(numbers=numbers, steps=tuple(map(float, halves)), along=along), reader.end()
 
 
+def _peaked(most: int) -> Whole:
+    """Weights of the whole numbers from -most to most before any was seen: halved with every step from 0, down to 1/8.
+
+    Beside equal weights this saves about one byte of 16 to 130, for numbers of a Laplace law (n = 32 to 512).
+    """
+    distances: Whole = np.abs(np.arange(-most, most + 1))
+    return np.right_shift(32, np.minimum(distances, 5))
+
+
+def refuse_what_is_no_number(values: Vector) -> None:
+    """Trained entries must be finite.
+
+    Raises:
+        AdapterError: some are not.
+    """
+    count = int((~np.isfinite(values)).sum())
+    if count:
+        raise AdapterError(
+            f"{count:,} of {len(values):,} trained entries are not finite numbers: the adapter is damaged, and has no "
+            "message; train it again"
+        )
+
+
 def _write_floats(writer: BitWriter, values: Vector) -> None:
     """The format, then the bits: their upper bytes (sign and most of the exponent) coded, the others as they are."""
-    if not np.isfinite(values).all():
-        raise AdapterError(
-            f"{int((~np.isfinite(values)).sum()):,} of {len(values):,} trained entries are not finite numbers: the "
-            "adapter is damaged, and has no message; train it again"
-        )
+    refuse_what_is_no_number(values)
     bits = np.ascontiguousarray(values, dtype="<f4").view("<u4")
     halves = _half(values)
     if halves is not None:
@@ -161,7 +182,7 @@ def _write_floats(writer: BitWriter, values: Vector) -> None:
         words, chosen = bits.astype(">u4"), "float32"
     writer.fixed(_FORMATS.index(chosen), 2)
     octets = words.view(np.uint8).reshape(len(values), -1)
-    writer.octets(pack_symbols(octets[:, 0].astype(np.int32), 256))
+    writer.octets(pack_symbols(octets[:, 0].astype(np.int32), _OCTETS))
     writer.octets(octets[:, 1:].tobytes())
 
 
@@ -182,7 +203,7 @@ def _read_floats(reader: BitReader, n: int) -> Vector:
     if len(lower) != n * (width - 1):
         raise reader.damaged(f"it does not hold {n:,} entries")
     try:
-        upper = unpack_symbols(packed, n, 256).astype(np.uint8)
+        upper = unpack_symbols(packed, n, _OCTETS).astype(np.uint8)
     except ValueError as error:
         raise reader.damaged(str(error)) from None
     octets = np.column_stack([upper, np.frombuffer(lower, dtype=np.uint8).reshape(n, width - 1)])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter
 from lorabound.bounds import occam
 from lorabound.certificates.certificate import Statement
-from lorabound.certificates.codes import DIRECTIONS, ENTRIES, Floats, Steps, decode, encode
+from lorabound.certificates.codes import DIRECTIONS, ENTRIES, Floats, Steps, decode, encode, refuse_what_is_no_number
 from lorabound.certificates.directions import directions_of, directions_space, entries_space
 from lorabound.certificates.quantize import Grid, rounded, steps_of, trained_moves
 from lorabound.certificates.subject import Subject
@@ -70,7 +70,7 @@ def certify_compressed(subject: Subject, delta: float, observe: Observe = lambda
         AdapterError: an entry is not a finite number.
     """
     begun = time.monotonic()
-    encode(Floats(values=entries_space(subject).vector(subject.adapter)))  # refuses entries that are no numbers
+    refuse_what_is_no_number(entries_space(subject).vector(subject.adapter))
     grids = _grids(subject, observe)
     jobs = [(grid, coarse) for grid in grids for coarse in _COARSENESS[grid.along]]
     observe(f"compressed: training {len(jobs)} small messages")
