@@ -40,7 +40,9 @@ _KNOWN = (
 # Examples in one job of a measurement: fixed, so that results do not depend on the number of workers.
 _CHUNK, _TOKENS = 8192, 4096
 # Coarseness of steps that are tried: step / mean size of a move.
-_COARSENESS = {DIRECTIONS: (1.0, 2.0), ENTRIES: (2.0,)}
+_COARSENESS = {DIRECTIONS: (1.0,), ENTRIES: (2.0,)}
+# Examples that pay for one whole number: about this many numbers, half and twice as many are tried.
+_EXAMPLES_PER_NUMBER = 400
 # Single entries are tried where there are at most so many per example: the message of more costs too much.
 _ENTRIES_PER_EXAMPLE = 0.02
 
@@ -166,7 +168,7 @@ def _directions(subject: Subject, count: int) -> Grid:
 def _grids(subject: Subject, observe: Observe) -> list[Grid]:
     """What is worth trying for a sample of this size."""
     n, space = len(subject.sample.labels), entries_space(subject)
-    middle = max(1, round(np.log2(max(2, n) / 600)))
+    middle = max(1, round(np.log2(max(2, n) / _EXAMPLES_PER_NUMBER)))
     most = int(np.log2(sum(directions_space(subject).sizes)))
     exponents = sorted({min(most, max(0, middle + shift)) for shift in (-1, 0, 1)})
     observe(f"compressed: finding {2 ** exponents[-1]} directions")
