@@ -6,7 +6,12 @@ import torch
 
 from lorabound.adapters import Head, new_adapter
 from lorabound.adapters.adapter import Adapter
-from lorabound.stack import DrawnStack, Stack, entry_name
+from lorabound.data import Picture
+from lorabound.models.clip import ClipClassifier
+from lorabound.models.kinds import CLIP
+from lorabound.models.layers import adapted_layers
+from lorabound.stack import DrawnStack, Stack, entry_name, modules_of
+from tests.clip_models import save_clip
 
 SHAPES = {"layer.0.query": (16, 16), "layer.1.value": (20, 16)}
 
@@ -114,3 +119,23 @@ def test_a_head_is_drawn_with_its_bias(layer):
         scores = layer(torch.tensor([[1.0, 2.0, 0.0, 1.0]]).expand(30_000, 4))
     # Variance 0.25 * |x|^2 + 0.0625 = 1.5625, relative standard error sqrt(2/150000) = 0.0037.
     assert float(scores.square().mean()) == pytest.approx(1.5625, rel=0.02)
+
+
+def test_prompts_are_drawn_with_their_image(tmp_path, monkeypatch):
+    """CLIP with both towers adapted: image and class prompts of a row see one draw, that of no other row."""
+    from lorabound.models import pixels
+
+    monkeypatch.setattr(pixels, "CACHE", tmp_path / "cache")
+    random = np.random.default_rng(0)
+    shown = [random.integers(0, 256, (20, 24, 3), dtype=np.uint8) for _ in range(3)]
+    clip = ClipClassifier.load(str(save_clip(tmp_path / "clip")), ["cat", "dog"], "a photo of a {}.")
+    images, index = clip.prepare([Picture(f"{i}", lambda p=p: p) for i, p in enumerate(shown)]), np.arange(3)
+    one = new_adapter(adapted_layers(modules_of(clip.module), CLIP, ["q"], None, "both"), 2, "freeze_a", 0, "gaussian", 2.0)  # fmt: skip
+    with torch.no_grad(), DrawnStack(clip.module, one, *laws(one, 0.4), clip.towers) as stack:
+        stack.draw(3, torch.Generator().manual_seed(3))
+        together = clip.logits(images, index)
+        drawn = {name: layer.drawn["b"] for name, layer in stack.layers.items()}
+    for i in index:
+        layers = {name: type(f)(a=f.a, b=drawn[name][i].numpy(), scale=f.scale) for name, f in one.layers.items()}
+        with torch.no_grad(), Stack(clip.module, [Adapter(layers=layers, mode="freeze_a", seed=0)], clip.towers):
+            torch.testing.assert_close(clip.logits(images, index)[i], together[i], atol=1e-4, rtol=1e-4)

@@ -47,6 +47,7 @@ class Fit:
         nats: c, what the bound pays beside KL.
         least_kl: the weight of KL is that at so many nats or more. The first nats cost the most, and from a KL of 0 it
             would never pay to leave.
+        sharpness: factor of the scores in p_y; the larger, the nearer is 1 - p_y to the error.
         seed: seed of noise and order.
     """
 
@@ -56,6 +57,7 @@ class Fit:
     n_bound: int
     nats: float
     least_kl: float = 0.0
+    sharpness: float = 1.0
     seed: int = 0
 
 
@@ -93,7 +95,7 @@ def fit_posterior(
                 stack.draw(len(index), generator)
                 logits = worker.logits(sample.inputs, index)
                 labels = torch.from_numpy(sample.labels[index]).to(logits.device)
-                loss = -torch.expm1(-F.cross_entropy(logits, labels, reduction="none")).sum() / len(batch)
+                loss = -torch.expm1(-F.cross_entropy(fit.sharpness * logits, labels, reduction="none")).sum() / len(batch)
                 for gathered, part in zip(gradients, torch.autograd.grad(loss, drawn), strict=True):
                     gathered += part
                 wrong += int((logits.detach().argmax(-1) != labels).sum())
