@@ -95,7 +95,9 @@ def fit_posterior(
                 stack.draw(len(index), generator)
                 logits = worker.logits(sample.inputs, index)
                 labels = torch.from_numpy(sample.labels[index]).to(logits.device)
-                loss = -torch.expm1(-F.cross_entropy(fit.sharpness * logits, labels, reduction="none")).sum() / len(batch)
+                loss = -torch.expm1(-F.cross_entropy(fit.sharpness * logits, labels, reduction="none")).sum() / len(
+                    batch
+                )
                 for gathered, part in zip(gradients, torch.autograd.grad(loss, drawn), strict=True):
                     gathered += part
                 wrong += int((logits.detach().argmax(-1) != labels).sum())
