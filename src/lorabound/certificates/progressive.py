@@ -8,6 +8,7 @@ running it. What no file can show is that the errors were those of the checkpoin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,14 @@ from lorabound.engine.batches import epoch_batches
 from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import ZERO_SHOT, Run
-from lorabound.sweeps.progressive import certificate, gain, why_not, window_start
+from lorabound.sweeps.progressive import best_certificate, best_gain, speaks_of, why_not, window_start
 from lorabound.sweeps.sweep import Row
 
 FILE = "progressive.safetensors"
 # Settings of the sweep that the bound depends on.
-_SETTINGS = ("window", "batch_size", "epochs", "augment")
+_SETTINGS = ("window", "batch_size", "epochs", "augment", "unlabelled")
+# What a run counted on unlabelled examples; None without them.
+_FINAL = ("final_start", "n_unlabelled", "n_differing")
 # Another machine rounds otherwise: this share of the bare model's errors may differ.
 _FLIPS = 1e-3
 
@@ -57,7 +60,8 @@ def certify_progressive(subject: Subject, delta: float, _: Callable[[str], None]
     )
     settings = {name: getattr(config, name) for name in _SETTINGS}
     named = {field: getattr(run, field) for field in Run.__dataclass_fields__}
-    return _statement(content, {"run": named, "settings": settings}, delta)
+    final = {name: getattr(run, name) for name in _FINAL}
+    return _statement(content, {"run": named, "settings": settings, "final": final}, delta)
 
 
 def recompute_progressive(
@@ -73,7 +77,8 @@ def recompute_progressive(
     if subject.run is not None:
         config = subject.run.config
         differ = [name for name in _SETTINGS if getattr(config, name) != record["settings"][name]]
-        if differ or any(getattr(subject.run.row, name) != value for name, value in record["run"].items()):
+        counted = {**record["run"], **record["final"]}
+        if differ or any(getattr(subject.run.row, name) != value for name, value in counted.items()):
             raise AdapterError(
                 f"the certificate was made with another {', '.join(differ) or 'run'} than the sweep around the adapter"
             )
@@ -92,37 +97,47 @@ def recompute_progressive(
 def _statement(content: bytes, record: Mapping[str, Any], delta: float) -> Statement:
     """The statement that a file and its record make."""
     row, _, config = _run(_arrays(content), record)
-    bound = certificate(row, config, delta)
+    bound = best_certificate(row, config, delta)
     if bound is None:
         raise AdapterError(f"{FILE}: too few rows for a window, or settings that certify nothing")
-    settings, n_train = record["settings"], record["run"]["n_train"]
-    start = window_start(n_train, settings["batch_size"], settings["window"])
+    assert row.first_errors is not None
+    start = row.final_start or window_start(row.n_train, config.batch_size, config.window)
+    said = (
+        f"Each row was tested before it was used: {int(row.first_errors[start:].sum()):,} of the last "
+        f"{row.n_train - start:,} were wrong."
+    )
+    if row.final_start is None:
+        said += (
+            " The limit is about a random checkpoint of that time, not about the final adapter, which is usually better: "
+            "a sweep with --unlabelled FILE certifies that one."
+        )
+    else:
+        said += (
+            f" On {row.n_differing:,} of {row.n_unlabelled:,} examples without labels the final adapter gave another "
+            "class than a checkpoint drawn for each."
+        )
     return Statement(
         method="progressive",
-        speaks_of=f"one checkpoint drawn at random from the last {n_train - start:,} rows of its training",
+        speaks_of=speaks_of(config),
         bound=bound,
-        error=float(bound.terms["progressive_loss"]),
+        error=float(row.first_errors[start:].mean()),
         record={**record, "start": start},
         files={FILE: content},
-        notes=(
-            "The limit is about a random checkpoint of the end of the run, not about the last one alone; the last one "
-            "is usually better. Its file shows which rows were wrong before they were used; only training again shows "
-            "that they were.",
-        ),
+        notes=(said,),
     )
 
 
 def gain_of_run(statement: Statement, delta: float) -> Bound | None:
     """Least gain of the checkpoints over the model without an adapter, row by row, from the file of a statement."""
     row, zero_shot, config = _run(_arrays(statement.files[FILE]), statement.record)
-    return gain(row, zero_shot, config, delta)
+    return best_gain(row, zero_shot, config, delta)
 
 
 def _run(arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> tuple[Row, Row, SweepConfig]:
     """The run, the one of the model without an adapter, and the settings: what the bounds are computed from."""
     config = SweepConfig(**record["settings"])
     run, errors = Run(**record["run"]), arrays["errors"]
-    row = _row(run, arrays["order"], errors)
+    row = replace(_row(run, arrays["order"], errors), **record["final"])
     bare = Run(0, ZERO_SHOT, run.n_train, 0, run.sample)
     return row, _row(bare, np.arange(len(errors)), arrays["bare_errors"]), config
 

@@ -109,7 +109,7 @@ def _gain(certificate: Certificate, measured: Measured) -> Iterator[Checked]:
 
 
 def _gain_of_run(certificate: Certificate, again: Statement) -> Iterator[Checked]:
-    detail = "that each row was wrong or right before it was used: only training again, with the same seeds, shows it"
+    detail = "which rows were wrong before they were used: only training again, with the same seeds, shows it"
     yield Part(what="losses before each update", outcome="not shown", detail=detail), None
     if certificate.gain is None or not certificate.gain.theorem.startswith("progressive"):
         return

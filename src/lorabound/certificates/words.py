@@ -17,7 +17,8 @@ def answer(certificate: Certificate) -> str:
         )
     return (
         f"{certificate.name}: on new data, {best.speaks_of} is wrong on at most {percent(best.limit, up=True)} of the "
-        f"rows ({sure}, by {best.method}); it was wrong on {percent(best.error)} of {int(best.bound.n_samples):,}."
+        f"rows ({sure}). That is shown by {percent(best.error)} errors on {int(best.bound.n_samples):,} rows "
+        f"({best.method})."
     )
 
 
