@@ -108,8 +108,8 @@ def _statement(content: bytes, record: Mapping[str, Any], delta: float) -> State
     )
     if row.final_start is None:
         said += (
-            " The limit is about a random checkpoint of that time, not about the final adapter, which is usually better: "
-            "a sweep with --unlabelled FILE certifies that one."
+            " The limit is about a random checkpoint of that time, not about the final adapter, which is usually "
+            "better: a sweep with --unlabelled FILE certifies that one."
         )
     else:
         said += (
