@@ -8,7 +8,7 @@ from lorabound.modes import MODES
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
 from lorabound.sweeps.notes import cut_note
-from lorabound.sweeps.progressive import Choice, speaks_of, why_not
+from lorabound.sweeps.progressive import Choice, evidence, speaks_of, why_not
 from lorabound.sweeps.summary import Comparison, Growth, Summary, drawn_apart
 from lorabound.sweeps.verdict import Verdict
 
@@ -262,8 +262,8 @@ def reading(summary: Summary) -> list[str]:
         lines.append(why_not(config) or "Training certifies nothing here: no run kept its losses in several steps.")
     else:
         lines.append(
-            f"New data <= by training: of {speaks_of(config)}, in one of the cell's runs picked at random, by the "
-            f"losses of each example before the update that used it; {1 - DELTA:.0%} for each row on its own. It "
+            f"New data <= by training: of {speaks_of(config)}{'' if config.cross_fit else ','} in one of the cell's "
+            f"runs picked at random, by {evidence(config)}; {1 - DELTA:.0%} for each row on its own. It "
             "assumes that the examples are independent draws, that the classes were known before them, and that the "
             "settings were chosen before these examples were looked at. Without an adapter: by all training examples."
         )

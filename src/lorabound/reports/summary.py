@@ -118,7 +118,7 @@ def _by_training(summary: Summary) -> str:
     """What the column of certificates is; "" where there is none."""
     if not shows_certificate(summary):
         return "."
-    return f"; by training: without the test set, of {speaks_of(summary.config)}."
+    return f"; by training: without the test set, of {speaks_of(summary.config).rstrip(',')}."
 
 
 def _findings(summary: Summary) -> list[str]:

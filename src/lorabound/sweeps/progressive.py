@@ -98,6 +98,16 @@ def speaks_of(config: SweepConfig) -> str:
     return f"a checkpoint drawn at random from the last {share} of training"
 
 
+def evidence(config: SweepConfig) -> str:
+    """What those certificates rest on, in words that follow "by"."""
+    if config.unlabelled is None and config.cross_fit is not None:
+        return "the errors of each example under the adapter that was trained without its fold"
+    late = "the losses of each example before the update that used it"
+    if config.unlabelled is not None:
+        return f"{late}, and by unlabelled examples that it and a late checkpoint of their own predict"
+    return late
+
+
 def losses_of(row: Row, loss: LossName = "error") -> Array:
     """Losses in [0, 1] before each update, in the order of the pass: 0-1 errors, or 1 - p(correct)."""
     assert row.first_errors is not None
