@@ -34,7 +34,18 @@ def config(tmp_path, tiny, monkeypatch):
 
 # What stores of format 1 do not have, and what tests compare by its bytes.
 ARRAYS = ("first_order", "first_errors", "first_log_losses")
-ADDED = ("sample", *ARRAYS, "final_start", "n_unlabelled", "n_differing", "n_folds", "fold_test_error", "fold_errors")
+ADDED = (
+    "sample",
+    *ARRAYS,
+    "final_start",
+    "n_unlabelled",
+    "n_differing",
+    "n_folds",
+    "fold_test_error",
+    "fold_errors",
+    "n_next",
+    "next_errors",
+)
 WITHOUT_ARRAYS = dict.fromkeys(("test_errors", "test_log_losses", *ARRAYS))
 
 

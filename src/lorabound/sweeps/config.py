@@ -49,7 +49,7 @@ _SOURCES = (
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
-_READING = ("window", "unlabelled", "cross_fit")
+_READING = ("window", "unlabelled", "cross_fit", "blocks")
 
 
 def _seeds(value: Any) -> Any:
@@ -266,6 +266,13 @@ class SweepConfig(LabelledConfig):
         shown="none",
     )
 
+    blocks: bool = setting(
+        False,
+        "Test every run on the rows up to the next training size too, which certifies adapters of the smaller sizes "
+        "after any number of epochs.",
+        TRAINING,
+    )
+
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "Number format of the frozen model: float32, bfloat16, or auto (the faster one here).", RESOURCES
     )
@@ -294,6 +301,8 @@ class SweepConfig(LabelledConfig):
             raise ValueError("cross_fit and unlabelled certify in two ways: give one of them")
         if self.cross_fit is not None and self.shots:
             raise ValueError("cross_fit needs training sets drawn as the data are: give n_train in place of shots")
+        if self.blocks and self.shots:
+            raise ValueError("blocks needs training sets drawn as the data are: give n_train in place of shots")
         if self.cross_fit is not None and self.n_train and min(self.n_train) < 2 * self.cross_fit:
             raise ValueError(
                 f"cross_fit = {self.cross_fit} folds need {2 * self.cross_fit} training rows, n_train has "

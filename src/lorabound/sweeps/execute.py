@@ -202,9 +202,15 @@ class _Sweep:
         recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
         adapters = [self.task.new_adapter(run.rank, run.mode, run.seed) for run in stack]  # type: ignore[arg-type]
         seeds = [run.order_seed for run in stack]
-        train_set = self.task.samples[stack[0].sample].head(stack[0].n_train)
+        n_train = stack[0].n_train
+        longer = min((size for size in self.config.sizes if size > n_train and self.config.blocks), default=n_train)
+        # With blocks a run is measured on the rows up to the next size as well, and trained on the first ones only.
+        train_set = self.task.samples[stack[0].sample].head(longer)
+        subsets = np.tile(np.arange(n_train), (len(stack), 1)) if longer > n_train else None
         unlabelled = self._unlabelled(stack[0].n_train)
-        trained = train(classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens, unlabelled)
+        trained = train(
+            classifier, train_set, self.task.test_set, adapters, seeds, recipe, on_step, tokens, unlabelled, subsets
+        )
         folds = [self._cross_fit(classifier, run, recipe, tokens, width) for run in stack]
         return trained, folds, time.perf_counter() - start
 
@@ -260,7 +266,10 @@ class _Sweep:
                 raise StoreError(
                     f"{error}; the runs already stored are safe, run the same command again to go on"
                 ) from None
-            row = self._row(run, result.adapter.n_params, seconds / len(stack), (result.train, result.test))
+            fitted, following = _parted(result.train, run.n_train)
+            row = self._row(run, result.adapter.n_params, seconds / len(stack), (fitted, result.test))
+            if following is not None:
+                row = replace(row, n_next=len(following), next_errors=following)
             if fold is not None:
                 row = replace(row, n_folds=fold.count, fold_errors=fold.errors, fold_test_error=fold.test_error)
             if result.n_differing is not None and self.task.unlabelled is not None:
@@ -309,6 +318,13 @@ class _Sweep:
             test_errors=test.errors,
             test_log_losses=test.log_losses,
         )
+
+
+def _parted(losses: Losses, n_train: int) -> tuple[Losses, NDArray[np.bool_] | None]:
+    """Losses on the training set, and errors on the rows after it where they were measured."""
+    if len(losses.errors) == n_train:
+        return losses, None
+    return Losses(losses.errors[:n_train], losses.log_losses[:n_train]), losses.errors[n_train:]
 
 
 def _with_first(row: Row, first: FirstPass | None) -> Row:

@@ -196,6 +196,48 @@ def cross_fit_certificate(row: Row, config: SweepConfig, delta: float = DELTA) -
     return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
 
 
+def block_certificate(row: Row, rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> Bound | None:
+    """Limit on the error on new data of an adapter trained like ``row`` on one of the smaller sizes, drawn at random.
+
+    Stages are the runs of the same mode, rank, seed and sample on fewer examples, each tested on the rows from its own
+    size to the next one; a stage is drawn with the share that its block has of all blocks. None without blocks.
+
+    Args:
+        rows: runs of the sweep.
+    """
+    alike = [
+        other
+        for other in rows
+        if (other.mode, other.rank, other.seed, other.sample) == (row.mode, row.rank, row.seed, row.sample)
+        and other.n_train < row.n_train
+        and other.next_errors is not None
+    ]
+    if not row.rank or not alike or config.shots:
+        return None
+    alike.sort(key=lambda other: other.n_train)
+    ends = [*(other.n_train for other in alike[1:]), row.n_train]
+    blocks = [
+        other.next_errors[: end - other.n_train]
+        for other, end in zip(alike, ends, strict=True)
+        if other.next_errors is not None
+    ]
+    errors = np.concatenate(blocks)
+    found = progressive(errors.mean(), len(errors), delta, lam=best_lam(_GUESS, len(errors), delta))
+    stages = ", ".join(f"{other.n_train:,} ({len(block):,})" for other, block in zip(alike, blocks, strict=True))
+    return replace(
+        found,
+        terms={"block_error": found.terms["progressive_loss"], "margin": found.terms["margin"]},
+        combine="block_error + margin",
+        predictor=f"an adapter trained alike on one of the sizes {stages}, drawn with the weights in brackets",
+        assumptions=(
+            "the examples are independent and identically distributed, in an order that does not depend on them",
+            "each adapter was trained on the examples before its block, and nothing was tuned on the block",
+            "the sizes and the constant were fixed before the data",
+            _CLASSES_KNOWN,
+        ),
+    )
+
+
 def best_certificate(row: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
     """What a sweep shows of a run: the limit of the final adapter where it has unlabelled examples, of a random adapter
     of its folds where it has folds, else of a random checkpoint (:func:`speaks_of`). Which is settled before training.
@@ -345,6 +387,7 @@ def proved_columns(rows: Sequence[Row], config: SweepConfig) -> Mapping[str, lis
     zero_shots = {(row.n_train, row.sample): row for row in rows if not row.rank}
     bounds = [certificate(row, config) for row in rows]
     crossed = [cross_fit_certificate(row, config) for row in rows]
+    blocks = [block_certificate(row, rows, config) for row in rows]
     finals = [final_certificate(row, config) for row in rows]
     gains = [
         best_gain(row, bare, config) if row.rank and (bare := zero_shots.get((row.n_train, row.sample))) else None
@@ -356,6 +399,8 @@ def proved_columns(rows: Sequence[Row], config: SweepConfig) -> Mapping[str, lis
         "final_at_most": [_value(bound) if bound else None for bound in finals],
         "cross_fit_error": [None if row.fold_errors is None else float(row.fold_errors.mean()) for row in rows],
         "cross_fit_at_most": [_value(bound) if bound else None for bound in crossed],
+        "block_error": [_loss(bound) if bound else None for bound in blocks],
+        "block_at_most": [_value(bound) if bound else None for bound in blocks],
         "gain_at_least": [_value(bound) if bound else None for bound in gains],
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from html import escape
@@ -41,6 +41,8 @@ _ADDED = {
         "n_folds integer",
         "fold_test_error real",
         "fold_errors blob",
+        "n_next integer",
+        "next_errors blob",
     ),
 }
 
@@ -54,7 +56,8 @@ create table runs (
     test_errors blob, test_log_losses blob,
     first_order blob, first_errors blob, first_log_losses blob,
     final_start integer, n_unlabelled integer, n_differing integer,
-    n_folds integer, fold_test_error real, fold_errors blob
+    n_folds integer, fold_test_error real, fold_errors blob,
+    n_next integer, next_errors blob
 );
 """
 
@@ -73,6 +76,8 @@ class Row:
     ``final_start`` of the first pass on. ``fold_errors`` are errors of ``n_folds`` adapters trained like this one, each
     on the fold it was trained without: bools in the order of the pool, fold after fold, all folds of one size (rows
     that are left over belong to none). ``fold_test_error`` is the mean error of these adapters on the test set.
+    ``next_errors`` (n_next,) bool are errors on the rows of the pool that follow the training set, up to the next
+    training size.
     """
 
     key: str
@@ -101,19 +106,27 @@ class Row:
     n_folds: int | None = None
     fold_test_error: float | None = None
     fold_errors: NDArray[np.bool_] | None = None
+    n_next: int | None = None
+    next_errors: NDArray[np.bool_] | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Row))
-# How an array is written; errors are one bit each, as many as there are losses beside them.
+# How an array is written; errors are one bit each, as many as there are losses beside them, or as other columns say.
 _ARRAYS = {"test_log_losses": "<f4", "first_log_losses": "<f4", "first_order": "<i4"}
 _BITS = {"test_errors": "test_log_losses", "first_errors": "first_log_losses"}
-_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS, "fold_errors"))
+_COUNTED: dict[str, Callable[[dict[str, Any]], int]] = {
+    "fold_errors": lambda values: int(values["n_train"] // values["n_folds"] * values["n_folds"]),
+    "next_errors": lambda values: int(values["n_next"]),
+}
+_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS, *_COUNTED))
 PROVED = (
     "progressive_error",
     "progressive_at_most",
     "final_at_most",
     "cross_fit_error",
     "cross_fit_at_most",
+    "block_error",
+    "block_at_most",
     "gain_at_least",
 )
 # The public columns of a run, in the order of `lorabound export`: all but the key and the arrays, then what the first
@@ -121,7 +134,7 @@ PROVED = (
 COLUMNS = (*_MEASURED, *PROVED)
 _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
-    **dict.fromkeys(("final_start", "n_unlabelled", "n_differing", "n_folds"), pl.Int64),
+    **dict.fromkeys(("final_start", "n_unlabelled", "n_differing", "n_folds", "n_next"), pl.Int64),
     **dict.fromkeys(("mode", "status"), pl.String),
 }
 
@@ -348,7 +361,7 @@ def _pack(row: Row) -> dict[str, Any]:
     record = {name: getattr(row, name) for name in _FIELDS}
     for name, form in _ARRAYS.items():
         record[name] = None if record[name] is None else record[name].astype(form).tobytes()
-    for name in (*_BITS, "fold_errors"):
+    for name in (*_BITS, *_COUNTED):
         record[name] = None if record[name] is None else np.packbits(record[name]).tobytes()
     return record
 
@@ -368,13 +381,14 @@ def _unpack(record: sqlite3.Row) -> Row:
         if count:
             bits = np.unpackbits(np.frombuffer(values[name], dtype=np.uint8), count=count)
             values[name] = bits.astype(np.bool_)
-    if values.get("fold_errors") is not None:
-        folds = values["n_folds"]
-        count = values["n_train"] // folds * folds
-        if len(values["fold_errors"]) != -(-count // 8):
-            raise ValueError(f"a run has errors of too few examples in its folds: {values['key']}")
-        bits = np.unpackbits(np.frombuffer(values["fold_errors"], dtype=np.uint8), count=count)
-        values["fold_errors"] = bits.astype(np.bool_)
+    for name, count_of in _COUNTED.items():
+        if values.get(name) is None:
+            continue
+        count = count_of(values)
+        if len(values[name]) != -(-count // 8):
+            where = "its folds" if name == "fold_errors" else "the next block"
+            raise ValueError(f"a run has errors of too few examples in {where}: {values['key']}")
+        values[name] = np.unpackbits(np.frombuffer(values[name], dtype=np.uint8), count=count).astype(np.bool_)
     first, n_train = values.get("first_log_losses"), values["n_train"]
     if first is not None:
         order = values["first_order"] = values["first_order"].astype(np.int64)
