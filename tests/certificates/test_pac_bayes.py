@@ -254,7 +254,7 @@ def violations(which, repeats):
 VALIDITY_DELTA = 0.2
 
 
-@pytest.mark.timeout(300)  # seconds alone, minutes where other programs take the cores
+@pytest.mark.timeout(600)  # seconds alone, minutes where other programs take the cores
 @pytest.mark.parametrize("which", CERTIFY)
 def test_the_whole_procedure_is_right_as_often_as_it_says(which):
     """200 repeats with the training of the posterior; violations must be within a binomial tail of delta."""

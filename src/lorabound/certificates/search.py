@@ -32,12 +32,14 @@ from lorabound.engine import Trained, WithPrefix, train
 from lorabound.errors import AdapterError
 
 # Rows and draws by which scales and candidates are compared, and the loss of accuracy that a scale may cost.
-_LOOKS, _COSTS = 4_000, 0.01
+_LOOKS, _COSTS = 10_000, 0.01
 # Scales of noise that are tried, the loudest first.
 _SCALES = PRIOR_VARIANCES[::2]
 # See Fit.rho, and Fit.least_kl as a share of N.
-_RHO, _LEAST_SHARE = 0.02, 0.001
+_RHO, _LEAST_SHARE = 0.01, 0.0006
 _BATCH = 64
+# See Fit.sharpness. words, N = 50,000, rank 4, no data in the prior, 50,000 draws: 0.6395 with 4, 0.654 with 1.
+_SHARPNESS = 4.0
 # Shares of the way from the prior's means that are compared.
 _SHARES = (0.35, 0.6, 1.0)
 # Examples shown to each posterior in all, and passes over them at most.
@@ -98,7 +100,7 @@ def search(
         scale, least = variance, min(least, error)
     observe("training the laws of the entries")
     return _best(
-        [even(quiet), *_trained(subject, [even(scale), even(4 * scale)], wanted)],
+        [even(quiet), *_trained(subject, [even(scale), even(2 * scale)], wanted)],
         subject,
         wanted,
         lambda q: q.kl(prior, nearest_variance(q, prior)),
@@ -126,6 +128,7 @@ def _trained(subject: Subject, priors: list[Posterior], wanted: Wanted) -> list[
     def fitted(worker: WithPrefix, first: Posterior) -> Posterior:
         fit = Fit(
             rho=_RHO,
+            sharpness=_SHARPNESS,
             epochs=min(_MOST_EPOCHS, math.ceil(_EXAMPLES / n)),
             batch_size=min(_BATCH, n),
             n_bound=wanted.n_bound,
