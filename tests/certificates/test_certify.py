@@ -17,7 +17,7 @@ from lorabound.certificates.stored import NAME, _sha256, read_certificate
 from lorabound.errors import InputError
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
-from lorabound.sweeps.progressive import certificate, gain
+from lorabound.sweeps.progressive import block_certificate, certificate, cross_fit_certificate, gain
 from tests.commands import run
 
 COLOURS = {"a": "red", "b": "green", "c": "blue"}
@@ -284,6 +284,42 @@ def test_another_window_than_that_of_the_sweep_is_found(by_training, name):
     assert not lb.verify(folder).holds
 
 
+@pytest.fixture(scope="module")
+def several_epochs(work, letters_bert):
+    """A sweep of two sizes and three epochs, with folds and blocks."""
+    config = SweepConfig(
+        data=str(work / "letters.csv"), model=str(letters_bert), head="trained", n_test=40, n_train=[60, 120], ranks=[1],
+        modes=["freeze_a"], seeds=1, targets=["query"], epochs=3, batch_size=10, lr=0.02, precision="float32",
+        cross_fit=3, blocks=True,
+    )  # fmt: skip
+    return run_sweep(config, work / "several")
+
+
+@pytest.mark.parametrize("method", ["cross-fit", "blocks"])
+def test_several_epochs_are_certified_by_folds_and_by_blocks(several_epochs, tmp_path, method):
+    sweep = several_epochs
+    adapter = sweep.folder / "adapters/freeze_a-r1-n120-seed0"
+    row = next(row for row in sweep.rows() if row.rank and row.n_train == 120)
+    if method == "cross-fit":
+        bound = cross_fit_certificate(row, sweep.config, 0.05)
+    else:
+        bound = block_certificate(row, sweep.rows(), sweep.config, 0.05)
+    made = lb.certify(adapter, methods=[method], out=tmp_path)
+    assert made.best.limit == float(bound.value)
+    assert made.best.speaks_of == bound.predictor
+    assert lb.verify(tmp_path, adapter=adapter).holds
+    assert lb.certify(adapter).best.method == "cross-fit"
+    arrays = load_file(tmp_path / f"{method}.safetensors")
+    arrays = {name: np.zeros_like(values) for name, values in arrays.items()}
+    save_file(arrays, tmp_path / f"{method}.safetensors")
+    record = json.loads((tmp_path / NAME).read_text())
+    content = (tmp_path / f"{method}.safetensors").read_bytes()
+    record["statements"][0]["files"][f"{method}.safetensors"] = hashlib.sha256(content).hexdigest()
+    record.pop("sha256")
+    (tmp_path / NAME).write_text(json.dumps(record | {"sha256": _sha256(record)}))
+    assert not lb.verify(tmp_path, adapter=adapter).holds
+
+
 def test_a_table_of_answers_is_counted_again(tmp_path):
     path = tmp_path / "answers.csv"
     pl.DataFrame({"label": ["a", "b"] * 50, "predicted": ["a"] * 99 + ["b"], "other": ["b"] * 100}).write_csv(path)
@@ -318,14 +354,19 @@ def test_the_card_keeps_what_others_wrote_and_one_certificate(work, copy):
 
 def test_which_methods_are_taken():
     names = lambda methods: [method.name for method in methods]  # noqa: E731
-    assert names(chosen(None, fresh=True, run=True)) == ["holdout", "progressive"]
-    assert names(chosen(None, fresh=False, run=True)) == ["progressive"]
-    assert names(chosen(None, fresh=False, run=False)) == ["compressed", "pac-bayes"]
-    assert names(chosen(["all"], fresh=True, run=True)) == list(METHODS)
+    fresh, run, folds, blocks = ({name: True} for name in ("fresh rows", "a run", "folds", "blocks"))
+    assert names(chosen(None, fresh | run)) == ["holdout", "progressive"]
+    assert names(chosen(None, run | folds)) == ["progressive"]
+    assert names(chosen(None, {"a run": False} | folds | blocks)) == ["cross-fit"]
+    assert names(chosen(None, {})) == ["compressed", "pac-bayes"]
+    assert names(chosen(["all"], fresh | run | folds | blocks)) == list(METHODS)
+    assert "progressive" not in names(chosen(["all"], fresh | folds))
     with pytest.raises(InputError, match="holdout twice"):
-        chosen(["holdout", "holdout"], fresh=True, run=True)
+        chosen(["holdout", "holdout"], fresh | run)
     with pytest.raises(InputError, match="did you mean pac-bayes.*; holdout needs rows that nobody used"):
-        chosen(["pac-byes", "holdout"], fresh=False, run=True)
+        chosen(["pac-byes", "holdout"], run)
+    with pytest.raises(InputError, match="cross-fit needs an adapter in the folder of a sweep with --cross-fit"):
+        chosen(["cross-fit"], run)
 
 
 def test_what_cannot_be_certified_is_said(work, tmp_path, capsys, monkeypatch):

@@ -18,7 +18,7 @@ from lorabound.certificates.methods import METHODS, Method, chosen
 from lorabound.certificates.predictions import fresh_certificate
 from lorabound.certificates.progressive import gain_of_run
 from lorabound.certificates.rows import AdapterUse, read_fresh_rows
-from lorabound.certificates.sample import Found, find_adapter, keeps_losses, open_subject, read_sample, subject_record
+from lorabound.certificates.sample import Found, find_adapter, kept, open_subject, read_sample, subject_record
 from lorabound.certificates.subject import Subject
 from lorabound.data import Empty, Labelled
 from lorabound.engine import evaluate
@@ -73,7 +73,7 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
     if (Path(folders[0]) / STORE).is_file():
         return _best_of_sweep(folders[0], asked, observe)
     found = find_adapter(folders[0], asked.use)
-    methods = chosen(asked.methods, fresh=asked.holdout is not None, run=keeps_losses(found))
+    methods = chosen(asked.methods, {"fresh rows": asked.holdout is not None, **kept(found)})
     only_fresh = all(method.needs == "fresh rows" for method in methods)
     table: Labelled | None = None
     if not only_fresh or asked.data is not None:
@@ -124,8 +124,7 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     sweep = Sweep.open(folder)
     if reason := why_not(sweep.config):
         raise InputError(f"{folder}: progressive cannot be had. {reason}")
-    of_checkpoints = sweep.config.model_copy(update={"unlabelled": None, "cross_fit": None})  # as ``progressive`` is
-    found = choices(sweep.rows(), of_checkpoints, asked.delta)
+    found = choices(sweep.rows(), sweep.config.model_copy(update={"cross_fit": None}), asked.delta)
     if not found:
         raise InputError(f"{folder} holds no run that kept its losses: finish it, or sweep again into another --out")
     choice = found[max(found)]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from lorabound.errors import InputError
 from lorabound.faults import did_you_mean
 
-Needs = Literal["fresh rows", "a run", "a sample"]
+Needs = Literal["fresh rows", "a run", "folds", "blocks", "a sample"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,8 @@ class Method:
 
     Attributes:
         name: name in options, tables and files.
-        needs: fresh rows (``--holdout``), a run of a sweep that kept its losses, or a sample of rows.
+        needs: fresh rows (``--holdout``), a run of a sweep that kept its losses, its folds or blocks of nested sizes,
+            or a sample of rows.
         sentence: what it does, for ``--help``.
         certify, recompute: its two functions as "module.function", within ``lorabound.certificates``.
     """
@@ -54,6 +55,20 @@ _METHODS = (
         sentence="errors on each training row before it was used, for a run of a sweep; spends no rows",
         certify="progressive.certify_progressive",
         recompute="progressive.recompute_progressive",
+    ),
+    Method(
+        name="cross-fit",
+        needs="folds",
+        sentence="errors on each training row of an adapter trained without its fold, for a sweep with --cross-fit",
+        certify="folds.certify_cross_fit",
+        recompute="folds.recompute_cross_fit",
+    ),
+    Method(
+        name="blocks",
+        needs="blocks",
+        sentence="errors of smaller training sets on the rows that follow, for a sweep with --blocks",
+        certify="folds.certify_blocks",
+        recompute="folds.recompute_blocks",
     ),
     Method(
         name="compressed",
@@ -94,22 +109,22 @@ _METHODS = (
 METHODS: Mapping[str, Method] = {method.name: method for method in _METHODS}
 
 
-def chosen(methods: Sequence[str] | None, *, fresh: bool, run: bool) -> list[Method]:
+def chosen(methods: Sequence[str] | None, there: Mapping[Needs, bool]) -> list[Method]:
     """The methods that were asked for; or, where none was, those that cost next to nothing and say the most.
 
     Args:
         methods: names; "all" stands for every one that can be had.
-        fresh: whether fresh rows were given.
-        run: whether the adapter is a run of a sweep that kept its losses.
+        there: which of the needs of methods are met; what is not named is not, but a sample always is.
     Raises:
         InputError: an unknown name, one that stands twice, or a method whose needs are not there.
     """
-    there: dict[Needs, bool] = {"fresh rows": fresh, "a run": run, "a sample": True}
+    there = {"a sample": True, **there}
     if methods is None:
-        cheap = [m for m in _METHODS if m.needs != "a sample" and there[m.needs]]
+        kept = [method for method in _METHODS if method.needs in _KEPT and there.get(method.needs)][:1]
+        cheap = [*([METHODS["holdout"]] if there.get("fresh rows") else []), *kept]
         return cheap or [METHODS["compressed"], METHODS["pac-bayes"]]
     if list(methods) == ["all"]:
-        return [method for method in _METHODS if there[method.needs]]
+        return [method for method in _METHODS if there.get(method.needs)]
     if twice := sorted({name for name in methods if list(methods).count(name) > 1}):
         raise InputError(f"methods names {', '.join(twice)} twice: name each once, as every one of them is paid for")
     faults = []
@@ -118,7 +133,7 @@ def chosen(methods: Sequence[str] | None, *, fresh: bool, run: bool) -> list[Met
             meant = did_you_mean(name, list(METHODS))
             said = f": did you mean {meant}?" if meant else f"; known are {', '.join(METHODS)}"
             faults.append(f"there is no method {name!r}{said}")
-        elif not there[METHODS[name].needs]:
+        elif not there.get(METHODS[name].needs):
             faults.append(f"{name} {_MISSING[METHODS[name].needs]}")
     if faults:
         raise InputError("; ".join(faults))
@@ -128,5 +143,9 @@ def chosen(methods: Sequence[str] | None, *, fresh: bool, run: bool) -> list[Met
 _MISSING: Mapping[Needs, str] = {
     "fresh rows": "needs rows that nobody used: give them with --holdout FILE",
     "a run": "needs an adapter in the folder of the sweep that trained it in one pass over its rows (--epochs 1)",
+    "folds": "needs an adapter in the folder of a sweep with --cross-fit K",
+    "blocks": "needs an adapter in the folder of a sweep with --blocks, of a larger size than the smallest",
     "a sample": "needs rows",
 }
+# What a sweep may have kept of training; one of them is enough where none is asked for.
+_KEPT: tuple[Needs, ...] = ("a run", "folds", "blocks")

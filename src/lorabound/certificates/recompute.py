@@ -163,6 +163,9 @@ def _limits(
             yield Part(what=f"limit by {one.method}", outcome="differs", detail=str(error)), None
             continue
         yield compared(one, again), again.limit
+        if METHODS[one.method].needs in ("folds", "blocks"):
+            detail = "that these are the errors of such adapters: only training again, with the same seeds, shows it"
+            yield Part(what=f"errors of {one.method}", outcome="not shown", detail=detail), None
         if one.method == "progressive":
             yield from _gain_of_run(certificate, again)
     if certificate.zero_shot is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from lorabound.adapters import Adapter, load_adapter
 from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
 from lorabound.certificates.holdout import classifier_of
+from lorabound.certificates.methods import Needs
 from lorabound.certificates.rows import AdapterUse, sweep_of, task_of
 from lorabound.certificates.subject import OfSweep, Subject, prepared_subject, subject_of
 from lorabound.data import Empty, Labelled, Picture, identity, load_examples, renamed
@@ -18,7 +19,7 @@ from lorabound.data.phrases import counted
 from lorabound.engine import Recipe
 from lorabound.errors import DataError, InputError
 from lorabound.sweeps.grid import Run, runs_of
-from lorabound.sweeps.progressive import why_not
+from lorabound.sweeps.progressive import block_certificate, why_not
 from lorabound.sweeps.records import AdapterTask
 from lorabound.sweeps.sweep import Row, Sweep
 from lorabound.sweeps.task import load_task
@@ -86,11 +87,16 @@ def find_adapter(path: str | Path, use: AdapterUse) -> Found:
     return Found(path=path, adapter=adapter, task=task, sweep=sweep, run=row)
 
 
-def keeps_losses(found: Found) -> bool:
-    """Whether an adapter is a run of a sweep whose losses before each update were kept and prove something."""
+def kept(found: Found) -> dict[Needs, bool]:
+    """What a sweep kept of the training of an adapter that proves something: losses, folds, blocks of nested sizes."""
     if found.sweep is None or found.run is None:
-        return False
-    return found.run.first_errors is not None and why_not(found.sweep.config) is None
+        return {}
+    config, run = found.sweep.config, found.run
+    return {
+        "a run": run.first_errors is not None and why_not(config) is None,
+        "folds": run.fold_errors is not None and not config.shots,
+        "blocks": block_certificate(run, found.sweep.rows(), config) is not None,
+    }
 
 
 def _same(row: Row, run: Run) -> bool:
@@ -198,7 +204,7 @@ def _of_a_run(
     )
     recipe = Recipe(**{field.name: getattr(task.config, field.name) for field in fields(Recipe)})
     examples = task.samples[run.sample].head(run.n_train)
-    of_sweep = OfSweep(row=run, config=sweep.config)
+    of_sweep = OfSweep(row=run, rows=tuple(sweep.rows()), config=sweep.config)
     with prepared_subject(
         found.path, found.adapter, found.task, task.classifier, examples, recipe, memory, of_sweep
     ) as subject:

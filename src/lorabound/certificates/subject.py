@@ -24,9 +24,10 @@ from lorabound.sweeps.sweep import Row
 
 @dataclass(frozen=True, kw_only=True)
 class OfSweep:
-    """Where an adapter comes from: its run in a sweep, and the settings of the sweep."""
+    """Where an adapter comes from: its run in a sweep, all runs of the sweep, and its settings."""
 
     row: Row
+    rows: tuple[Row, ...]
     config: SweepConfig
 
 

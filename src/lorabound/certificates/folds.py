@@ -1,0 +1,140 @@
+"""What adapters that were trained alike prove, each on rows it did not see: folds of one training set, or nested sizes.
+
+A sweep keeps their errors (``--cross-fit K``, ``--blocks``). They go into one small file beside the certificate, from
+which the limit is computed again. That they are the errors of such adapters, only training again shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from lorabound.bounds import Bound
+from lorabound.certificates.certificate import Statement
+from lorabound.certificates.subject import Subject
+from lorabound.errors import AdapterError, InputError
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.progressive import block_certificate, cross_fit_certificate
+from lorabound.sweeps.sweep import Row
+
+CROSS_FIT, BLOCKS = "cross-fit.safetensors", "blocks.safetensors"
+_NOTE = "It speaks of adapters trained like this one on fewer rows; this one, which saw all rows, is usually better."
+
+
+def certify_cross_fit(subject: Subject, delta: float, _: Callable[[str], None] = lambda _: None) -> Statement:
+    """The certificate of one of K adapters, each trained without a fold; from the errors that the sweep kept.
+
+    Raises:
+        InputError: the sweep kept none.
+    """
+    row = subject.run.row if subject.run else None
+    if row is None or row.fold_errors is None:
+        raise InputError(f"{subject.path}: cross-fit needs a run of a sweep with --cross-fit K")
+    record = {"n_train": row.n_train, "n_folds": row.n_folds}
+    return _of_folds(save({"errors": row.fold_errors.astype(np.uint8)}), record, delta)
+
+
+def recompute_cross_fit(
+    subject: Subject, record: Mapping[str, Any], files: Mapping[str, bytes], delta: float
+) -> Statement:
+    """The same statement from the file; beside its sweep, also that the sweep holds the same errors.
+
+    Raises:
+        AdapterError: the file is damaged, or holds other errors than the sweep around the adapter.
+    """
+    if subject.run is not None and certify_cross_fit(subject, delta).files != files:
+        raise AdapterError(f"{CROSS_FIT} holds other errors than the sweep around the adapter")
+    return _of_folds(files[CROSS_FIT], record, delta)
+
+
+def certify_blocks(subject: Subject, delta: float, _: Callable[[str], None] = lambda _: None) -> Statement:
+    """The certificate of an adapter trained alike on one of the smaller sizes; from the errors that the sweep kept.
+
+    Raises:
+        InputError: the sweep kept none, or has no smaller size.
+    """
+    if subject.run is None:
+        raise InputError(f"{subject.path}: blocks needs a run of a sweep with --blocks")
+    row = subject.run.row
+    stages = [
+        other
+        for other in subject.run.rows
+        if (other.mode, other.rank, other.seed, other.sample) == (row.mode, row.rank, row.seed, row.sample)
+        and other.n_train < row.n_train
+        and other.next_errors is not None
+    ]
+    if not stages:
+        raise InputError(f"{subject.path}: blocks needs a sweep with --blocks and a smaller --n-train beside this one")
+    content = save({str(stage.n_train): _of(stage).astype(np.uint8) for stage in stages})
+    return _of_blocks(content, {"n_train": row.n_train}, delta)
+
+
+def recompute_blocks(
+    subject: Subject, record: Mapping[str, Any], files: Mapping[str, bytes], delta: float
+) -> Statement:
+    """The same statement from the file, as :func:`recompute_cross_fit`."""
+    if subject.run is not None and certify_blocks(subject, delta).files != files:
+        raise AdapterError(f"{BLOCKS} holds other errors than the sweep around the adapter")
+    return _of_blocks(files[BLOCKS], record, delta)
+
+
+def _of(stage: Row) -> NDArray[np.bool_]:
+    assert stage.next_errors is not None
+    return stage.next_errors
+
+
+def _of_folds(content: bytes, record: Mapping[str, Any], delta: float) -> Statement:
+    errors = _arrays(content, CROSS_FIT).get("errors")
+    if errors is None:
+        raise AdapterError(f"{CROSS_FIT} is damaged: it holds no errors")
+    row = replace(_row(record["n_train"]), n_folds=record["n_folds"], fold_errors=errors)
+    return _statement("cross-fit", cross_fit_certificate(row, SweepConfig(), delta), errors, record, CROSS_FIT, content)
+
+
+def _of_blocks(content: bytes, record: Mapping[str, Any], delta: float) -> Statement:
+    blocks = _arrays(content, BLOCKS)
+    stages = [replace(_row(int(size)), next_errors=errors) for size, errors in blocks.items() if size.isdecimal()]
+    sizes = sorted(stage.n_train for stage in stages)
+    ends = [*sizes[1:], record["n_train"]]
+    if not stages or sizes[-1] >= record["n_train"]:
+        raise AdapterError(f"{BLOCKS} is damaged: it holds no errors of smaller sizes than {record['n_train']:,}")
+    bound = block_certificate(_row(record["n_train"]), stages, SweepConfig(), delta)
+    parts = [blocks[str(size)][: end - size] for size, end in zip(sizes, ends, strict=True)]
+    return _statement("blocks", bound, np.concatenate(parts), record, BLOCKS, content)
+
+
+def _statement(
+    method: str, bound: Bound | None, errors: NDArray[np.bool_], record: Mapping[str, Any], name: str, content: bytes
+) -> Statement:
+    if bound is None:
+        raise AdapterError(f"{name} certifies nothing")
+    return Statement(
+        method=method,
+        speaks_of=bound.predictor,
+        bound=bound,
+        error=float(errors.mean()),
+        record=dict(record),
+        files={name: content},
+        notes=(_NOTE,),
+    )
+
+
+def _row(n_train: int) -> Row:
+    """A run of which nothing is known but its size."""
+    return Row(key="", rank=1, mode="", n_train=n_train, seed=0, n_params=0, seconds=0.0, status="done")
+
+
+def _arrays(content: bytes, name: str) -> dict[str, NDArray[np.bool_]]:
+    try:
+        found = load(content)
+    except SafetensorError as error:
+        raise AdapterError(f"{name} is damaged ({error})") from None
+    if any(values.ndim != 1 or values.max(initial=0) > 1 for values in found.values()):
+        raise AdapterError(f"{name} holds other values than 0 and 1")
+    return {key: values.astype(np.bool_) for key, values in found.items()}
