@@ -285,3 +285,41 @@ def test_excess_of_recursive_stages_is_counted_in_its_classes(toy):
         assert p[0] >= p[1] >= p[2]
     assert made.error == made.record["shares"][-1][1]
     assert made.record["n_samples"] == [200, 150, 100]
+
+
+def coins(seed, n=200, dim=400):
+    """Labels that are coin flips: whatever is learned, the error on new data is exactly 1/2."""
+    random = np.random.default_rng(seed)
+    return subject_of_points(random.normal(size=(n, dim)), random.integers(0, 2, n))
+
+
+def by_heart(worker, sample, rows, first, prior_mean, prior_variance, fit):
+    """In place of training: means that learn the labels of ``rows`` by heart, at a KL of about 400 nats."""
+    x, y = sample.inputs.values.numpy()[rows], 2 * sample.labels[rows] - 1
+    learned = y @ x
+    variance = float(first.variance["fc.lora_B"].mean())
+    step = (learned * np.sqrt(800 * variance) / np.linalg.norm(learned)).astype(np.float32)[:, None]
+    return first.around({"fc.lora_B": prior_mean["fc.lora_B"] + step}, first.variance)
+
+
+def test_labels_learned_by_heart_are_paid_for(monkeypatch):
+    """200 repeats: error 0.1 on the rows, 0.5 on new data. KL left out, or a prior that saw the rows, fails always."""
+    monkeypatch.setattr("lorabound.certificates.search.fit_posterior", by_heart)
+    monkeypatch.setattr("lorabound.certificates.search._best", lambda candidates, *_: candidates[-1])
+    monkeypatch.setattr("lorabound.certificates.search._SHARES", (1.0,))
+    wrong, without_kl, seen = 0, 0, 0
+    for seed in range(200):
+        subject = coins(seed)
+        made, _ = certified(subject, "free", VALIDITY_DELTA)
+        wrong += made.limit < 0.5
+        count = made.record["draws"]
+        without_kl += pac_bayes(made.error, 200, 0.0, 0.75 * VALIDITY_DELTA, count, 0.25 * VALIDITY_DELTA).value < 0.5
+        if seed < 20:
+            ((name, content),) = made.files.items()
+            mean = unpack(content, ("mean", "variance"), entries(subject.start, subject.paid), made.record["sha256"], name)["mean"]  # fmt: skip
+            still = Posterior(frame=subject.start, mean=mean, variance={n: np.full_like(v, 2.0**-23) for n, v in mean.items()})  # fmt: skip
+            prior_saw_it = methods._statement(methods.DATA_DEPENDENT, subject, still, mean, 0, content, VALIDITY_DELTA)
+            seen += prior_saw_it.limit < 0.5
+    assert stats.binom.sf(wrong - 1, 200, VALIDITY_DELTA) > 1e-4, wrong
+    assert without_kl > 190
+    assert seen == 20
