@@ -30,6 +30,8 @@ Whole = NDArray[np.int64]
 DIRECTIONS, ENTRIES, FLOATS = 0, 1, 2
 # Whole numbers are at most this far from 0: 2 * 1000 + 1 frequencies are still worth learning.
 MOST_STEPS = 1000
+# 2 to this power directions at most: more would cost more than any sample can pay, and memory without end.
+MOST_DIRECTIONS = 10
 # Number formats of floats: 32 bits, the upper 16 of them (bfloat16), IEEE half precision.
 _FORMATS = ("float32", "bfloat16", "float16")
 # Every byte is as likely as another before any was seen.
@@ -79,8 +81,8 @@ def encode(content: Content) -> bytes:
     writer.natural(content.along)
     if content.along == DIRECTIONS:
         count = int(math.log2(len(content.numbers)))
-        if len(content.numbers) != 1 << count or len(content.steps) != 1:
-            raise ValueError("directions are a power of 2, with one step")
+        if len(content.numbers) != 1 << count or count > MOST_DIRECTIONS or len(content.steps) != 1:
+            raise ValueError(f"directions are a power of 2 up to 2^{MOST_DIRECTIONS}, with one step")
         writer.natural(count)
     for step in content.steps:
         half = np.float16(step)
@@ -129,8 +131,8 @@ def decode_first(stream: bytes, sizes: Sequence[int], name: str = "the message")
     n_steps = len(sizes)
     if along == DIRECTIONS:
         exponent, n_steps = reader.natural(), 1
-        if exponent > 30 or 1 << exponent > n:
-            raise reader.damaged(f"it names more directions than the {n:,} entries that may have changed")
+        if exponent > MOST_DIRECTIONS:
+            raise reader.damaged(f"it names more than {1 << MOST_DIRECTIONS:,} directions")
         n = 1 << exponent
     halves = np.array([reader.fixed(16) for _ in range(n_steps)], dtype=np.uint16).view(np.float16)
     if not np.isfinite(halves).all():

@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter
 from lorabound.bounds import occam
 from lorabound.certificates.certificate import Statement
-from lorabound.certificates.codes import DIRECTIONS, ENTRIES, Floats, Steps, decode, encode, refuse_what_is_no_number
+from lorabound.certificates.codes import (
+    DIRECTIONS,
+    ENTRIES,
+    MOST_DIRECTIONS,
+    Floats,
+    Steps,
+    decode,
+    encode,
+    refuse_what_is_no_number,
+)
 from lorabound.certificates.directions import directions_of, directions_space, entries_space
 from lorabound.certificates.quantize import Grid, rounded, steps_of, trained_moves
 from lorabound.certificates.subject import Subject
@@ -43,6 +52,8 @@ _CHUNK, _TOKENS = 8192, 4096
 _COARSENESS = {DIRECTIONS: (1.0,), ENTRIES: (2.0,)}
 # Examples that pay for one whole number: about this many numbers, half and twice as many are tried.
 _EXAMPLES_PER_NUMBER = 400
+# Entries of all directions together: half a GiB.
+_DIRECTION_ENTRIES = 2**27
 # Single entries are tried where there are at most so many per example: the message of more costs too much.
 _ENTRIES_PER_EXAMPLE = 0.02
 
@@ -169,7 +180,8 @@ def _grids(subject: Subject, observe: Observe) -> list[Grid]:
     """What is worth trying for a sample of this size."""
     n, space = len(subject.sample.labels), entries_space(subject)
     middle = max(1, round(np.log2(max(2, n) / _EXAMPLES_PER_NUMBER)))
-    most = int(np.log2(sum(directions_space(subject).sizes)))
+    entries = sum(directions_space(subject).sizes)
+    most = min(MOST_DIRECTIONS, int(np.log2(min(entries, max(1, _DIRECTION_ENTRIES // entries)))))
     exponents = sorted({min(most, max(0, middle + shift)) for shift in (-1, 0, 1)})
     observe(f"compressed: finding {2 ** exponents[-1]} directions")
     widest = _directions(subject, 2 ** exponents[-1])
