@@ -17,14 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lorabound.adapters import Adapter, new_adapter
+from lorabound.adapters import Adapter
 from lorabound.adapters.adapter import Factors, Head
-from lorabound.certificates.subject import Subject
+from lorabound.certificates.subject import Subject, with_own_draw
 from lorabound.data import Picture
 from lorabound.engine import WithPrefix
 from lorabound.models import Inputs, TokenizedTexts
 from lorabound.modes import FACTORS, MODES, Factor, Mode
-from lorabound.notation import Law
 from lorabound.stack import Stack
 
 # Made-up examples, their seed, and the most tokens (beside special ones) of a text.
@@ -33,9 +32,6 @@ _EXAMPLES, _SEED, _MOST_TOKENS = 64, 20240531, 8
 _PIXELS, _SQUARE = 64, 8
 # Directions that are computed in one pass.
 _AT_ONCE = 16
-# The draw of A for an adapter that nothing shows the draw of.
-_OWN_SEED: int = 0
-_OWN_LAW: Law = "kaiming_uniform"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +82,7 @@ def directions_space(subject: Subject) -> Space:
 
     Where nothing shows how the factors were drawn, A is drawn here, by a seed that is always the same.
     """
-    start = subject.start
-    if subject.paid == FACTORS and (start.seed is None or start.law is None):
-        layers: dict[str, Factors] = {}
-        for name, factors in start.layers.items():
-            shape = {name: (factors.b.shape[0], factors.a.shape[1])}
-            layers |= new_adapter(shape, factors.rank, "freeze_a", _OWN_SEED, _OWN_LAW, factors.scale).layers
-        start = Adapter(layers=layers, mode="freeze_a", seed=_OWN_SEED, law=_OWN_LAW, head=start.head)
+    start = with_own_draw(subject).start
     zero = [factor for factor in FACTORS if not any(getattr(f, factor).any() for f in start.layers.values())]
     mode: Mode = next(mode for mode, facts in MODES.items() if facts.trained == tuple(zero))
     return _space(replace(_sorted(start), mode=mode), subject.adapter.head)

@@ -31,7 +31,7 @@ from lorabound.certificates.posterior import (
     unpack,
 )
 from lorabound.certificates.search import Wanted, search, train_on_first
-from lorabound.certificates.subject import Subject
+from lorabound.certificates.subject import Subject, with_own_draw
 from lorabound.errors import DataError, InputError
 
 Observe = Callable[[str], None]
@@ -60,6 +60,7 @@ def certify_data_free(subject: Subject, delta: float, observe: Observe = lambda 
     Raises:
         InputError: a delta outside (0, 1).
     """
+    subject = with_own_draw(subject)
     first, prior = 0, entries(frame_of(subject.adapter, subject.start), subject.paid)
     found = search(subject, prior, _wanted(subject, first, delta), observe)
     content = pack({"mean": found.mean, "variance": found.variance})
@@ -74,6 +75,7 @@ def recompute_data_free(
     Raises:
         AdapterError, InputError: the posterior is not the recorded one, or of another adapter.
     """
+    subject = with_own_draw(subject)
     content, groups = _stored(DATA_FREE, ("mean", "variance"), subject, record, files)
     prior = entries(frame_of(subject.adapter, subject.start), subject.paid)
     posterior = Posterior(frame=frame_of(subject.adapter, subject.start), **groups)
@@ -89,7 +91,7 @@ def certify_data_dependent(subject: Subject, delta: float, observe: Observe = la
         DataError: too few rows, or rows that are sorted by label.
         InputError: a delta outside (0, 1).
     """
-    first = _half(subject)
+    subject, first = with_own_draw(subject), _half(subject)
     observe(f"{DATA_DEPENDENT}: training an adapter on the first {first:,} rows")
     prior = train_on_first(subject, first)
     found = search(subject, prior, _wanted(subject, first, delta), observe)
@@ -106,6 +108,7 @@ def recompute_data_dependent(
         AdapterError, InputError: the posterior is not the recorded one, or of another adapter.
         DataError: too few rows, or rows that are sorted by label.
     """
+    subject = with_own_draw(subject)
     content, groups = _stored(DATA_DEPENDENT, ("mean", "variance", "prior"), subject, record, files)
     prior = groups.pop("prior")
     posterior = Posterior(frame=frame_of(subject.adapter, subject.start), **groups)

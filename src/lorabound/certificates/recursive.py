@@ -29,7 +29,7 @@ from lorabound.certificates.posterior import (
     unpack,
 )
 from lorabound.certificates.search import Wanted, next_posterior, search
-from lorabound.certificates.subject import Subject
+from lorabound.certificates.subject import Subject, with_own_draw
 from lorabound.errors import DataError
 
 RECURSIVE = "pac-bayes-recursive"
@@ -45,7 +45,7 @@ def certify_recursive(subject: Subject, delta: float, observe: Callable[[str], N
         DataError: too few rows, or rows that are sorted by label.
         InputError: a delta outside (0, 1).
     """
-    ends = _ends(subject)
+    subject, ends = with_own_draw(subject), _ends(subject)
     of_sample, of_draws = levels(delta)
     posteriors: list[Posterior] = []
     for end, first in zip(ends, (0, *ends), strict=False):
@@ -68,6 +68,7 @@ def recompute_recursive(
         AdapterError, InputError: the posteriors are not the recorded ones, or of another adapter.
         DataError: too few rows, or rows that are sorted by label.
     """
+    subject = with_own_draw(subject)
     content = content_of(RECURSIVE, record, files)
     frame = frame_of(subject.adapter, subject.start)
     found = unpack(content, _GROUPS, entries(frame, subject.paid), str(record["sha256"]), file_name(RECURSIVE))

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
 
-from lorabound.adapters import new_adapter
-from lorabound.adapters.adapter import Adapter, Factors
+from lorabound.adapters.adapter import Adapter
 from lorabound.bounds import pac_bayes
 from lorabound.bounds.pac_bayes import log_xi
 from lorabound.certificates.fit import Fit, fit_posterior
@@ -162,8 +161,6 @@ def train_on_first(subject: Subject, n: int) -> Entries:
         AdapterError: its training diverges.
     """
     start = frame_of(subject.adapter, subject.start)
-    if subject.start.seed is None:  # both factors are 0, and training could not leave that
-        start = replace(start, layers={name: _drawn(name, factors) for name, factors in start.layers.items()})
     sample = subject.sample.head(n)
 
     def trained(worker: WithPrefix, begin: Adapter) -> Trained:
@@ -175,9 +172,3 @@ def train_on_first(subject: Subject, n: int) -> Entries:
             f"training on the first {n:,} rows diverged at lr {subject.recipe.lr:g}: certify by another method"
         )
     return entries(result.adapter, subject.paid)
-
-
-def _drawn(name: str, factors: Factors) -> Factors:
-    """The factors of a layer as training usually starts, A at random and B at 0, with their scale."""
-    shape = {name: (factors.b.shape[0], factors.a.shape[1])}
-    return new_adapter(shape, factors.rank, "train_both", 0, "kaiming_uniform", factors.scale).layers[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,15 @@ from lorabound.data.phrases import listed
 from lorabound.engine import Examples, Pool, Recipe
 from lorabound.errors import DataError
 from lorabound.models import LoadedClassifier
-from lorabound.modes import FACTORS, MODES, Factor
+from lorabound.modes import FACTORS, MODES, PAPER_MODE, Factor
+from lorabound.notation import Law
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.records import AdapterTask
 from lorabound.sweeps.sweep import Row
+
+# The draw of A for an adapter that nothing shows the draw of.
+_OWN_SEED: int = 0
+_OWN_LAW: Law = "kaiming_uniform"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,22 @@ def prepared_subject(
             pool=pool,
             run=run,
         )
+
+
+def with_own_draw(subject: Subject) -> Subject:
+    """The subject itself; where nothing shows how its factors were drawn, one whose A is drawn here, by a fixed seed.
+
+    For methods that train an adapter of their own: it needs no factor of the one from elsewhere, and A costs nothing.
+    """
+    start = subject.start
+    if start.seed is not None and start.law is not None:
+        return subject
+    layers: dict[str, Factors] = {}
+    for name, factors in start.layers.items():
+        shape = {name: (factors.b.shape[0], factors.a.shape[1])}
+        layers |= new_adapter(shape, factors.rank, PAPER_MODE, _OWN_SEED, _OWN_LAW, factors.scale).layers
+    own = Adapter(layers=layers, mode=PAPER_MODE, seed=_OWN_SEED, law=_OWN_LAW, head=start.head)
+    return replace(subject, start=own, paid=MODES[PAPER_MODE].trained)
 
 
 def start_of(adapter: Adapter, head: Head | None = None) -> Adapter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -76,7 +77,7 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     """A statement beside the same one computed again: counts and limits, levels, words and assumptions.
 
     Counts of errors may differ by one example in a thousand (or one), as scores that are nearly equal fall otherwise on
-    another machine; everything else must be the same.
+    another machine, and by what chance does to random draws; everything else must be the same.
     """
     what = what or f"limit by {recorded.method}"
     n = float(again.bound.n_samples)
@@ -84,7 +85,7 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     pairs = {"predictor in words": (recorded.speaks_of, again.speaks_of)}
     pairs |= {name: (getattr(old, name), getattr(new, name)) for name in _EXACT}
     faults = [f"{name} is {a!r} there and {b!r} now" for name, (a, b) in pairs.items() if not _alike(a, b)]
-    room = max(1.5 / n, _FLIPS)
+    room = max(1.5 / n, _FLIPS, _of_draws(recorded))
     if abs(recorded.error - again.error) > room:
         faults.append(f"its errors are {recorded.error:.6g} there and {again.error:.6g} now")
     elif abs(float(old.value) - float(new.value)) > 2 * room:
@@ -94,6 +95,13 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     exact = recorded.error == again.error and _alike(old.value, new.value)
     rounding = "" if exact else f" (there {float(old.value):.6g}: another machine rounds otherwise)"
     return Part(what=what, outcome="same", detail=f"computed again: {float(new.value):.6g}{rounding}")
+
+
+def _of_draws(recorded: Statement) -> float:
+    """How much an error that random draws measured may move when another machine draws other numbers: 4 deviations."""
+    draws = recorded.record.get("draws")
+    fewest = min(draws) if isinstance(draws, list | tuple) else draws
+    return 4 * math.sqrt(0.5 / fewest) if isinstance(fewest, int) and fewest > 0 else 0.0
 
 
 def _alike(one: Any, other: Any) -> bool:
