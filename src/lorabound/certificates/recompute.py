@@ -8,12 +8,13 @@ from typing import Any
 
 from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Certificate, Statement
-from lorabound.certificates.certify import Asked, measured_on, zero_shot_of
 from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
-from lorabound.certificates.holdout import Measured, gain_on_fresh_rows
+from lorabound.certificates.found import Asked, Found, find_adapter, read_fresh, read_sample
+from lorabound.certificates.holdout import Measured, gain_on_fresh_rows, measure_adapters
+from lorabound.certificates.measure import zero_shot_of
 from lorabound.certificates.methods import METHODS
 from lorabound.certificates.progressive import gain_of_run
-from lorabound.certificates.sample import Found, find_adapter, open_subject, read_sample
+from lorabound.certificates.sample import open_subject
 from lorabound.certificates.stored import Stored
 from lorabound.certificates.subject import Subject
 from lorabound.certificates.verification import Part, compared, hashes
@@ -82,7 +83,7 @@ def _on_fresh_rows(
     if not statements:
         return
     try:
-        measured = measured_on([folder], asked, table, observe)
+        measured = measure_adapters(read_fresh([folder], asked, table, observe), observe)
     except LoraboundError as error:
         yield Part(what="hold-out rows", outcome="not shown", detail=str(error)), None
         return

@@ -87,7 +87,8 @@ def certify(
             )
         made = certify_predictions(named[0], predicted, label_column, delta)
     else:
-        from lorabound.certificates.certify import Asked, certify_adapters  # imports torch
+        from lorabound.certificates.certify import certify_adapters
+        from lorabound.certificates.found import Asked
 
         asked = Asked(
             data=None if data is None else fspath(data),
