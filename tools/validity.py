@@ -26,10 +26,16 @@ import torch
 from scipy.stats import binom
 
 from lorabound.adapters import Adapter, load_adapter
+from lorabound.certificates import pac_bayes
 from lorabound.certificates.certify import certify_adapters
-from lorabound.certificates.found import Asked
+from lorabound.certificates.found import Asked, find_adapter
 from lorabound.certificates.methods import METHODS
-from lorabound.engine import train
+from lorabound.certificates.monte_carlo import draw_errors
+from lorabound.certificates.occam import decoded_adapter
+from lorabound.certificates.posterior import Posterior, frame_of
+from lorabound.certificates.sample import open_subject
+from lorabound.certificates.subject import Subject
+from lorabound.engine import Examples, train
 from lorabound.models import Classifier, load_classifier
 from lorabound.stack import Stack
 from lorabound.sweeps import SweepConfig, execute
@@ -105,6 +111,20 @@ class Truth:
             found = predictions(self.classifier, self.inputs, len(self.task.texts), len(adapters))
         return np.array([self.task.error(one, outside) for one in found])
 
+    def of_random(self, statement: Any, subject: Subject) -> float:
+        """The error of a randomized adapter, by draws: three of their deviations below their mean, to be fair to it."""
+        groups = ("mean", "variance") if statement.method == "pac-bayes" else ("mean", "variance", "prior")
+        _, stored = pac_bayes._stored(statement.method, groups, subject, statement.record, statement.files)
+        posterior = Posterior(
+            frame=frame_of(subject.adapter, subject.start), mean=stored["mean"], variance=stored["variance"]
+        )
+        n, draws = len(self.task.texts), 40_000
+        every = Examples(subject.classifier.prepare(self.task.texts * 3), np.repeat(np.arange(3), n))
+        chances = (self.task.share[:, None] * self.task.label).T.ravel()
+        rows = np.random.default_rng(1).choice(3 * n, draws, p=chances / chances.sum())
+        mean = float(draw_errors(subject.pool, every, posterior, rows, 99).mean())
+        return mean - 3 * float(np.sqrt(mean * (1 - mean) / draws))
+
     def watching(self, classifier: Classifier, train_set: Any, test_set: Any, adapters: Any, seeds: Any, recipe: Any,
                  on_step: Any, *rest: Any) -> Any:  # fmt: skip
         """:func:`lorabound.engine.train`, with the exact error of every checkpoint noted before its step."""
@@ -164,11 +184,13 @@ def truth_of(statement: Any, truth: Truth, sweep: Any, run: str, outside: np.nda
         k = sorted(path.name for path in (sweep.folder / "adapters").iterdir() if path.is_dir()).index(run)
         place = np.arange(start, statement.record["run"]["n_train"])
         return float(np.mean([truth.before[at // size][k] for at in place]))
-    return METHOD_TRUTH[statement.method](statement, truth, adapter)
-
-
-# Method -> how the exact error of its predictor is had from its files.
-METHOD_TRUTH: dict[str, Any] = {}
+    found = find_adapter(sweep.folder / "adapters" / run, Asked().use)
+    with open_subject(found, None, None, None, str) as (subject, _, _):
+        if statement.method == "compressed":
+            adapter = decoded_adapter(subject, statement.files["compressed.bin"])
+        else:
+            return truth.of_random(statement, subject)
+    return float(truth.of([adapter])[0])
 
 
 def main() -> None:
