@@ -5,7 +5,7 @@
 
 One epoch, top two layers, cosine. Each size is one sweep of three ranks and two modes. *certified* is the limit of each
 run by what training kept; beside it stands what 5,000 rows spared for testing would prove of its final adapter. Other
-methods certify the rank-4 runs. It goes on where it stopped: sweeps and certificates that are there are not made again.
+methods certify the runs of ``--rank``. It goes on where it stopped: sweeps and certificates that are there are not made again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import lorabound as lb
 from lorabound.bounds import holdout
 
-# Training size -> step size: fewer steps take larger ones.
-RATES = {500: 5e-3, 1000: 6e-3, 5000: 6e-3, 20_000: 4e-3, 50_000: 3e-3}
+# Training size -> step size and batch size: small sets need more steps.
+RECIPES = {500: (4e-3, 8), 1000: (4e-3, 8), 5000: (4e-3, 8), 20_000: (4e-3, 32), 50_000: (3e-3, 32)}
 RANKS, MODES = [4, 16, 64], ["freeze_a", "train_both"]
 METHODS = "compressed,pac-bayes,pac-bayes-half,pac-bayes-recursive"
 SPARED, TESTED, DELTA = 5000, 6000, 0.05
@@ -29,7 +29,7 @@ def swept(out: Path, n_train: int) -> lb.Sweep:
     """The sweep of one training size."""
     return lb.sweep(
         data="words", layers="top2", n_train=[n_train], n_test=TESTED, ranks=RANKS, modes=MODES, seeds=1, epochs=1,
-        schedule="cosine", lr=RATES[n_train], out=out / f"n{n_train}",
+        schedule="cosine", lr=RECIPES[n_train][0], batch_size=RECIPES[n_train][1], out=out / f"n{n_train}",
     )  # fmt: skip
 
 
@@ -71,9 +71,9 @@ def of_training(sweep: lb.Sweep, n_train: int) -> list[dict[str, Any]]:
     return lines
 
 
-def by_method(sweep: lb.Sweep, n_train: int, mode: str, method: str) -> dict[str, Any]:
-    """One method on the rank-4 run of a mode."""
-    name = f"{mode}-r{RANKS[0]}-n{n_train}-seed0"
+def by_method(sweep: lb.Sweep, n_train: int, mode: str, rank: int, method: str) -> dict[str, Any]:
+    """One method on one run."""
+    name = f"{mode}-r{rank}-n{n_train}-seed0"
     made = lb.certify(
         sweep.folder / "adapters" / name, methods=[method], out=sweep.folder / "certificates" / method / name
     )
@@ -81,7 +81,7 @@ def by_method(sweep: lb.Sweep, n_train: int, mode: str, method: str) -> dict[str
     return {
         "n": n_train,
         "mode": mode,
-        "rank": RANKS[0],
+        "rank": rank,
         "method": method,
         "error": best.error,
         "at_most": best.limit,
@@ -108,8 +108,9 @@ def main() -> None:
     """Make what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sizes", default=",".join(map(str, RATES)))
+    parser.add_argument("--sizes", default=",".join(map(str, RECIPES)))
     parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--rank", type=int, default=RANKS[0], help="rank of the runs that other methods certify")
     parser.add_argument("--modes", default=",".join(MODES), help="modes that other methods certify")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -127,8 +128,8 @@ def main() -> None:
             keep(f"{n_train}", of_training(sweep, n_train))
         for method in filter(None, asked.methods.split(",")):
             for mode in asked.modes.split(","):
-                if (key := f"{n_train} {mode} {method}") not in done:
-                    keep(key, [by_method(sweep, n_train, mode, method)])
+                if (key := f"{n_train} {mode} {asked.rank} {method}") not in done:
+                    keep(key, [by_method(sweep, n_train, mode, asked.rank, method)])
     print("\n" + markdown([line for lines in done.values() for line in lines]))
 
 
