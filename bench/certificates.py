@@ -5,7 +5,7 @@
 
 One epoch, top two layers, cosine. Each size is one sweep of three ranks and two modes. *certified* is the limit of each
 run by what training kept; beside it stands what 5,000 rows spared for testing would prove of its final adapter. Other
-methods certify the runs of ``--rank``. It goes on where it stopped: sweeps and certificates that are there are not made again.
+methods certify the runs of ``--rank``. It goes on where it stopped: what is there is not made again.
 """
 
 from __future__ import annotations
