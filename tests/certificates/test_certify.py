@@ -17,7 +17,7 @@ from lorabound.certificates.stored import NAME, _sha256, read_certificate
 from lorabound.errors import InputError
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
-from lorabound.sweeps.progressive import block_certificate, certificate, cross_fit_certificate, gain
+from lorabound.sweeps.progressive import block_certificate, certificate, cross_fit_certificate, final_certificate, gain
 from tests.commands import run
 
 COLOURS = {"a": "red", "b": "green", "c": "blue"}
@@ -171,13 +171,47 @@ def raise_gain(content):
     content["gain"]["value"] += 0.05
 
 
+def reword_gain(content):
+    content["gain"] |= {"theorem": "our own", "value": 0.9}
+
+
+def loosen_gain(content):
+    content["gain"]["delta"] = 0.999
+
+
+def other_notes(content):
+    content["statements"][0]["notes"] = ["the best of 1000 runs, all counted"]
+
+
+def many_choices(content):
+    content["of"]["candidates"] = 1000
+
+
+def bare_model(content):
+    content["zero_shot"] = content["statements"][0] | {"method": "zero-shot", "error": 0.99}
+
+
 def other_model(content):
     content["of"]["model"]["sha256"] = "0" * 64
 
 
 @pytest.mark.parametrize(
     "change",
-    [lower, lower_with_its_error, raise_delta, raise_share, drop_assumption, other_words, raise_gain, other_model],
+    [
+        lower,
+        lower_with_its_error,
+        raise_delta,
+        raise_share,
+        drop_assumption,
+        other_words,
+        raise_gain,
+        other_model,
+        reword_gain,
+        loosen_gain,
+        other_notes,
+        many_choices,
+        bare_model,
+    ],
 )
 def test_numbers_and_words_are_not_believed(record, change):
     """Someone who knows how the record is hashed changes it: what is computed again says otherwise."""
@@ -245,7 +279,7 @@ def test_the_best_run_of_a_sweep_is_paid_for(copy):
     assert lb.verify(copy / "best").holds
 
 
-@pytest.mark.parametrize("what", ["order", "bare_errors", "errors", "cut", "twice"])
+@pytest.mark.parametrize("what", ["order", "bare_errors", "errors", "one error fewer", "cut", "twice"])
 def test_losses_that_were_changed_are_found(by_training, what):
     """With hashes that fit again: what the seeds, the rows and the model say otherwise."""
     _, folder = by_training
@@ -254,6 +288,8 @@ def test_losses_that_were_changed_are_found(by_training, what):
         arrays["order"] = arrays["order"][::-1].copy()
     elif what == "twice":
         arrays["order"][0] = arrays["order"][1]
+    elif what == "one error fewer":
+        arrays["errors"][np.flatnonzero(arrays["errors"])[-1]] = 0
     elif what == "cut":
         arrays = {name: values[:-10].copy() for name, values in arrays.items()}
     else:
@@ -320,6 +356,23 @@ def test_several_epochs_are_certified_by_folds_and_by_blocks(several_epochs, tmp
     assert not lb.verify(tmp_path, adapter=adapter).holds
 
 
+def test_the_final_adapter_is_certified_and_its_gain_computed_again(work, letters_bert, tmp_path):
+    config = SweepConfig(
+        data=str(work / "letters.csv"), model=str(letters_bert), head="trained", n_test=40, n_train=[120], ranks=[2],
+        modes=["freeze_a"], seeds=1, targets=["query"], epochs=1, batch_size=10, lr=0.02, precision="float32",
+        unlabelled=0.2,
+    )  # fmt: skip
+    sweep = run_sweep(config, tmp_path / "out")
+    row = next(row for row in sweep.rows() if row.rank)
+    made = lb.certify(tmp_path / "out", out=tmp_path / "c")
+    assert made.best.speaks_of == "the final adapter"
+    assert made.best.limit == float(final_certificate(row, sweep.config, 0.05).value)
+    assert made.gain is not None
+    found = lb.verify(tmp_path / "c")
+    assert found.holds, found.parts
+    assert "gain over no adapter" in [part.what for part in found.parts if part.outcome == "same"]
+
+
 def test_a_table_of_answers_is_counted_again(tmp_path):
     path = tmp_path / "answers.csv"
     pl.DataFrame({"label": ["a", "b"] * 50, "predicted": ["a"] * 99 + ["b"], "other": ["b"] * 100}).write_csv(path)
@@ -355,7 +408,7 @@ def test_the_card_keeps_what_others_wrote_and_one_certificate(work, copy):
 def test_which_methods_are_taken():
     names = lambda methods: [method.name for method in methods]  # noqa: E731
     fresh, run, folds, blocks = ({name: True} for name in ("fresh rows", "a run", "folds", "blocks"))
-    assert names(chosen(None, fresh | run)) == ["holdout", "progressive"]
+    assert names(chosen(None, fresh | run)) == ["holdout"]
     assert names(chosen(None, run | folds)) == ["progressive"]
     assert names(chosen(None, {"a run": False} | folds | blocks)) == ["cross-fit"]
     assert names(chosen(None, {})) == ["compressed", "pac-bayes"]
@@ -382,6 +435,7 @@ def test_what_cannot_be_certified_is_said(work, tmp_path, capsys, monkeypatch):
         ([alone, "--data", strange, "--methods", "compressed"], "have a label that"),
         ([alone, work / "out/adapters/freeze_a-r1-n120-seed0"], "give them with --holdout FILE"),
         ([alone, alone, *both], "an adapter is named twice"),
+        ([alone, alone, *both, "--data", one_class], "--data holds the rows that one adapter was trained on"),
         ([alone, work / "out/adapters/freeze_a-r1-n120-seed0", *both, "--methods", "compressed"], "by holdout only"),
         ([work / "fresh.csv", *both], "needs no other rows"),
     ]

@@ -11,6 +11,8 @@ import polars as pl
 from lorabound.bounds import Bound
 from lorabound.certificates.fresh import FreshCheck
 
+CLASSES_KNOWN = "the classes were known before the examples"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
@@ -81,7 +83,24 @@ class Certificate:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """Everything that must be true for all statements to hold, each sentence once."""
-        return tuple(dict.fromkeys(one for statement in self.statements for one in statement.bound.assumptions))
+        said = [one for statement in self.statements for one in statement.bound.assumptions]
+        if any(statement.method != "holdout" for statement in self.statements):
+            said.append(CLASSES_KNOWN)
+        if self.n_choices == 1 and CLASSES_KNOWN in said:
+            said.append(
+                "the run, its rank, mode and seed, was not chosen by looking at the results of others (certifying the "
+                "folder of the sweep counts the choice)"
+            )
+        return tuple(dict.fromkeys(said))
+
+    @property
+    def n_choices(self) -> int:
+        """Number of runs or predictors among which this one was chosen, all of them paid for."""
+        return int(self.record.get("candidates") or len(self.record.get("choices", ())) or self._n_tables)
+
+    @property
+    def _n_tables(self) -> int:
+        return len(self.record.get("table", {}).get("predicted", ())) or 1
 
     def frame(self) -> pl.DataFrame:
         """One row per method, in the order they were asked for, and one for the model without an adapter.

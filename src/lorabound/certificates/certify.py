@@ -24,6 +24,8 @@ from lorabound.sweeps.sweep import Sweep
 def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = lambda _: None) -> Certificate:
     """The certificate of one adapter, or of the best of several on fresh rows. Raises as :func:`lorabound.certify`."""
     if len(folders) > 1:
+        if asked.data is not None:
+            raise InputError("--data holds the rows that one adapter was trained on: name one adapter, or leave it out")
         return _best_on_fresh_rows(folders, asked, observe)
     if (Path(folders[0]) / STORE).is_file():
         return _best_of_sweep(folders[0], asked, observe)
@@ -65,6 +67,11 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
             f"{folder}/{ADAPTERS}/NAME"
         )
     sweep = Sweep.open(folder)
+    if sweep.config.epochs > 1 and (sweep.config.cross_fit or sweep.config.blocks):
+        raise InputError(
+            f"{folder} has several epochs: its runs are certified one by one, by cross-fit or blocks; name one, as "
+            f"{folder}/{ADAPTERS}/NAME"
+        )
     if reason := why_not(sweep.config):
         raise InputError(f"{folder}: progressive cannot be had. {reason}")
     found = choices(sweep.rows(), sweep.config.model_copy(update={"cross_fit": None}), asked.delta)
@@ -82,6 +89,8 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
         f"The best of {choice.n_candidates} runs at N = {row.n_train:,} by this certificate. The choice is counted: "
         f"each has delta / {choice.n_candidates}."
     )
+    if sweep.about.get("extended"):
+        note += " The grid was extended after its first runs: the limit holds if that was not decided by their results."
     return replace(
         made, notes=(note, *made.notes), record={**made.record, "candidates": choice.n_candidates}, gain=choice.gain
     )

@@ -54,7 +54,7 @@ class CertifyConfig(LabelledConfig):
         None,
         f"Ways to certify, as a,b, or all: {', '.join(METHODS)}.",
         BOUNDS,
-        shown="holdout and progressive where they can be had, else compressed and pac-bayes",
+        shown="holdout with --holdout; else what the sweep kept; else compressed and pac-bayes",
     )
     delta: float = setting(0.05, "Probability that a limit is wrong, all methods together.", BOUNDS, gt=0, lt=1)
     memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = setting(

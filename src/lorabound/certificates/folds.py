@@ -48,8 +48,8 @@ def recompute_cross_fit(
     Raises:
         AdapterError: the file is damaged, or holds other errors than the sweep around the adapter.
     """
-    if subject.run is not None and certify_cross_fit(subject, delta).files != files:
-        raise AdapterError(f"{CROSS_FIT} holds other errors than the sweep around the adapter")
+    if subject.run is not None:
+        _same_as_the_sweep(certify_cross_fit(subject, delta), record, files, CROSS_FIT)
     return _of_folds(files[CROSS_FIT], record, delta)
 
 
@@ -79,9 +79,14 @@ def recompute_blocks(
     subject: Subject, record: Mapping[str, Any], files: Mapping[str, bytes], delta: float
 ) -> Statement:
     """The same statement from the file, as :func:`recompute_cross_fit`."""
-    if subject.run is not None and certify_blocks(subject, delta).files != files:
-        raise AdapterError(f"{BLOCKS} holds other errors than the sweep around the adapter")
+    if subject.run is not None:
+        _same_as_the_sweep(certify_blocks(subject, delta), record, files, BLOCKS)
     return _of_blocks(files[BLOCKS], record, delta)
+
+
+def _same_as_the_sweep(made: Statement, record: Mapping[str, Any], files: Mapping[str, bytes], name: str) -> None:
+    if made.files != files or dict(made.record) != dict(record):
+        raise AdapterError(f"{name} or its record holds something else than the sweep around the adapter")
 
 
 def _of(stage: Row) -> NDArray[np.bool_]:

@@ -120,9 +120,8 @@ def chosen(methods: Sequence[str] | None, there: Mapping[Needs, bool]) -> list[M
     """
     there = {"a sample": True, **there}
     if methods is None:
-        kept = [method for method in _METHODS if method.needs in _KEPT and there.get(method.needs)][:1]
-        cheap = [*([METHODS["holdout"]] if there.get("fresh rows") else []), *kept]
-        return cheap or [METHODS["compressed"], METHODS["pac-bayes"]]
+        cheap = [method for method in _METHODS if method.needs != "a sample" and there.get(method.needs)]
+        return cheap[:1] or [METHODS["compressed"], METHODS["pac-bayes"]]
     if list(methods) == ["all"]:
         return [method for method in _METHODS if there.get(method.needs)]
     if twice := sorted({name for name in methods if list(methods).count(name) > 1}):
@@ -147,5 +146,3 @@ _MISSING: Mapping[Needs, str] = {
     "blocks": "needs an adapter in the folder of a sweep with --blocks, of a larger size than the smallest",
     "a sample": "needs rows",
 }
-# What a sweep may have kept of training; one of them is enough where none is asked for.
-_KEPT: tuple[Needs, ...] = ("a run", "folds", "blocks")

@@ -15,7 +15,7 @@ from lorabound.certificates.fingerprints import rows_sha256
 from lorabound.certificates.fresh import FreshCheck, check_errors
 from lorabound.data import identity, read_answers
 from lorabound.data.phrases import listed
-from lorabound.errors import DataError
+from lorabound.errors import DataError, InputError
 
 LABEL, PREDICTED = "label", "predicted"
 
@@ -39,7 +39,9 @@ def check_predictions(
         raise DataError(
             f"no file {path}: --predictions takes a table with the columns {label_column} and {predicted[0]}"
         )
-    names = list(dict.fromkeys(predicted))
+    names = list(predicted)
+    if len(set(names)) != len(names):
+        raise InputError("--predicted names a column twice: name each once, as every one of them is paid for")
     wrong, notes = [], list[str]()
     for name in names:
         answers, labels = _columns(path, name, label_column)

@@ -82,6 +82,9 @@ def recompute_progressive(
             raise AdapterError(
                 f"the certificate was made with another {', '.join(differ) or 'run'} than the sweep around the adapter"
             )
+        kept = subject.run.row
+        if kept.first_errors is None or not np.array_equal(kept.first_errors, arrays["errors"]):
+            raise AdapterError(f"{FILE} holds other errors than the sweep around the adapter")
     inputs, labels = subject.sample.inputs, subject.sample.labels
     if len(arrays["order"]) != len(labels):
         raise AdapterError(f"{FILE} holds {len(arrays['order']):,} rows, the sample {len(labels):,}")

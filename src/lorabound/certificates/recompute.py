@@ -122,7 +122,8 @@ def _gain_of_run(certificate: Certificate, again: Statement) -> Iterator[Checked
 
 def _as_statement(gain: Bound) -> Statement:
     """A gain with the mean gain in the place of the error, for comparison alone."""
-    return Statement(method="gain", speaks_of="the adapter", bound=gain, error=-float(gain.terms["mean_gain"]))
+    seen = gain.terms.get("mean_gain", gain.terms.get("checkpoint", gain.value))
+    return Statement(method="gain", speaks_of="the adapter", bound=gain, error=-float(seen))
 
 
 def _on_sample(

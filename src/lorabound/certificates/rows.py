@@ -123,6 +123,10 @@ def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
         raise InputError(f"{path} does not say which model it belongs to: name it with --model")
     head: Literal["prompts", "trained"] = "trained" if adapter.head else "prompts"
     classes = list(use.classes or ())
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise InputError(f"--classes names {', '.join(twice)} twice: name each class once")
+    if len(classes) == 1:
+        raise InputError(f"--classes names {classes[0]} only: a classifier has two classes at least")
     if adapter.head:
         classes = classes or _names_of_rows(str(model))
         if len(classes) != len(adapter.head.bias):

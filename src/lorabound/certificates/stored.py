@@ -97,6 +97,8 @@ def read_certificate(path: Place) -> Stored:
                 record=record["of"],
             ),
         )
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} lacks parts of a certificate ({type(error).__name__}: {error}): {_MORE}") from None
 

@@ -45,8 +45,9 @@ def certify(
             its own.
         holdout: file of rows that nobody used to train or to choose.
         model: frozen model, where the adapter's folder does not name it.
-        methods: names of methods (:data:`lorabound.certificates.methods.METHODS`), or "all"; None takes ``holdout`` and
-            ``progressive`` where they can be had, else ``compressed`` and ``pac-bayes``. Of m methods each has delta/m.
+        methods: names of methods (:data:`lorabound.certificates.methods.METHODS`), or "all"; None takes
+            ``holdout`` where fresh rows are given, else the first of ``progressive``, ``cross-fit`` and ``blocks`` that
+            the sweep kept, else ``compressed`` and ``pac-bayes``. Of m methods each has delta/m.
         delta: probability that one of the limits is wrong, in (0, 1).
         out: folder that ``certificate.json`` and its files are written to.
         predicted: columns of the table that hold answers, one per model.

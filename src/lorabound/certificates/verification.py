@@ -82,10 +82,13 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     what = what or f"limit by {recorded.method}"
     n = float(again.bound.n_samples)
     old, new = recorded.bound, again.bound
-    pairs = {"predictor in words": (recorded.speaks_of, again.speaks_of)}
+    pairs: dict[str, tuple[Any, Any]] = {
+        "predictor in words": (recorded.speaks_of, again.speaks_of),
+        "notes": (recorded.notes, again.notes),
+    }
     pairs |= {name: (getattr(old, name), getattr(new, name)) for name in _EXACT}
     faults = [f"{name} is {a!r} there and {b!r} now" for name, (a, b) in pairs.items() if not _alike(a, b)]
-    room = max(1.5 / n, _FLIPS, _of_draws(recorded))
+    room = max(1.5 / n, _FLIPS, _of_draws(again))
     if abs(recorded.error - again.error) > room:
         faults.append(f"its errors are {recorded.error:.6g} there and {again.error:.6g} now")
     elif abs(float(old.value) - float(new.value)) > 2 * room:
@@ -97,9 +100,9 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     return Part(what=what, outcome="same", detail=f"computed again: {float(new.value):.6g}{rounding}")
 
 
-def _of_draws(recorded: Statement) -> float:
+def _of_draws(again: Statement) -> float:
     """How much an error that random draws measured may move when another machine draws other numbers: 4 deviations."""
-    draws = recorded.record.get("draws")
+    draws = again.record.get("draws")
     fewest = min(draws) if isinstance(draws, list | tuple) else draws
     return 4 * math.sqrt(0.5 / fewest) if isinstance(fewest, int) and fewest > 0 else 0.0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
+from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.predictions import certify_predictions
 from lorabound.certificates.stored import Stored, read_certificate
 from lorabound.certificates.verification import Part, Verification, compared
@@ -38,16 +39,7 @@ def verify(
     """
     stored = read_certificate(certificate)
     made, parts = stored.certificate, list[Part]()
-    shares = math.fsum(float(one.bound.delta or 1.0) for one in made.statements)
-    parts.append(
-        Part(
-            what="certificate.json",
-            outcome="same" if shares <= made.delta * (1 + 1e-9) else "differs",
-            detail="whole, with every file it names"
-            if shares <= made.delta * (1 + 1e-9)
-            else f"its limits have {shares:g} of delta together, more than the {made.delta:g} it says",
-        )
-    )
+    parts.append(_levels(made))
     again: list[float] = []
     for part, limit in _parts(
         stored,
@@ -60,6 +52,7 @@ def verify(
     ):
         parts.append(part)
         again += [] if limit is None or part.outcome == "differs" else [limit]
+    parts += _unchecked(made, {part.what for part in parts})
     return Verification(
         name=made.name,
         limit=min(again, default=None),
@@ -67,6 +60,36 @@ def verify(
         parts=tuple(parts),
         assumptions=made.assumptions,
     )
+
+
+def _levels(made: Certificate) -> Part:
+    """Whether the limits have no more of delta than they may, choices among runs or predictors counted."""
+    shares = made.n_choices * math.fsum(float(one.bound.delta or 1.0) for one in made.statements)
+    beside = [float(bound.delta or 1.0) for bound in (made.gain, made.zero_shot and made.zero_shot.bound) if bound]
+    most, room = max([shares, *beside]), made.delta * (1 + 1e-9)
+    if most <= room:
+        return Part(what="certificate.json", outcome="same", detail="whole, with every file it names")
+    said = f"its limits have {most:g} of delta, more than the {made.delta:g} it says (choices among runs counted)"
+    return Part(what="certificate.json", outcome="differs", detail=said)
+
+
+def _unchecked(made: Certificate, checked: set[str]) -> list[Part]:
+    """Numbers that nothing computed again; those that such a certificate cannot have differ."""
+    methods = {one.method for one in made.statements}
+    beside = []
+    if made.gain is not None:
+        fresh, kept = (
+            made.gain.theorem.startswith(word) for word in ("paired differences on fresh rows", "progressive")
+        )
+        beside.append(("gain over no adapter", (fresh and "holdout" in methods) or (kept and "progressive" in methods)))
+    if made.zero_shot is not None:
+        beside.append(("limit without an adapter", "data" in made.record))
+    limits = [] if "table" in made.record else [(f"limit by {method}", True) for method in methods]
+    return [
+        Part(what=what, outcome="not shown" if possible else "differs", detail="not computed again")
+        for what, possible in (*limits, *beside)
+        if what not in checked
+    ]
 
 
 def _parts(
@@ -94,5 +117,8 @@ def _table(stored: Stored, data: str | None) -> tuple[Part, float | None]:
         return Part(what="table of answers", outcome="differs", detail=str(error)), None
     if again.record["table"]["sha256"] != table["sha256"]:
         said = f"{name} holds other rows, labels or answers"
+        return Part(what="table of answers", outcome="differs", detail=said), None
+    if certificate.name != again.name:
+        said = f"the best column is {again.name}, not {certificate.name}"
         return Part(what="table of answers", outcome="differs", detail=said), None
     return compared(certificate.best, again.best), again.best.limit

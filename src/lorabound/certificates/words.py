@@ -37,13 +37,23 @@ def evidence(certificate: Certificate) -> list[str]:
         else:
             said.append(f"{without}: this certificate does not show that training helps.")
     if gain is not None and helps:
+        least = percent(float(gain.value), up=False).rstrip("%")
         said.append(
-            f"Training is shown to help: the error on new data is lower than without an adapter by at least "
-            f"{percent(float(gain.value), up=False).rstrip('%')} percentage points ({_sure(certificate)}, on its own)."
+            f"Training is shown to help: on new data the error of {_gained(certificate)} is lower than without an "
+            f"adapter by at least {least} percentage points ({_sure(certificate)})."
         )
     elif gain is not None and zero is None:
         said.append("It is not shown that the adapter does better than the model without one.")
     return said
+
+
+def _gained(certificate: Certificate) -> str:
+    """The predictor whose gain is certified."""
+    assert certificate.gain is not None
+    if certificate.gain.theorem.startswith("paired differences on fresh rows"):
+        return "the adapter as stored"
+    kept = [one.speaks_of for one in certificate.statements if one.method == "progressive"]
+    return kept[0] if kept else certificate.gain.predictor
 
 
 def _sure(certificate: Certificate) -> str:

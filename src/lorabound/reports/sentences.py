@@ -15,6 +15,16 @@ from lorabound.sweeps.verdict import Verdict
 _MODES: dict[str, str] = {ZERO_SHOT: "none", **{mode: facts.sentence for mode, facts in MODES.items()}}
 
 
+def ceiled(limit: float) -> str:
+    """A limit from above with three digits, never shown lower than it is."""
+    return f"{math.ceil(limit * 1000 - 1e-9) / 1000:.3f}"
+
+
+def floored(limit: float) -> str:
+    """A limit from below with three digits, never shown higher than it is."""
+    return f"{math.floor(limit * 1000 + 1e-9) / 1000:.3f}"
+
+
 def verdict_sentences(summary: Summary) -> list[str]:
     """Which adapter to take: in full for the largest training size, a line for each other one."""
     if not summary.verdicts:
@@ -61,13 +71,13 @@ def _in_full(verdict: Verdict, extended: bool) -> list[str]:
         if verdict.zero_shot is not None:
             lines.append(
                 f"Without an adapter the test error is {verdict.zero_shot.test['error']:.3f}: {verdict.gain[1]:.3f} "
-                f"higher (on new data at least {max(verdict.gain[0], 0):.3f} higher, {level})."
+                f"higher (on new data at least {floored(max(verdict.gain[0], 0))} higher, {level})."
             )
     n_adapters = verdict.n_seeds * verdict.n_samples
     averaged = f", averaged over its {n_adapters} adapters," if best.mode != ZERO_SHOT and n_adapters > 1 else ""
     lines.append(
-        f"On new data the error of {cell_name(best)}{averaged} is at most {float(verdict.limit.value):.3f} ({level}, "
-        f"the choice among {verdict.n_candidates} counted)."
+        f"On new data the error of {cell_name(best)}{averaged} is at most {ceiled(float(verdict.limit.value))} "
+        f"({level}, the choice among {verdict.n_candidates} counted)."
     )
     if verdict.proved:
         lines.append(_proved(verdict.proved, extended))
@@ -91,10 +101,10 @@ def _proved(choice: Choice, extended: bool) -> str:
         proves = "proves most" if several else "proves"
         text = (
             f"Without a test set training {proves} for {run}: the error of {choice.speaks_of} is at most "
-            f"{float(choice.bound.value):.3f} on new data ({counted})"
+            f"{ceiled(float(choice.bound.value))} on new data ({counted})"
         )
         if choice.gain and not choice.gain.vacuous:
-            text += f", at least {float(choice.gain.value):.3f} lower than without an adapter ({level})"
+            text += f", at least {floored(float(choice.gain.value))} lower than without an adapter ({level})"
     if extended:
         text += ". That holds if nobody looked at the first results before runs were added to the grid"
     return f"{text}."
