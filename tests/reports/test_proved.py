@@ -1,5 +1,6 @@
 """What training proves without a test set: its column, its sentence, and why there is none."""
 
+import math
 import re
 
 import numpy as np
@@ -53,8 +54,8 @@ def test_the_column_and_the_sentence(tmp_path):
     (choice,) = [verdict.proved for verdict in store.summary().verdicts]
     said = (
         f"Without a test set training proves most for freeze_a, rank 2, seed {choice.row.seed}: the error of a checkpoint "
-        f"drawn at random from the last half of training is at most {choice.bound.value:.3f} on new data (95%, the choice "
-        f"among 4 runs counted), at least {choice.gain.value:.3f} lower than without an adapter (95%)."
+        f"drawn at random from the last half of training is at most {math.ceil(choice.bound.value * 1000) / 1000:.3f} on new data (95%, the choice "
+        f"among 4 runs counted), at least {math.floor(choice.gain.value * 1000) / 1000:.3f} lower than without an adapter (95%)."
     )
     for written in (terminal, page):
         assert said in " ".join(written.split())
@@ -74,5 +75,8 @@ def test_a_limit_that_says_nothing_is_called_that(tmp_path, share):
 def test_several_epochs_have_no_column_and_say_why(tmp_path):
     store = build(tmp_path, epochs=3)
     assert "training" not in shown(store).split("zero_shot")[0].split("mode")[-1]
-    assert "--epochs 1 or --cross-fit 5 gives a certificate" in write_page(summarize(store), tmp_path / "page.html").read_text()
+    assert (
+        "--epochs 1 or --cross-fit 5 gives a certificate"
+        in write_page(summarize(store), tmp_path / "page.html").read_text()
+    )
     assert store.cells().filter(rank=2)["progressive_at_most"].null_count() == 1
