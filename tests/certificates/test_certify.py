@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ import lorabound as lb
 from lorabound.certificates.card import write_card
 from lorabound.certificates.methods import METHODS, chosen
 from lorabound.certificates.stored import NAME, _sha256, read_certificate
-from lorabound.errors import InputError
+from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.progressive import block_certificate, certificate, cross_fit_certificate, final_certificate, gain
@@ -381,6 +382,13 @@ def test_the_final_adapter_is_certified_and_its_gain_computed_again(work, letter
     found = lb.verify(tmp_path / "c")
     assert found.holds, found.parts
     assert "gain over no adapter" in [part.what for part in found.parts if part.outcome == "same"]
+    folder = tmp_path / "out/adapters/freeze_a-r2-n120-seed0"
+    adapter = lb.load_adapter(folder)
+    task = (folder / "task.json").read_text()
+    head = replace(adapter.head, weight=-adapter.head.weight)
+    (lb.save_adapter(replace(adapter, head=head), folder) / "task.json").write_text(task)
+    with pytest.raises(AdapterError, match="something changed it"):
+        lb.certify(tmp_path / "out")
 
 
 def test_a_table_of_answers_is_counted_again(tmp_path):

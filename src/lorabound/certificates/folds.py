@@ -20,7 +20,7 @@ from lorabound.certificates.certificate import Statement
 from lorabound.certificates.subject import Subject
 from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.progressive import block_certificate, cross_fit_certificate
+from lorabound.sweeps.progressive import block_certificate, cross_fit_certificate, stages_of
 from lorabound.sweeps.sweep import Row
 
 CROSS_FIT, BLOCKS = "cross-fit.safetensors", "blocks.safetensors"
@@ -62,13 +62,7 @@ def certify_blocks(subject: Subject, delta: float, _: Callable[[str], None] = la
     if subject.run is None:
         raise InputError(f"{subject.path}: blocks needs a run of a sweep with --blocks")
     row = subject.run.row
-    stages = [
-        other
-        for other in subject.run.rows
-        if (other.mode, other.rank, other.seed, other.sample) == (row.mode, row.rank, row.seed, row.sample)
-        and other.n_train < row.n_train
-        and other.next_errors is not None
-    ]
+    stages = stages_of(row, subject.run.rows)
     if not stages:
         raise InputError(f"{subject.path}: blocks needs a sweep with --blocks and a smaller --n-train beside this one")
     content = save({str(stage.n_train): _of(stage).astype(np.uint8) for stage in stages})

@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 
 from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Statement
+from lorabound.certificates.occam import errors_of
 from lorabound.certificates.subject import Subject
 from lorabound.engine import evaluate
 from lorabound.engine.batches import epoch_batches
@@ -50,6 +51,7 @@ def certify_progressive(subject: Subject, delta: float, _: Callable[[str], None]
         raise InputError(
             f"{subject.path} was trained by an earlier version, which kept no losses: sweep again into another --out"
         )
+    _refuse_another_adapter(subject)
     bare = evaluate(subject.pool.workers[0], subject.sample.inputs, subject.sample.labels)[0].errors
     content = save(
         {
@@ -85,6 +87,7 @@ def recompute_progressive(
         kept = subject.run.row
         if kept.first_errors is None or not np.array_equal(kept.first_errors, arrays["errors"]):
             raise AdapterError(f"{FILE} holds other errors than the sweep around the adapter")
+        _refuse_another_adapter(subject)
     inputs, labels = subject.sample.inputs, subject.sample.labels
     if len(arrays["order"]) != len(labels):
         raise AdapterError(f"{FILE} holds {len(arrays['order']):,} rows, the sample {len(labels):,}")
@@ -95,6 +98,24 @@ def recompute_progressive(
     if (bare != arrays["bare_errors"]).mean() > _FLIPS:
         raise AdapterError(f"{FILE}: the errors of the model without an adapter are not those that it makes")
     return _statement(files[FILE], record, delta)
+
+
+def _refuse_another_adapter(subject: Subject) -> None:
+    """See that the folder holds the adapter that training ended with, where the certificate is about that one.
+
+    Raises:
+        AdapterError: it errs otherwise on the training rows than when it was trained.
+    """
+    run = subject.run
+    if run is None or run.row.train_error is None or run.config.unlabelled is None:
+        return
+    error = float(errors_of(subject, subject.adapter).mean())
+    if abs(error - run.row.train_error) > max(_FLIPS, 1.5 / len(subject.sample.labels)):
+        raise AdapterError(
+            f"{subject.path} is wrong on {error:.4f} of its training rows, and was on {run.row.train_error:.4f} when "
+            "it was trained: something changed it, and what training kept is not about it; sweep again, or certify it "
+            "by rows that nobody used, --holdout FILE"
+        )
 
 
 def _statement(content: bytes, record: Mapping[str, Any], delta: float) -> Statement:

@@ -196,6 +196,18 @@ def cross_fit_certificate(row: Row, config: SweepConfig, delta: float = DELTA) -
     return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
 
 
+def stages_of(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """Runs like ``row`` on fewer examples that were tested on the rows after their own, the smallest first."""
+    alike = [
+        other
+        for other in rows
+        if (other.mode, other.rank, other.seed, other.sample) == (row.mode, row.rank, row.seed, row.sample)
+        and other.n_train < row.n_train
+        and other.next_errors is not None
+    ]
+    return sorted(alike, key=lambda other: other.n_train)
+
+
 def block_certificate(row: Row, rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> Bound | None:
     """Limit on the error on new data of an adapter trained like ``row`` on one of the smaller sizes, drawn at random.
 
@@ -205,16 +217,9 @@ def block_certificate(row: Row, rows: Sequence[Row], config: SweepConfig, delta:
     Args:
         rows: runs of the sweep.
     """
-    alike = [
-        other
-        for other in rows
-        if (other.mode, other.rank, other.seed, other.sample) == (row.mode, row.rank, row.seed, row.sample)
-        and other.n_train < row.n_train
-        and other.next_errors is not None
-    ]
+    alike = stages_of(row, rows)
     if not row.rank or not alike or config.shots:
         return None
-    alike.sort(key=lambda other: other.n_train)
     ends = [*(other.n_train for other in alike[1:]), row.n_train]
     blocks = [
         other.next_errors[: end - other.n_train]
