@@ -12,10 +12,12 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 import lorabound as lb
+from lorabound.certificates import subject
 from lorabound.certificates.card import write_card
 from lorabound.certificates.methods import METHODS, chosen
 from lorabound.certificates.stored import NAME, _sha256, read_certificate
-from lorabound.errors import AdapterError, InputError
+from lorabound.engine import Losses, evaluate
+from lorabound.errors import AdapterError, InputError, ModelError
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.progressive import block_certificate, certificate, cross_fit_certificate, final_certificate, gain
@@ -288,6 +290,41 @@ def test_the_best_run_of_a_sweep_is_paid_for(copy):
     assert made.best.limit == min(limits)
     assert "2 runs" in made.notes[0]
     assert lb.verify(copy / "best").holds
+
+
+def test_a_smaller_size_is_not_taken_because_the_largest_failed(copy):
+    """The choice of N would be one by results: no share of delta pays for it."""
+    sweep = lb.open_sweep(copy / "out")
+    sweep.set_config(sweep.config.model_copy(update={"n_train": [120, 150]}))
+    with pytest.raises(InputError, match="no run at N = 150, the largest size"):
+        lb.certify(copy / "out")
+    diverged = [replace(row, key=f"{row.key}-150", n_train=150, status="diverged", first_errors=None, first_order=None,
+                        first_log_losses=None) for row in sweep.rows() if row.rank]  # fmt: skip
+    sweep.add(diverged)
+    with pytest.raises(InputError, match="would be chosen by results"):
+        lb.certify(copy / "out")
+
+
+def test_classes_left_out_by_counting_labels_are_an_assumption(copy):
+    sweep = lb.open_sweep(copy / "out")
+    adapter = copy / "out/adapters/freeze_a-r2-n120-seed0"
+    assert not any("--min-class-rows" in line for line in lb.certify(adapter).assumptions)
+    sweep.set_config(sweep.config.model_copy(update={"min_class_rows": 3}))
+    made = lb.certify(adapter, out=copy / "c")
+    assert any("--min-class-rows 3" in line for line in made.assumptions)
+    assert lb.verify(copy / "c").holds
+    assert any("--min-class-rows 3" in line for line in lb.verify(copy / "c").assumptions)
+
+
+def test_a_model_without_finite_scores_is_not_the_line_to_beat(copy, monkeypatch):
+    """A comparison with nan counts rows as right or wrong by chance of the code."""
+
+    def damaged(*arguments):
+        return [Losses(losses.errors, losses.log_losses * np.float32(np.nan)) for losses in evaluate(*arguments)]
+
+    monkeypatch.setattr(subject, "evaluate", damaged)
+    with pytest.raises(ModelError, match="gives scores that are not finite numbers without an adapter"):
+        lb.certify(copy / "out/adapters/freeze_a-r2-n120-seed0")
 
 
 @pytest.mark.parametrize("what", ["order", "bare_errors", "errors", "one error fewer", "cut", "twice"])

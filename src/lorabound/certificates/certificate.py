@@ -12,6 +12,10 @@ from lorabound.bounds import Bound
 from lorabound.certificates.fresh import FreshCheck
 
 CLASSES_KNOWN = "the classes were known before the examples"
+CLASSES_COUNTED = (
+    "--min-class-rows {} left out classes by counting the labels of these rows: new data are of the classes that "
+    "stayed, and those would have stayed whatever these rows had been"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ class Certificate:
         said = [one for statement in self.statements for one in statement.bound.assumptions]
         if any(statement.method != "holdout" for statement in self.statements):
             said.append(CLASSES_KNOWN)
+        if (rows := self.record.get("min_class_rows", 1)) > 1:
+            said.append(CLASSES_COUNTED.format(rows))
         if self.n_choices == 1 and CLASSES_KNOWN in said:
             said.append(
                 "the run, its rank, mode and seed, was not chosen by looking at the results of others (certifying the "

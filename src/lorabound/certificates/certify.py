@@ -77,7 +77,13 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     found = choices(sweep.rows(), sweep.config.model_copy(update={"cross_fit": None}), asked.delta)
     if not found:
         raise InputError(f"{folder} holds no run that kept its losses: finish it, or sweep again into another --out")
-    choice = found[max(found)]
+    if (largest := max(sweep.config.sizes)) not in found:
+        raise InputError(
+            f"{folder}: no run at N = {largest:,}, the largest size, can be certified (each of them diverged, is "
+            "missing or had too few steps), and a smaller size taken for that reason would be chosen by results. "
+            f"Finish the sweep, or name one run of a smaller size that its result did not choose: {folder}/{ADAPTERS}/NAME"
+        )
+    choice = found[largest]
     row = choice.row
     run = Run(**{name: getattr(row, name) for name in Run.__dataclass_fields__})
     adapter = find_adapter(Path(folder) / ADAPTERS / run.name, asked.use)

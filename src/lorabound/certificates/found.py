@@ -154,7 +154,9 @@ def read_fresh(folders: Sequence[str], asked: Asked, table: Labelled | None, obs
 
 def subject_record(found: Found, model_sha256: str) -> dict[str, Any]:
     """What a certificate speaks of, as JSON values."""
+    counted = found.sweep.config.min_class_rows if found.sweep and found.run else 1
     return {
+        **({"min_class_rows": counted} if counted > 1 else {}),
         "adapter": {"folder": str(found.path), "sha256": dict(adapter_sha256(found.path))},
         "model": {"name": found.task.model, "sha256": model_sha256},
         "task": found.task.model_dump(mode="json"),

@@ -19,9 +19,8 @@ from lorabound.certificates.predictions import fresh_certificate
 from lorabound.certificates.progressive import gain_of_run
 from lorabound.certificates.rows import FreshRows
 from lorabound.certificates.sample import open_subject
-from lorabound.certificates.subject import Subject
+from lorabound.certificates.subject import Subject, bare_errors
 from lorabound.data import Labelled
-from lorabound.engine import evaluate
 
 
 def certificate_of(
@@ -72,7 +71,7 @@ def _statement(
 def zero_shot_of(subject: Subject, delta: float) -> Statement:
     """The model without an adapter, on the sample: nothing about it depends on these rows, so they are fresh to it."""
     start = time.perf_counter()
-    errors = evaluate(subject.pool.workers[0], subject.sample.inputs, subject.sample.labels)[0].errors
+    errors = bare_errors(subject)
     bound = replace(
         holdout_bound(int(errors.sum()), len(errors), delta),
         predictor="the model without an adapter",

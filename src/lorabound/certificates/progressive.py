@@ -19,8 +19,7 @@ from safetensors.numpy import load, save
 from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.occam import errors_of
-from lorabound.certificates.subject import Subject
-from lorabound.engine import evaluate
+from lorabound.certificates.subject import Subject, bare_errors
 from lorabound.engine.batches import epoch_batches
 from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps.config import SweepConfig
@@ -52,7 +51,7 @@ def certify_progressive(subject: Subject, delta: float, _: Callable[[str], None]
             f"{subject.path} was trained by an earlier version, which kept no losses: sweep again into another --out"
         )
     _refuse_another_adapter(subject)
-    bare = evaluate(subject.pool.workers[0], subject.sample.inputs, subject.sample.labels)[0].errors
+    bare = bare_errors(subject)
     content = save(
         {
             "order": run.first_order.astype(np.int32),
@@ -94,7 +93,7 @@ def recompute_progressive(
     steps = epoch_batches(inputs.lengths[: len(labels)], record["settings"]["batch_size"], [run.order_seed], 0)
     if not np.array_equal(np.concatenate([step[0] for step in steps]), arrays["order"]):
         raise AdapterError(f"{FILE}: the order of rows is not the one that the seeds of the run give")
-    bare = evaluate(subject.pool.workers[0], inputs, labels)[0].errors
+    bare = bare_errors(subject)
     if (bare != arrays["bare_errors"]).mean() > _FLIPS:
         raise AdapterError(f"{FILE}: the errors of the model without an adapter are not those that it makes")
     return _statement(files[FILE], record, delta)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter, new_adapter
 from lorabound.adapters.adapter import Factors, Head
 from lorabound.data import Picture
 from lorabound.data.phrases import listed
-from lorabound.engine import Examples, Pool, Recipe
-from lorabound.errors import DataError
+from lorabound.engine import Examples, Pool, Recipe, evaluate
+from lorabound.errors import DataError, ModelError
 from lorabound.models import LoadedClassifier
 from lorabound.modes import FACTORS, MODES, PAPER_MODE, Factor
 from lorabound.notation import Law
@@ -122,6 +123,21 @@ def prepared_subject(
             pool=pool,
             run=run,
         )
+
+
+def bare_errors(subject: Subject) -> NDArray[np.bool_]:
+    """Which examples of the sample the model without an adapter gets wrong, (n,).
+
+    Raises:
+        ModelError: its scores are not finite numbers: a comparison with nan would count some of them as right.
+    """
+    losses = evaluate(subject.pool.workers[0], subject.sample.inputs, subject.sample.labels)[0]
+    if not losses.finite:
+        raise ModelError(
+            f"{subject.task.model} gives scores that are not finite numbers without an adapter: its weights are "
+            "damaged, or too large for this number format"
+        )
+    return np.asarray(losses.errors, dtype=np.bool_)
 
 
 def with_own_draw(subject: Subject) -> Subject:
