@@ -81,7 +81,8 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
         raise InputError(
             f"{folder}: no run at N = {largest:,}, the largest size, can be certified (each of them diverged, is "
             "missing or had too few steps), and a smaller size taken for that reason would be chosen by results. "
-            f"Finish the sweep, or name one run of a smaller size that its result did not choose: {folder}/{ADAPTERS}/NAME"
+            "Finish the sweep, or name one run of a smaller size that its result did not choose, as "
+            f"{folder}/{ADAPTERS}/NAME"
         )
     choice = found[largest]
     row = choice.row
