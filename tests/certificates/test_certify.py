@@ -316,6 +316,15 @@ def test_classes_left_out_by_counting_labels_are_an_assumption(copy):
     assert any("--min-class-rows 3" in line for line in lb.verify(copy / "c").assumptions)
 
 
+def test_what_training_kept_is_not_told_of_another_adapter(copy):
+    """One weight changes by a unit in the last place: the training error does not show it, the hash does."""
+    adapter = copy / "out/adapters/freeze_a-r2-n120-seed0"
+    change_weight(copy)
+    with pytest.raises(AdapterError, match="is not what training left"):
+        lb.certify(adapter)
+    assert lb.certify(adapter, holdout=copy / "fresh.csv").best.method == "holdout"
+
+
 def test_a_model_without_finite_scores_is_not_the_line_to_beat(copy, monkeypatch):
     """A comparison with nan counts rows as right or wrong by chance of the code."""
 

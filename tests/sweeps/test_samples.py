@@ -16,6 +16,7 @@ from lorabound.stack import select_linears
 from lorabound.sweeps import Sweep, SweepConfig, runs_of
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.grid import Run, run_key
+from lorabound.sweeps.sweep import FORMAT
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ ADDED = (
     "fold_errors",
     "n_next",
     "next_errors",
+    "adapter_sha256",
 )
 WITHOUT_ARRAYS = dict.fromkeys(("test_errors", "test_log_losses", *ARRAYS))
 
@@ -188,7 +190,7 @@ def test_a_store_without_samples_is_read_and_goes_on(config, tmp_path):
     assert Sweep.open(tmp_path / "out").about["format"] == 1  # what is refused stays readable for the version it is of
     grown = run_sweep(one.model_copy(update={"samples": 2}), tmp_path / "out")
     assert content(grown, sample=0) == before
-    assert grown.about["format"] == 3
+    assert grown.about["format"] == FORMAT
 
 
 def test_a_store_gets_the_column_together_with_runs_or_not_at_all(config, tmp_path):
@@ -204,7 +206,7 @@ def test_a_store_gets_the_column_together_with_runs_or_not_at_all(config, tmp_pa
     assert not set(ADDED) & set(columns)
     assert sweep.about["format"] == 1
     sweep.add([replace(row, key="another", sample=1)])
-    assert sweep.about["format"] == 3
+    assert sweep.about["format"] == FORMAT
     assert {row.sample for row in sweep.rows()} == {0, 1}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lorabound.errors import StoreError
 from lorabound.sweeps import Row, Sweep, SweepConfig
-from lorabound.sweeps.sweep import FILE, only_writer
+from lorabound.sweeps.sweep import FILE, FORMAT, only_writer
 
 ABOUT = {"config": SweepConfig().model_dump(mode="json"), "data_sha256": "d", "n_removed": 3}
 
@@ -104,6 +104,22 @@ def test_a_store_of_another_format_is_left_alone(tmp_path):
     store.close()
     with pytest.raises(StoreError, match="another format"):
         Sweep.open(tmp_path)
+
+
+def test_a_store_of_format_3_is_read_and_goes_on(tmp_path):
+    """It knows no hash of an adapter; the first row that is added brings the column."""
+    store = Sweep.open_or_create(tmp_path, ABOUT)
+    store.add([row("a")])
+    with store._connection:
+        store._connection.execute("alter table runs drop column adapter_sha256")
+        store._connection.execute("update about set value = '3' where name = 'format'")
+    store.close()
+    again = Sweep.open(tmp_path)
+    assert again.rows()[0].adapter_sha256 is None
+    again.add([row("b", adapter_sha256="0" * 64)])
+    assert [run.adapter_sha256 for run in again.rows()] == [None, "0" * 64]
+    assert again.about["format"] == FORMAT
+    assert "adapter_sha256" not in again.frame().columns
 
 
 def test_two_writers(tmp_path):

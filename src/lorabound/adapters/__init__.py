@@ -1,7 +1,7 @@
 """LoRA adapters as plain arrays, without torch: drawn from a seed, kept in PEFT folders, seen through their spectra."""
 
 from lorabound.adapters.adapter import Adapter, Factors, Head, Shapes, check_rank, new_adapter
-from lorabound.adapters.folder import load_adapter, save_adapter
+from lorabound.adapters.folder import folder_sha256, load_adapter, save_adapter
 from lorabound.adapters.frozen import factor_sha256, random_factor
 from lorabound.adapters.peft_folder import PeftAdapter, open_adapter
 from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum, inspect_adapter
@@ -18,6 +18,7 @@ __all__ = [
     "Spectrum",
     "check_rank",
     "factor_sha256",
+    "folder_sha256",
     "inspect_adapter",
     "load_adapter",
     "new_adapter",

@@ -10,6 +10,7 @@ does not. Only safetensors are read; a pickle is refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -141,6 +142,26 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     if not _drawn_from_seed(adapter):
         raise AdapterError(f"{folder}: the frozen factor is not what seed {adapter.seed} of {OURS} draws")
     return adapter
+
+
+def folder_sha256(folder: str | os.PathLike[str]) -> str:
+    """SHA-256 over the files of a folder that decide what its adapter computes, each with its name.
+
+    Raises:
+        AdapterError: one of them cannot be read.
+    """
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS, OURS):
+        path = Path(folder) / name
+        if name == OURS and not path.exists():
+            continue
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise AdapterError(f"{path} cannot be read ({error.strerror})") from None
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def _head(source: PeftAdapter) -> Head | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorabound.certificates.certificate import Certificate
-from lorabound.certificates.found import Asked, Observe, find_adapter, kept, read_fresh, read_sample
+from lorabound.certificates.found import Asked, Observe, find_adapter, kept, read_fresh, read_sample, refuse_changed
 from lorabound.certificates.methods import METHODS, chosen
 from lorabound.data import Labelled
 from lorabound.errors import InputError
@@ -31,6 +31,7 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
         return _best_of_sweep(folders[0], asked, observe)
     found = find_adapter(folders[0], asked.use)
     methods = chosen(asked.methods, {"fresh rows": asked.holdout is not None, **kept(found)})
+    refuse_changed(found, methods)
     only_fresh = all(method.needs == "fresh rows" for method in methods)
     table: Labelled | None = None
     if not only_fresh or asked.data is not None:
@@ -88,6 +89,7 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     row = choice.row
     run = Run(**{name: getattr(row, name) for name in Run.__dataclass_fields__})
     adapter = find_adapter(Path(folder) / ADAPTERS / run.name, asked.use)
+    refuse_changed(adapter, [METHODS["progressive"]])
     share = asked.delta / choice.n_candidates
     from lorabound.certificates.measure import certificate_of  # imports torch
 

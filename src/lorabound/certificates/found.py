@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lorabound.adapters import Adapter, load_adapter
+from lorabound.adapters import Adapter, folder_sha256, load_adapter
 from lorabound.certificates.fingerprints import adapter_sha256
-from lorabound.certificates.methods import Needs
+from lorabound.certificates.methods import Method, Needs
 from lorabound.certificates.rows import AdapterUse, FreshRows, read_fresh_rows, sweep_of, task_of
 from lorabound.data import Empty, Labelled, load_examples, renamed
-from lorabound.errors import DataError, InputError
+from lorabound.errors import AdapterError, DataError, InputError
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.progressive import block_certificate, why_not
 from lorabound.sweeps.records import AdapterTask, fingerprint
@@ -64,6 +64,7 @@ class Found:
         adapter: its factors.
         task: how it reads an example.
         sweep, run: its sweep and its run; None for an adapter from elsewhere.
+        changed: whether its files are known to be others than those that training left.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class Found:
     task: AdapterTask
     sweep: Sweep | None
     run: Row | None
+    changed: bool = False
 
 
 def find_adapter(path: str | Path, use: AdapterUse) -> Found:
@@ -90,7 +92,23 @@ def find_adapter(path: str | Path, use: AdapterUse) -> Found:
     named = {run.name: run for run in runs_of(sweep.config)}
     run = named.get(name)
     row = next((row for row in sweep.rows() if _same(row, run)), None) if run else None
-    return Found(path=path, adapter=adapter, task=task, sweep=sweep, run=row)
+    changed = row is not None and row.adapter_sha256 not in (None, folder_sha256(path))
+    return Found(path=path, adapter=adapter, task=task, sweep=sweep, run=row, changed=changed)
+
+
+def refuse_changed(found: Found, methods: Sequence[Method]) -> None:
+    """See that what a sweep kept of a training is told of the adapter that this training ended with.
+
+    Raises:
+        AdapterError: the files of the adapter changed since, and a method speaks of its training.
+    """
+    named = [method.name for method in methods if method.needs in ("a run", "folds", "blocks")]
+    if found.changed and named:
+        raise AdapterError(
+            f"{found.path} is not what training left (its files have another hash than {found.path.parent.parent} "
+            f"recorded): something changed it, and {', '.join(named)} would speak of another adapter; sweep again, or "
+            "certify it by rows that nobody used, --holdout FILE"
+        )
 
 
 def kept(found: Found) -> dict[Needs, bool]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorabound.adapters import check_rank, save_adapter
+from lorabound.adapters import check_rank, folder_sha256, save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
     FirstPass,
@@ -262,12 +262,14 @@ class _Sweep:
             try:
                 folder = save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
                 write_task(folder, self._task_of(run))
+                sha256 = folder_sha256(folder)
             except (AdapterError, OutputError) as error:
                 raise StoreError(
                     f"{error}; the runs already stored are safe, run the same command again to go on"
                 ) from None
             fitted, following = _parted(result.train, run.n_train)
             row = self._row(run, result.adapter.n_params, seconds / len(stack), (fitted, result.test))
+            row = replace(row, adapter_sha256=sha256)
             if following is not None:
                 row = replace(row, n_next=len(following), next_errors=following)
             if fold is not None:

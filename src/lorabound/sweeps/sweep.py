@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lorabound.sweeps.summary import Summary
 
 FILE = "sweep.sqlite"
-FORMAT = 3
+FORMAT = 4
 # An older store is read as it is; with the first runs that are added it gets the columns that came after its format.
 _ADDED = {
     2: ("sample integer not null default 0",),
@@ -44,6 +44,7 @@ _ADDED = {
         "n_next integer",
         "next_errors blob",
     ),
+    4: ("adapter_sha256 text",),
 }
 
 _SCHEMA = """
@@ -57,7 +58,8 @@ create table runs (
     first_order blob, first_errors blob, first_log_losses blob,
     final_start integer, n_unlabelled integer, n_differing integer,
     n_folds integer, fold_test_error real, fold_errors blob,
-    n_next integer, next_errors blob
+    n_next integer, next_errors blob,
+    adapter_sha256 text
 );
 """
 
@@ -77,7 +79,8 @@ class Row:
     on the fold it was trained without: bools in the order of the pool, fold after fold, all folds of one size (rows
     that are left over belong to none). ``fold_test_error`` is the mean error of these adapters on the test set.
     ``next_errors`` (n_next,) bool are errors on the rows of the pool that follow the training set, up to the next
-    training size.
+    training size. ``adapter_sha256`` is the hash over the files of the adapter that training ended with
+    (:func:`lorabound.adapters.folder_sha256`); None without one, and for runs of older stores.
     """
 
     key: str
@@ -108,6 +111,7 @@ class Row:
     fold_errors: NDArray[np.bool_] | None = None
     n_next: int | None = None
     next_errors: NDArray[np.bool_] | None = None
+    adapter_sha256: str | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Row))
@@ -118,7 +122,7 @@ _COUNTED: dict[str, Callable[[dict[str, Any]], int]] = {
     "fold_errors": lambda values: int(values["n_train"] // values["n_folds"] * values["n_folds"]),
     "next_errors": lambda values: int(values["n_next"]),
 }
-_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS, *_COUNTED))
+_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS, *_COUNTED, "adapter_sha256"))
 PROVED = (
     "progressive_error",
     "progressive_at_most",
@@ -129,8 +133,8 @@ PROVED = (
     "block_at_most",
     "gain_at_least",
 )
-# The public columns of a run, in the order of `lorabound export`: all but the key and the arrays, then what the first
-# pass proves.
+# The public columns of a run, in the order of `lorabound export`: all but the key, the hash and the arrays, then what
+# the first pass proves.
 COLUMNS = (*_MEASURED, *PROVED)
 _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
