@@ -48,7 +48,7 @@ ADDED = (
     "next_errors",
     "adapter_sha256",
 )
-WITHOUT_ARRAYS = dict.fromkeys(("test_errors", "test_log_losses", *ARRAYS))
+WITHOUT_ARRAYS = dict.fromkeys(("test_errors", "test_log_losses", "adapter_sha256", *ARRAYS))
 
 
 def content(sweep, sample=None):
