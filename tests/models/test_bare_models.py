@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 import torch
 import transformers
+from peft import AutoPeftModel
 from safetensors.torch import load_file, save_file
 
+from lorabound.adapters import load_adapter
 from lorabound.errors import ModelError
 from lorabound.models import ClipClassifier, PromptClassifier, SequenceClassifier, locate_model, weight_outline
+from lorabound.stack import Stack
 from lorabound.sweeps.estimate import estimate
 from lorabound.sweeps.execute import run_sweep
 from tests.clip_models import save_clip
@@ -251,20 +254,38 @@ def test_numbers_of_one_byte_are_quantized_weights(tmp_path, dtype, word):
         loaded("prompts", folder)
 
 
-@pytest.mark.parametrize("command", ["sweep", "dry-run", "plan", "complexity", "concentration"])
-def test_gpt2_has_no_linear_layers(tmp_path, command, capsys, monkeypatch):
+@pytest.mark.parametrize("command", ["dry-run", "plan", "complexity", "concentration"])
+def test_gpt2_has_its_own_names_for_layers(tmp_path, command, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder, data = str(save_text_model(tmp_path / "gpt2", "gpt2", tokenizer={"pad_token": False})), sentences(tmp_path)
     arguments = {
-        "sweep": ("sweep", "--data", data, "--n-train", "20", "--n-test", "20", "--targets", "c_attn", "--out", tmp_path / "o"),
         "dry-run": ("sweep", "--data", data, "--n-train", "20", "--n-test", "20", "--dry-run"),
         "plan": ("plan",),
         "complexity": ("complexity", "--data", data, "--n-train", "8", "--layers", "1"),
         "concentration": ("concentration", "--data", data, "--n-train", "4", "--samples", "3", "--n-test", "10"),
-    }[command]  # fmt: skip
+    }[command]
     capsys.readouterr()  # what transformers says while it writes the model
     status, _, errors = run(capsys, monkeypatch, *map(str, arguments), "--model", folder)
     assert status == 2
-    assert "this GPT2Model has no linear layers (torch.nn.Linear), its layers are transformers' Conv1D" in errors
+    assert "no linear layer of the model is called 'query': choose among c_attn, c_fc, c_proj" in errors
     assert errors.count("lorabound: ") == 1
     assert "Traceback" not in errors
+
+
+def test_adapters_of_a_gpt2_encoder_load_in_peft(tmp_path):
+    """Its Conv1D layers are linear layers here, and PEFT's adapters of them the same (folder of a sweep, read there)."""
+    folder = save_text_model(tmp_path / "gpt2", "gpt2", tokenizer={"pad_token": False})
+    config = config_of(folder, sentences(tmp_path), targets=["c_attn", "mlp.c_proj"], modes=["train_both"], lr=0.1)
+    assert {row.rank for row in run_sweep(config, tmp_path / "out").rows()} == {0, 1}
+    (adapter,) = (tmp_path / "out" / "adapters").iterdir()
+    theirs = AutoPeftModel.from_pretrained(adapter)
+    ours = loaded("prompts", folder)
+    ids, mask = ours.prepare(TEXTS).batch(np.arange(len(TEXTS)))
+    with torch.no_grad(), Stack(ours.module, [load_adapter(adapter)]):
+        together = ours.module(input_ids=ids, attention_mask=mask).last_hidden_state
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, attention_mask=mask).last_hidden_state
+        bare = ours.module(input_ids=ids, attention_mask=mask).last_hidden_state
+    kept = mask.bool()
+    assert torch.allclose(together[kept], expected[kept], atol=1e-5)  # differ by 1e-6: the order of sums
+    assert not torch.allclose(bare[kept], expected[kept], atol=1e-2)

@@ -24,6 +24,7 @@ from safetensors.numpy import save
 from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
+from lorabound.adapters.targets import CONV1D_KINDS, is_decoder
 from lorabound.errors import AdapterError
 from lorabound.files import drafted
 from lorabound.modes import PEFT_NAMES, Mode
@@ -33,7 +34,6 @@ OURS = "lorabound.json"
 
 # PEFT options that leave s B A alone and change something else in the model, and the values under which they do not.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "fan_in_fan_out": (False, None),
     "bias": ("none", None),
     "lora_bias": (False, None),
     "trainable_token_indices": (None, [], {}),
@@ -205,14 +205,15 @@ def _peft_config(adapter: Adapter, base_model: str | None, base_class: type | No
     ranks = {name: f.rank for name, f in adapter.layers.items()}
     alphas = {name: _tidy(f.scale * f.rank) for name, f in adapter.layers.items()}
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
+    task = "SEQ_CLS" if adapter.head else "CAUSAL_LM" if base_class and is_decoder(base_class.__name__) else None
     # PEFT finds the class of the base model by the task, or where there is none by this entry.
     found_by = (
         {"base_model_class": base_class.__name__, "parent_library": base_class.__module__} if base_class else None
     )
     return {
         "peft_type": "LORA",
-        "task_type": "SEQ_CLS" if adapter.head else None,
-        "auto_mapping": None if adapter.head else found_by,
+        "task_type": task,
+        "auto_mapping": None if task else found_by,
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "r": rank,
@@ -221,12 +222,17 @@ def _peft_config(adapter: Adapter, base_model: str | None, base_class: type | No
         "bias": "none",
         "use_rslora": False,
         "use_dora": False,
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": _keeps_transposes(base_class),
         "modules_to_save": [adapter.head.name.rsplit(".", 1)[-1]] if adapter.head else None,
         "target_modules": sorted(adapter.layers),
         "rank_pattern": {"^" + re.escape(name): r for name, r in ranks.items() if r != rank},
         "alpha_pattern": {"^" + re.escape(name): x for name, x in alphas.items() if x != alpha},
     }
+
+
+def _keeps_transposes(base_class: type | None) -> bool:
+    """Whether the layers of the model as transformers loads it are ``Conv1D`` (GPT-2)."""
+    return getattr(getattr(base_class, "config_class", None), "model_type", None) in CONV1D_KINDS
 
 
 def _tidy(alpha: float) -> int | float:

@@ -12,6 +12,24 @@ from dataclasses import dataclass
 from lorabound.adapters.adapter import Shapes
 from lorabound.errors import ModelError
 
+# Target that stands for every linear layer but those of HEADS, as PEFT has it.
+ALL_LINEAR = "all-linear"
+# Kinds of models (model_type) whose layers are transformers' Conv1D, which keeps the transpose of a linear layer.
+CONV1D_KINDS = ("gpt2", "openai-gpt", "imagegpt")
+# Output layers of language models: the scores of all tokens, often the very table that embeds them.
+OUTPUT_LAYERS = ("lm_head", "embed_out")
+# Parts of a model that turn hidden states into its answers, by the names that transformers gives them.
+HEADS = (
+    *OUTPUT_LAYERS,
+    "pooler",
+    "cls",
+    "score",
+    "classifier",
+    "pre_classifier",
+    "qa_outputs",
+    "vocab_projector",
+    "vocab_transform",
+)
 _LAYER_INDEX = re.compile(r"\.(\d+)\.")
 
 
@@ -38,7 +56,8 @@ def select_layers(
     Args:
         modules: modules to choose from.
         targets: names of layers. A target matches a module whose dotted name equals it or ends in ``"." + target``
-            (PEFT's rule for a list of ``target_modules``), never a part of a word.
+            (PEFT's rule for a list of ``target_modules``), never a part of a word; ``all-linear`` alone matches all
+            but heads.
         layers: layer indices, which a module's first all-digit name part must be one of (PEFT's
             ``layers_to_transform``); or a position among the layers of the module's tower (see :func:`at_position`);
             None for all.
@@ -53,6 +72,7 @@ def select_layers(
     }
     selected: Shapes = {}
     for target in targets:
+        refuse_output_layer(target)
         if not any(matches(name, target) for name in linears):
             raise ModelError(_no_such_layer(modules, target, list(linears)))
     selected |= {name: shape for name, shape in linears.items() if any(matches(name, target) for target in targets)}
@@ -84,19 +104,30 @@ def select_layers(
 def _no_such_layer(modules: Modules, target: str, linears: Sequence[str]) -> str:
     """Why no adapter can go on ``target``: it is a layer of another kind, there are no linear layers, or a typo."""
     others = {name: kind for name, kind in modules.others.items() if matches(name, target)}
-    endings = sorted({name.rsplit(".", 1)[-1] for name in linears})
+    endings = sorted({name.rsplit(".", 1)[-1] for name in linears} - set(OUTPUT_LAYERS))
     kind = next(iter(others.values()), None)
     if not linears:
-        conv = "Conv1D" in modules.others.values()
-        why = ", its layers are transformers' Conv1D (as in GPT-2)" if conv else ""
         return (
-            f"this {modules.model} has no linear layers (torch.nn.Linear){why}, and adapters go on those alone: "
-            "give another model, of BERT's kind or a CLIP"
+            f"this {modules.model} has no linear layers (torch.nn.Linear), and adapters go on those alone: "
+            "give another model, of BERT's kind, a decoder or a CLIP"
         )
     if kind:
         where = next(iter(others))
         return f"{where} is a {kind}, and adapters go on linear layers alone: choose among {', '.join(endings)}"
     return f"no linear layer of the model is called {target!r}: choose among {', '.join(endings)}"
+
+
+def refuse_output_layer(target: str) -> None:
+    """See that a target is not the output layer of a language model.
+
+    Raises:
+        ModelError: it is.
+    """
+    if target.rsplit(".", 1)[-1] in OUTPUT_LAYERS:
+        raise ModelError(
+            f"{target} is the output layer of a language model, and often the table that embeds its tokens as well: it "
+            f"gets no adapter; leave it out of targets ({ALL_LINEAR} takes every other linear layer)"
+        )
 
 
 def at_position(position: str, depth: int) -> range:
@@ -149,5 +180,12 @@ def layer_index(name: str) -> int | None:
 
 
 def matches(name: str, target: str) -> bool:
-    """Whether a target means this module: PEFT's rule, by whole words."""
+    """Whether a target means this module: PEFT's rule, by whole words; ``all-linear`` means all but heads."""
+    if target == ALL_LINEAR:
+        return not any(part in HEADS for part in name.split("."))
     return name == target or name.endswith("." + target)
+
+
+def is_decoder(architecture: str) -> bool:
+    """Whether a class of transformers is a causal language model with its output layer, by its name."""
+    return architecture.endswith(("ForCausalLM", "LMHeadModel"))

@@ -9,26 +9,21 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from lorabound.adapters.targets import Modules, select_layers
+from lorabound.adapters.targets import CONV1D_KINDS, HEADS, Modules, is_decoder, select_layers
 from lorabound.errors import ModelError
 from lorabound.models.kinds import Kind
 from lorabound.models.model_folder import CONFIG, read_json, weight_files
 
-# Kinds of models whose layers are transformers' Conv1D.
-_WITHOUT_LINEARS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # Parts of a checkpoint that hold a matrix and are no linear layer of the encoder: tables that are looked up; heads.
-_TOKEN_TABLES = ("word_embeddings.weight", "token_embedding.weight", "embed_tokens.weight", "wte.weight")
-_NO_LAYER = ("embed", "wte", "wpe", "position", "relative_attention_bias", "shared")
-_HEADS = (
-    "pooler",
-    "cls",
-    "lm_head",
-    "classifier",
-    "pre_classifier",
-    "qa_outputs",
-    "vocab_projector",
-    "vocab_transform",
+_TOKEN_TABLES = (
+    "word_embeddings.weight",
+    "token_embedding.weight",
+    "embed_tokens.weight",
+    "wte.weight",
+    "embed_in.weight",
 )
+_BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq")  # masks and angles of old checkpoints
+_NO_LAYER = ("embed", "wte", "wpe", "position", "relative_attention_bias", "shared")
 
 
 def adapted_layers(
@@ -86,20 +81,22 @@ def config_outline(folder: Path) -> Outline:
 
     with explained(folder, "a model"), quiet(), torch.device("meta"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        module = transformers.AutoModel.from_config(config, trust_remote_code=False)
+        decoder = any(map(is_decoder, config.architectures or ()))
+        auto = transformers.AutoModelForCausalLM if decoder else transformers.AutoModel
+        module = auto.from_config(config, trust_remote_code=False)
     return _outline(folder, ((name, tuple(weight.shape)) for name, weight in module.named_parameters()))
 
 
 def _outline(folder: Path, shapes: Iterable[tuple[str, Sequence[int]]]) -> Outline:
     record = read_json(folder / CONFIG)
     model = str(next(iter(record.get("architectures") or ()), "model"))
-    conv = record.get("model_type") in _WITHOUT_LINEARS
+    conv = record.get("model_type") in CONV1D_KINDS
     linears: dict[str, tuple[int, int]] = {}
     others: dict[str, str] = {}
     n_weights, n_vectors = 0, None
     for name, shape in shapes:
         parts = name.split(".")
-        if any(part in _HEADS for part in parts):
+        if any(part in HEADS for part in parts) or name.endswith(_BUFFERS):
             continue
         n_weights += math.prod(shape)
         if name.endswith(_TOKEN_TABLES):
@@ -109,10 +106,8 @@ def _outline(folder: Path, shapes: Iterable[tuple[str, Sequence[int]]]) -> Outli
         layer = name.removesuffix(".weight")
         if any(word in name for word in _NO_LAYER):
             others[layer] = "Embedding"
-        elif conv:
-            others[layer] = "Conv1D"
         else:
-            linears[layer] = (shape[0], shape[1])
+            linears[layer] = (shape[1], shape[0]) if conv else (shape[0], shape[1])
     return Outline(Modules(model=model, linears=linears, others=others), n_weights, n_vectors)
 
 

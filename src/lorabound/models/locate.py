@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabound.errors import ModelError, first_line
-from lorabound.models.model_folder import ADAPTER_CONFIG, CONFIG, FILES, check_folder, file_sha256, read_json
+from lorabound.models.model_folder import ADAPTER_CONFIG, CONFIG, FILES, MODULES, check_folder, file_sha256, read_json
 
 NO_LIMIT = 2**20  # tokens; tokenizers overflow at the 1e30 by which transformers says that there is no limit
 
@@ -59,6 +59,14 @@ def read_configuration(model: str) -> dict[str, Any]:
     return read_json(folder / CONFIG)
 
 
+def has_sentence_modules(model: str) -> bool:
+    """Whether sentence-transformers keeps parts of its own beside a model: a list of them in ``modules.json``."""
+    folder = local_folder(model)
+    if folder is None:
+        folder = _from_hub(model, (CONFIG, MODULES))
+    return (folder / MODULES).is_file()
+
+
 def configuration_alone(model: str) -> Path | None:
     """A local folder that holds ``config.json`` and no weights of any kind; None for every other model."""
     folder = local_folder(model)
@@ -83,7 +91,7 @@ def find_tokenizer(model: str) -> Path | None:
 def stated_limit(configuration: Mapping[str, Any]) -> int:
     """Tokens that a model reads at most by its ``config.json``; RoBERTa and its kin count positions from the padding
     token on. ``NO_LIMIT`` where it states none."""
-    positions = configuration.get("max_position_embeddings")
+    positions = configuration.get("max_position_embeddings", configuration.get("n_positions"))
     if not isinstance(positions, int) or positions <= 0:
         return NO_LIMIT
     kin = str(configuration.get("model_type")) in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")

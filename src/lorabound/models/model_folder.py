@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 
 from lorabound.errors import ModelError
 
-CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+CONFIG, ADAPTER_CONFIG, MODULES = "config.json", "adapter_config.json", "modules.json"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-# Weights, configuration, tokenizer, parts of sentence-transformers: what is fetched from the hub.
-FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+# Weights, configuration, tokenizer, chat template, parts of sentence-transformers: what is fetched from the hub.
+FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 # Beside the weights, but without a say in what the bare model computes.
 _IDLE = (ADAPTER_CONFIG, "adapter_model.safetensors", "generation_config.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -177,7 +177,7 @@ def sentence_modules(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ModelError: the file cannot be read, holds no list of steps, or names a place outside the folder.
     """
-    path = folder / "modules.json"
+    path = folder / MODULES
     if not path.is_file():
         return []
     steps = _parsed(path)

@@ -19,6 +19,7 @@ from torch import nn
 
 from lorabound.errors import ModelError, first_line
 from lorabound.models.attention import NAME as SHORT_ROWS
+from lorabound.models.conv1d import with_linear_layers
 from lorabound.models.model_folder import ADAPTER_CONFIG, check_values, folder_notes
 from lorabound.models.products import with_fast_products
 
@@ -26,16 +27,25 @@ from lorabound.models.products import with_fast_products
 _NO_ADAPTER = {"subfolder": ".no-adapter"}
 
 
-def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_lack: tuple[str, ...] = ()) -> Any:
+def load_module(
+    kind: Any,
+    folder: Path,
+    device: torch.device,
+    what: str,
+    may_lack: tuple[str, ...] = (),
+    short_rows: bool = True,
+) -> Any:
     """``kind.from_pretrained(folder)`` in float32 on the CPU, with our attention where the model will run there.
 
     Args:
         kind: a class of transformers with ``from_pretrained``.
         what: "a CLIP model", for messages.
         may_lack: parts of the model that need not be in the file; a name stands for what begins with it.
+        short_rows: whether our attention for short rows, which sees both ways, may take the place of the library's.
     Returns:
-        The module, in eval mode, gradients off; ``module.lacks`` names the parameters that the file does not have,
-        ``module.notes`` holds sentences on what the folder holds and the module does not.
+        The module, its layers linear (:mod:`lorabound.models.conv1d`), in eval mode, gradients off; ``module.lacks``
+        names the parameters that the file does not have, ``module.notes`` holds sentences on what the folder holds
+        and the module does not.
     Raises:
         ModelError: transformers cannot load it; the file lacks weights, which would start at random, holds weights of
             another shape, layers that the configuration does not count, or values that are not finite.
@@ -53,7 +63,7 @@ def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_la
         )
         # Models that choose the library's fused kernel by themselves go through transformers' attention interface;
         # others (MPNet, RoFormer, ...) have code of their own that would misread the masks of another kernel.
-        if device.type == "cpu" and module.config._attn_implementation == "sdpa":
+        if short_rows and device.type == "cpu" and module.config._attn_implementation == "sdpa":
             module.set_attn_implementation(SHORT_ROWS)
     if getattr(module, "_hf_peft_config_loaded", False):
         raise ModelError(
@@ -70,7 +80,7 @@ def load_module(kind: Any, folder: Path, device: torch.device, what: str, may_la
         if not name.startswith(may_lack or ("\0",)):
             raise ModelError(f"{folder} lacks {name}, which would start at random: it is not whole as {what}")
     module.notes = [*folder_notes(folder), *_unused(folder, module, sorted(loaded["unexpected_keys"]))]
-    return with_fast_products(module.eval().requires_grad_(False))
+    return with_fast_products(with_linear_layers(module.eval().requires_grad_(False)))
 
 
 def _unused(folder: Path, module: nn.Module, names: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ A new kind is a new file with a :class:`Kind`, and an entry of ``KINDS``. Code t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from lorabound.errors import InputError
@@ -14,7 +15,7 @@ from lorabound.models.kinds.clip import CLIP
 from lorabound.models.kinds.encoder import ENCODER
 from lorabound.models.kinds.kind import Kind, Tower
 from lorabound.models.kinds.sequence import SEQUENCE
-from lorabound.models.locate import read_configuration
+from lorabound.models.locate import has_sentence_modules, read_configuration
 
 KINDS: tuple[Kind, ...] = (ENCODER, SEQUENCE, CLIP)
 
@@ -38,10 +39,13 @@ def find_kind(
     """
     configuration = read_configuration(model) if configuration is None else configuration
     candidates = [kind for kind in KINDS if kind.knows and kind.knows(configuration)]
+    if any(kind.yields_to_sentences for kind in candidates) and has_sentence_modules(model):
+        candidates = []
     candidates = candidates or [kind for kind in KINDS if kind.knows is None]
     for kind in candidates:
         if kind.head == head:
-            return kind
+            targets = kind.targets_of and kind.targets_of(configuration)
+            return replace(kind, targets=targets) if targets else kind
     others = " or ".join(kind.name for kind in KINDS if kind.head == head)
     raise InputError(
         f"{model} is {candidates[0].name}, its classes are {_CLASSES[candidates[0].head]}: head {head} is for {others}"

@@ -29,7 +29,7 @@ def _load(
 
 def hidden_width(configuration: Mapping[str, Any]) -> int:
     """Width of the hidden states of a text model, by the names that its configuration may use."""
-    widths = (configuration.get(name) for name in ("hidden_size", "dim", "d_model"))
+    widths = (configuration.get(name) for name in ("hidden_size", "dim", "d_model", "n_embd"))
     return int(next(filter(None, widths), 768))
 
 

@@ -29,9 +29,13 @@ class Kind:
         prompt: class prompt for data that bring none; None where classes are no prompts.
         logit_scale: factor of the class scores; None where the checkpoint records it, or nothing is scaled.
         targets: names of the linear layers that are adapted unless others are asked for.
+        targets_of: those of a model with this ``config.json``; None where they are ``targets``. :func:`find_kind` gives
+            the kind with them.
         target_names: usual name of a layer -> its names in the model.
         towers: modules that see examples, then modules that see prompts, where there are such.
         parts: value of the setting ``encoder`` -> the modules within which layers are adapted.
+        yields_to_sentences: whether the parts that sentence-transformers keeps beside a model (``modules.json``) make
+            it a sentence encoder all the same.
         settings: settings of a sweep that other kinds do not read -> what they do.
         width: width of the hidden states of an example, from ``config.json``.
         n_tokens: tokens of every example, from ``config.json``; None where each has as many as its text, cut to
@@ -46,10 +50,12 @@ class Kind:
     load: Callable[..., Any]
     prompt: str | None = None
     logit_scale: float | None = None
-    targets: tuple[str, ...] = ("query", "key", "value")
+    targets: tuple[str, ...] = field(default=("query", "key", "value"), compare=False)
+    targets_of: Callable[[Mapping[str, Any]], tuple[str, ...] | None] | None = None
     target_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     towers: tuple[Tower, ...] = (("",),)
     parts: Mapping[str, Tower] = field(default_factory=lambda: {"both": ("",)})
+    yields_to_sentences: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     width: Callable[[Mapping[str, Any]], int]
     n_tokens: Callable[[Mapping[str, Any]], int] | None = None
