@@ -23,6 +23,10 @@ class AdapterError(LoraboundError, ValueError):
     """An adapter folder cannot be read safely, or does not fit the model."""
 
 
+class OtherAdapter(AdapterError):
+    """An adapter that is whole, and that changes its model otherwise than by B A and a head: nothing here runs it."""
+
+
 class StoreError(LoraboundError):
     """The store of a sweep cannot be read or written, or was made by another configuration."""
 

@@ -359,7 +359,7 @@ def test_an_adapter_without_head_or_task_must_be_told(letters_bert, tmp_path):
 def test_another_model_than_it_was_trained_on_is_refused(swept, letters_bert, tmp_path):
     other = shutil.copytree(letters_bert, tmp_path / "other")
     (other / "extra.txt").write_text("changed")
-    with pytest.raises(AdapterError, match="was trained on another"):
+    with pytest.raises(AdapterError, match="whose weights are not those of"):
         check_adapters(
             [swept[0] / "adapters/freeze_a-r1-n40-seed0"], str(write(letters(30, 7, 10), tmp_path / "x.csv")),
             use=AdapterUse(model=str(other)),

@@ -25,7 +25,7 @@ from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.adapters.targets import CONV1D_KINDS, is_decoder
-from lorabound.errors import AdapterError
+from lorabound.errors import AdapterError, OtherAdapter
 from lorabound.files import drafted
 from lorabound.modes import PEFT_NAMES, Mode
 from lorabound.notation import Law
@@ -33,12 +33,12 @@ from lorabound.notation import Law
 OURS = "lorabound.json"
 
 # PEFT options that leave s B A alone and change something else in the model, and the values under which they do not.
-_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "bias": ("none", None),
-    "lora_bias": (False, None),
-    "trainable_token_indices": (None, [], {}),
-    "layer_replication": (None, []),
-    "alora_invocation_tokens": (None, []),
+_UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "bias": (("none", None), "biases of the model were trained too"),
+    "lora_bias": ((False, None), "B has a bias of its own"),
+    "trainable_token_indices": ((None, [], {}), "embeddings of tokens were trained too"),
+    "layer_replication": ((None, []), "layers of the model are run several times"),
+    "alora_invocation_tokens": ((None, []), "the adapter works from certain tokens on only"),
 }
 
 
@@ -118,9 +118,9 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     if folder.is_file():
         raise AdapterError(f"{folder} is a file: name the adapter folder it stands in")
     source = open_adapter(folder)
-    for option, harmless in _UNSUPPORTED.items():
+    for option, (harmless, why) in _UNSUPPORTED.items():
         if source.config.get(option) not in harmless:
-            raise AdapterError(f"{folder / CONFIG}: {option} = {source.config[option]!r} is not supported")
+            raise OtherAdapter(f"{folder / CONFIG}: {option} = {source.config[option]!r} is not supported: {why}")
     head = _head(source)
     layers = {
         name: Factors(a=a.astype(np.float32, copy=False), b=b.astype(np.float32, copy=False), scale=scale)
@@ -174,10 +174,11 @@ def _head(source: PeftAdapter) -> Head | None:
     heads = [name for name in names if name.rsplit(".", 1)[-1] in saved]  # PEFT also lists names that no layer has
     known = {f"{heads[0]}.weight", f"{heads[0]}.bias"} if len(heads) == 1 else set()
     if not known <= set(parts) or not known or not all(name.endswith(heads[0]) for name in names):
-        unknown = ", ".join(f"{tensor.key} {tensor.shape}" for tensor in source.others)
-        raise AdapterError(
+        rest = f" and {len(source.others) - 2} more" if len(source.others) > 2 else ""
+        found = ", ".join(f"{tensor.key} {tensor.shape}" for tensor in source.others[:2]) + rest
+        raise OtherAdapter(
             f"{source.weights}: beside LoRA factors of linear layers one trained head with a bias may stand, "
-            f"found {unknown or f'none of modules_to_save = {saved}'}"
+            f"found {found or 'nothing else'} (modules_to_save = {saved})"
         )
     values = {name: source.read(tensor).astype(np.float32) for name, tensor in parts.items()}
     weight, bias = values.pop(f"{heads[0]}.weight"), values.pop(f"{heads[0]}.bias")

@@ -9,6 +9,7 @@ factors, whatever the size of the file. Only safetensors are read; a pickle is r
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.adapters.tensors import BF16, DTYPES, Tensor, pair, read_header
-from lorabound.errors import AdapterError
+from lorabound.errors import AdapterError, OtherAdapter, first_line
 
 Array = NDArray[np.floating[Any]]
 
@@ -93,14 +94,15 @@ def open_adapter(path: str | os.PathLike[str]) -> PeftAdapter:
     path = Path(path)
     weights = path / WEIGHTS if path.is_dir() else path
     if not path.exists():
-        raise AdapterError(f"no adapter folder at {path}")
+        raise AdapterError(f"no adapter folder at {path}{_meant(path)}")
     if not weights.is_file() or weights.suffix != ".safetensors":
         found = [path] if path.is_file() else sorted(path.iterdir())
         pickles = [file for file in found if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
         if pickles:
             raise AdapterError(
-                f"{pickles[0]} is a pickle, which can run code when it is read: "
-                f"save the adapter as {WEIGHTS} (PEFT does by default)"
+                f"{pickles[0]} is a pickle, which can run code when it is read, so it is left alone: load the adapter "
+                f"with PEFT, if you trust who made it, and save it anew, as {WEIGHTS}: "
+                "PeftModel.from_pretrained(MODEL, FOLDER).save_pretrained(NEW_FOLDER)"
             )
         if path.is_file():
             raise AdapterError(f"{path} is no safetensors file: give the folder of a PEFT adapter")
@@ -110,12 +112,17 @@ def open_adapter(path: str | os.PathLike[str]) -> PeftAdapter:
     config_path = weights.with_name(CONFIG)
     if path.is_file() and not config_path.is_file():
         raise AdapterError(f"{path} has no {CONFIG} beside it: the scale alpha / r of its factors stands there")
+    if not config_path.is_file():
+        raise AdapterError(
+            f"{path} holds {WEIGHTS} but no {CONFIG}: rank, alpha and the name of the model stand there; copy the one "
+            "that PEFT wrote beside the weights"
+        )
     config = read_json(config_path)
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{config_path}: peft_type is {config.get('peft_type')!r}, only LORA is supported")
+        raise OtherAdapter(f"{config_path}: peft_type is {config.get('peft_type')!r}, only LORA is supported")
     for option, (harmless, why) in _UNSUPPORTED.items():
         if config.get(option) not in harmless:
-            raise AdapterError(f"{config_path}: {option} = {config[option]!r} is not supported: {why}")
+            raise OtherAdapter(f"{config_path}: {option} = {config[option]!r} is not supported: {why}")
     layers, others = pair(read_header(weights), weights)
     return PeftAdapter(weights=weights, config=config, layers=layers, others=others)
 
@@ -124,11 +131,23 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object a file holds, or an AdapterError that names the file."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{path} cannot be read ({error})") from None
+    except OSError as error:
+        raise AdapterError(f"{path} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(f"{path} cannot be read as JSON ({first_line(error)}): it is damaged or cut off") from None
     if not isinstance(record, dict):
         raise AdapterError(f"{path}: expected a JSON object")
     return record
+
+
+def _meant(path: Path) -> str:
+    """The adapter folder beside it that a mistyped path seems to stand for."""
+    try:
+        beside = [folder.name for folder in path.parent.iterdir() if (folder / WEIGHTS).is_file()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, beside, 1, 0.75)
+    return f": did you mean {path.with_name(near[0])} ?" if near else ""
 
 
 def _read(path: Path, tensor: Tensor) -> Array:
@@ -136,7 +155,10 @@ def _read(path: Path, tensor: Tensor) -> Array:
     if tensor.dtype == BF16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     if not (np.abs(values) <= _LARGEST).all():
-        raise AdapterError(f"{path}: {tensor.key} holds values that are not finite: the training run diverged")
+        raise AdapterError(
+            f"{path}: {tensor.key} holds values that are not finite: the training run diverged, train "
+            "again with a lower learning rate"
+        )
     return values.reshape(tensor.shape)
 
 

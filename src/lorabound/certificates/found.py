@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lorabound.adapters import Adapter, folder_sha256, load_adapter
+from lorabound.adapters import Adapter, folder_sha256
 from lorabound.certificates.fingerprints import adapter_sha256
 from lorabound.certificates.methods import Method, Needs
-from lorabound.certificates.rows import AdapterUse, FreshRows, read_fresh_rows, sweep_of, task_of
+from lorabound.certificates.rows import AdapterUse, FreshRows, read_adapter, read_fresh_rows, sweep_of, task_of
 from lorabound.data import Empty, Labelled, load_examples, renamed
 from lorabound.errors import AdapterError, DataError, InputError
 from lorabound.sweeps.grid import Run, runs_of
@@ -82,7 +82,7 @@ def find_adapter(path: str | Path, use: AdapterUse) -> Found:
         AdapterError, InputError: it cannot be used, or nothing says how it reads an example.
     """
     path = Path(path)
-    adapter = load_adapter(path)
+    adapter = read_adapter(path)
     task = task_of(path, adapter, use)
     folder = sweep_of(path)
     if folder is None or not (folder / "sweep.sqlite").is_file():

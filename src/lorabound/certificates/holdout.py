@@ -17,14 +17,14 @@ from lorabound.adapters import Adapter
 from lorabound.bounds import Bound, paired_gain
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.fresh import FreshCheck, check_errors
-from lorabound.certificates.rows import AdapterUse, FreshRows, read_fresh_rows
+from lorabound.certificates.rows import AdapterUse, FreshRows, read_fresh_rows, unusable_model
 from lorabound.data import Empty
 from lorabound.data.phrases import listed
 from lorabound.engine import evaluate, keep_freed_memory
-from lorabound.errors import AdapterError, DataError
+from lorabound.errors import AdapterError, DataError, ModelError
 from lorabound.models import LoadedClassifier, default_device, load_classifier
-from lorabound.stack import Stack
-from lorabound.sweeps.records import AdapterTask
+from lorabound.stack import Stack, modules_of
+from lorabound.sweeps.records import AdapterTask, read_task
 
 
 def check_adapters(
@@ -110,6 +110,7 @@ def measure_adapters(found: FreshRows, observe: Callable[[str], None] = lambda _
             classifier = classifier_of(task, path)
             models = {key: (classifier, classifier.prepare(rows))}  # one model at a time in memory
         observe(f"{path.name} on {len(rows)} rows")
+        refuse_other_layers(classifier, adapter, task, path)
         wrong.append(_errors(*models[key], adapter, task, path, labels))
         notes += _unknown(labels, task, path)
     bare = _errors(*models[key], None, task, path, labels)
@@ -169,25 +170,48 @@ def classifier_of(task: AdapterTask, path: Path) -> LoadedClassifier:
     """The classifier that an adapter belongs to.
 
     Raises:
+        ModelError: it cannot be loaded.
         AdapterError: its weights are not those the adapter was trained on.
     """
-    classifier = load_classifier(
-        task.model,
-        task.classes,
-        task.prompt,
-        task.logit_scale,
-        task.max_length,
-        default_device(),
-        task.precision,
-        task.head,
-        head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
-    )
+    recorded = read_task(path)
+    own = recorded.model if recorded else task.model
+    try:
+        classifier = load_classifier(
+            task.model,
+            task.classes,
+            task.prompt,
+            task.logit_scale,
+            task.max_length,
+            default_device(),
+            task.precision,
+            task.head,
+            head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
+        )
+    except ModelError as error:
+        raise unusable_model(path, own, error) if own == task.model else error from None
     if task.model_sha256 and classifier.sha256 != task.model_sha256:
+        now = "are not those that are found now" if own == task.model else f"are not those of {task.model}"
         raise AdapterError(
-            f"{path} was trained on another {task.model} than the one found now (SHA-256 "
-            f"{task.model_sha256[:12]}... against {classifier.sha256[:12]}...): name the right one with --model"
+            f"{path} was trained on {own}, whose weights {now} (SHA-256 {task.model_sha256[:12]}... against "
+            f"{classifier.sha256[:12]}...): name the right model with --model"
         )
     return classifier
+
+
+def refuse_other_layers(classifier: LoadedClassifier, adapter: Adapter, task: AdapterTask, path: Path) -> None:
+    """See that the model has the layers that an adapter changes, before anything runs.
+
+    Raises:
+        AdapterError: it lacks one, or has it in another shape.
+    """
+    there = modules_of(classifier.module).linears
+    for name, shape in adapter.shapes.items():
+        if there.get(name) != shape:
+            has = f"is {there[name][0]} x {there[name][1]} there" if name in there else "is not there"
+            raise AdapterError(
+                f"{path} was not trained on {task.model}: it changes a layer {name} of {shape[0]} x {shape[1]}, which "
+                f"{has}; name the model it was trained on, --model NAME"
+            )
 
 
 def _errors(

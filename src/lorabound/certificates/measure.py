@@ -17,7 +17,7 @@ from lorabound.certificates.holdout import Measured, certify_holdout, gain_on_fr
 from lorabound.certificates.methods import Method
 from lorabound.certificates.predictions import fresh_certificate
 from lorabound.certificates.progressive import gain_of_run
-from lorabound.certificates.rows import FreshRows
+from lorabound.certificates.rows import FreshRows, model_notes
 from lorabound.certificates.sample import open_subject
 from lorabound.certificates.subject import Subject, bare_errors
 from lorabound.data import Labelled
@@ -38,7 +38,7 @@ def certificate_of(
         statements = [_statement(method, subject, measured, share, observe) for method in methods]
         zero_shot = zero_shot_of(subject, asked.delta)
         record = subject_record(found, model_sha256) | {"data": sample.record, "read": asked.read}
-    notes = [*sample.notes, *(measured.notes if measured else ())]
+    notes = [*model_notes(found.path, asked.use), *sample.notes, *(measured.notes if measured else ())]
     gain = next((gain_of_run(one, asked.delta) for one in statements if one.method == "progressive"), None)
     if measured is not None:
         record["holdout"] = _of_rows(asked.holdout, measured)

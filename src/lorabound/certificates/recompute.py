@@ -19,7 +19,7 @@ from lorabound.certificates.stored import Stored
 from lorabound.certificates.subject import Subject
 from lorabound.certificates.verification import Part, compared, hashes
 from lorabound.data import Labelled
-from lorabound.errors import LoraboundError
+from lorabound.errors import LoraboundError, ModelError
 
 Checked = tuple[Part, float | None]
 
@@ -41,6 +41,9 @@ def recompute(
     asked = _asked(of, places, memory)
     try:
         found = find_adapter(folder, asked.use)
+    except ModelError as error:
+        yield Part(what="base model", outcome="not shown", detail=str(error)), None
+        return
     except LoraboundError as error:
         yield Part(what="adapter", outcome="differs" if folder.exists() else "not shown", detail=str(error)), None
         return
@@ -149,6 +152,8 @@ def _on_sample(
             if same.outcome == "differs":
                 return
             yield from _limits(certificate, statements, subject, observe)
+    except ModelError as error:
+        yield Part(what="base model", outcome="not shown", detail=str(error)), None
     except LoraboundError as error:
         yield Part(what="rows of the sample", outcome="differs", detail=str(error)), None
 

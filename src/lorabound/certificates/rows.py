@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter, load_adapter
 from lorabound.adapters.peft_folder import open_adapter
 from lorabound.data import Empty, Picture, load_examples, renamed
-from lorabound.errors import AdapterError, DataError, InputError
+from lorabound.errors import AdapterError, DataError, InputError, ModelError, OtherAdapter
 from lorabound.models.kinds import find_kind
 from lorabound.models.locate import read_configuration
 from lorabound.sweeps.records import (
@@ -93,7 +93,7 @@ def read_fresh_rows(
     paths = [Path(folder) for folder in folders]
     if len(set(paths)) != len(paths):
         raise InputError("an adapter is named twice: name each once, as every one of them is paid for")
-    loaded = [(path, load_adapter(path)) for path in paths]
+    loaded = [(path, read_adapter(path)) for path in paths]
     tasks = [task_of(path, adapter, use or AdapterUse()) for path, adapter in loaded]
     kinds = {task.takes for task in tasks}
     if len(kinds) > 1:
@@ -109,7 +109,41 @@ def read_fresh_rows(
         labels=[table.labels[i] for i in fresh],
         repeated=np.array([first[prints[i]] != i for i in fresh]),
         of_sweeps=all(sweep_of(path) is not None for path in paths),
-        notes=[*notes, *table.notes],
+        notes=[*(note for path in paths for note in model_notes(path, use)), *notes, *table.notes],
+    )
+
+
+def read_adapter(path: Path) -> Adapter:
+    """As :func:`lorabound.adapters.load_adapter`; of an adapter that nothing here runs, how its answers are certified.
+
+    Raises:
+        AdapterError: it cannot be read, or nothing here runs it.
+    """
+    try:
+        return load_adapter(path)
+    except OtherAdapter as error:
+        raise OtherAdapter(
+            f"{error}. Its answers can be certified: write them for rows that nobody used to a file with the columns "
+            "label and predicted, then  lorabound certify FILE"
+        ) from None
+
+
+def model_notes(path: Path, use: AdapterUse | None) -> list[str]:
+    """A sentence where an adapter from elsewhere is run on another model than the one it names; nothing checks that."""
+    own = None if read_task(path) else open_adapter(path).config.get("base_model_name_or_path")
+    if not own or use is None or use.model in (None, own):
+        return []
+    return [
+        f"{path.name} names {own} as its model and was run on {use.model} (--model). Nothing in its folder can show "
+        "that the two are the same: if they are not, this is about an adapter that nobody trained."
+    ]
+
+
+def unusable_model(path: Path, model: str, error: ModelError) -> ModelError:
+    """The error for an adapter whose model cannot be loaded: both named, and how to name another place."""
+    return ModelError(
+        f"{path} was trained on {model}, which cannot be loaded here: {error}. If the model lies elsewhere, name it "
+        "with --model FOLDER"
     )
 
 
@@ -118,10 +152,15 @@ def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
     recorded = read_task(path)
     if recorded:
         return recorded.model_copy(update={"model": use.model}) if use.model else recorded
-    model = use.model or open_adapter(path).config.get("base_model_name_or_path")
+    own = open_adapter(path).config.get("base_model_name_or_path")
+    model = use.model or own
     if not model:
         raise InputError(f"{path} does not say which model it belongs to: name it with --model")
     head: Literal["prompts", "trained"] = "trained" if adapter.head else "prompts"
+    try:
+        takes = find_kind(str(model), head).reads
+    except ModelError as error:
+        raise unusable_model(path, str(own), error) if model == own else error from None
     classes = list(use.classes or ())
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise InputError(f"--classes names {', '.join(twice)} twice: name each class once")
@@ -143,7 +182,7 @@ def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
     return AdapterTask(
         model=str(model),
         model_sha256="",
-        takes=find_kind(str(model), head).reads,
+        takes=takes,
         head=head,
         prompt=use.prompt or "",
         classes=classes,

@@ -9,7 +9,7 @@ from typing import Any
 
 from lorabound.certificates.fingerprints import rows_sha256
 from lorabound.certificates.found import Found
-from lorabound.certificates.holdout import classifier_of
+from lorabound.certificates.holdout import classifier_of, refuse_other_layers
 from lorabound.certificates.subject import OfSweep, Subject, prepared_subject, subject_of
 from lorabound.data import Labelled, Picture, identity
 from lorabound.data.phrases import counted
@@ -68,6 +68,7 @@ def open_subject(
         return
     observe(f"loading {found.task.model}")
     classifier = classifier_of(found.task, found.path)
+    refuse_other_layers(classifier, found.adapter, found.task, found.path)
     repeats = len(table) - len({identity(example) for example in table.examples})
     notes = [*table.notes, *classifier.notes]
     if repeats:

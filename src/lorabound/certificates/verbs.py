@@ -9,7 +9,8 @@ from pathlib import Path
 from lorabound.arguments import probability
 from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.predictions import LABEL, PREDICTED, certify_predictions
-from lorabound.errors import InputError
+from lorabound.data.files import FORMATS
+from lorabound.errors import DataError, InputError
 from lorabound.files import make_folder
 
 Place = str | PathLike[str]
@@ -76,6 +77,12 @@ def certify(
     named = [fspath(one) for one in ([adapter] if isinstance(adapter, str | PathLike) else adapter)]
     if not named:
         raise InputError("certify: name an adapter, a sweep or a table of answers")
+    for name in named:
+        if Path(name).suffix.lower() in FORMATS and not Path(name).exists():
+            raise DataError(
+                f"there is no file {name}: certify takes folders of adapters, the folder of a sweep, or a table of "
+                f"answers with the columns {label_column} and {predicted[0]}"
+            )
     if out is not None:
         make_folder(out)
     if len(named) == 1 and Path(named[0]).is_file() and not named[0].endswith(".safetensors"):
