@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lorabound.certificates.certificate import Certificate
+from lorabound.certificates.plain import exact, plain
 from lorabound.certificates.words import answer, evidence, percent
 from lorabound.errors import InputError, first_line
 from lorabound.files import write_text
@@ -90,7 +91,7 @@ def _results(certificate: Certificate) -> list[EvalResult]:
 
 def _section(certificate: Certificate) -> str:
     rows = [
-        f"| {one.method} | {one.speaks_of} | {int(one.bound.n_samples):,} | {percent(one.error)} | "
+        f"| {one.method} | {one.speaks_of.rstrip(',')} | {int(one.bound.n_samples):,} | {percent(one.error)} | "
         f"{'says nothing' if one.vacuous else percent(one.limit, up=True)} |"
         for one in (*certificate.statements, *((certificate.zero_shot,) if certificate.zero_shot else ()))
     ]
@@ -106,7 +107,9 @@ def _section(certificate: Certificate) -> str:
         *rows,
         "",
         "This holds if:",
-        *(f"- {assumption}" for assumption in certificate.assumptions),
+        *(f"- {sentence}" for sentence in plain(certificate.assumptions)),
+        "",
+        exact(certificate.assumptions),
         _END,
     ]
     return "\n".join(lines)

@@ -149,6 +149,16 @@ def check_errors(
     )
 
 
+def one_class(name: str, labels: Sequence[str]) -> list[str]:
+    """A sentence where all fresh rows have one label."""
+    if len(set(labels)) != 1:
+        return []
+    return [
+        f"All {len(labels):,} fresh rows of {name} have the label {labels[0]!r}: the limit is about new data of that "
+        "class alone, and a model that always says it makes no error there."
+    ]
+
+
 def _may_be_best(errors: NDArray[np.bool_], level: float) -> Sequence[int]:
     if errors.shape[1] < 2:
         return range(len(errors))

@@ -8,18 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorabound.bounds import holdout as holdout_bound
 from lorabound.certificates.certificate import Certificate, Statement
 from lorabound.certificates.fingerprints import rows_sha256
 from lorabound.certificates.found import Asked, Found, Observe, subject_record
 from lorabound.certificates.holdout import Measured, certify_holdout, gain_on_fresh_rows, measure_adapters
-from lorabound.certificates.methods import Method
+from lorabound.certificates.methods import METHODS, Method
 from lorabound.certificates.predictions import fresh_certificate
 from lorabound.certificates.progressive import gain_of_run
 from lorabound.certificates.rows import FreshRows, model_notes
 from lorabound.certificates.sample import open_subject
 from lorabound.certificates.subject import Subject, bare_errors
+from lorabound.certificates.words import percent
 from lorabound.data import Labelled
 
 
@@ -39,6 +41,8 @@ def certificate_of(
         zero_shot = zero_shot_of(subject, asked.delta)
         record = subject_record(found, model_sha256) | {"data": sample.record, "read": asked.read}
     notes = [*model_notes(found.path, asked.use), *sample.notes, *(measured.notes if measured else ())]
+    if measured is not None:
+        notes += contradictions(measured, statements, zero_shot)
     gain = next((gain_of_run(one, asked.delta) for one in statements if one.method == "progressive"), None)
     if measured is not None:
         record["holdout"] = _of_rows(asked.holdout, measured)
@@ -88,6 +92,53 @@ def zero_shot_of(subject: Subject, delta: float) -> Statement:
         seconds=time.perf_counter() - start,
         record={"n_rows": len(errors), "n_wrong": int(errors.sum())},
     )
+
+
+def contradictions(measured: Measured, statements: Sequence[Statement], zero_shot: Statement) -> list[str]:
+    """A sentence where fresh rows and training rows contradict one another: they are not drawn alike.
+
+    The model without an adapter is the same on both; where its exact 95% intervals do not meet, chance does not explain
+    it. A limit by training that lies below the exact lower limit (97.5%) of the adapter on fresh rows says so as well.
+    """
+    once = ~measured.found.repeated
+    bare, own = _interval(measured.bare[once]), _interval(measured.wrong[0][once])
+    trained = _interval_of(zero_shot.record["n_wrong"], zero_shot.record["n_rows"])
+    why = ""
+    if bare[0] > trained[1] or trained[0] > bare[1]:
+        why = (
+            f"the model without an adapter is wrong on {percent(measured.bare[once].mean())} of the fresh rows and on "
+            f"{percent(zero_shot.error)} of the training rows"
+        )
+    else:
+        broken = [one for one in statements if _of_this_adapter(one) and one.limit < own[0]]
+        if broken:
+            one = min(broken, key=lambda one: one.limit)
+            why = (
+                f"by the fresh rows the adapter is wrong on at least {percent(own[0], up=False)} of new data, by "
+                f"{one.method} on at most {percent(one.limit, up=True)}"
+            )
+    if not why:
+        return []
+    return [
+        f"Fresh rows and training rows contradict one another: {why}. That is more than chance explains, so the two "
+        "are probably not drawn alike. Each limit is about new data like its own rows: take the one whose rows are "
+        "like yours."
+    ]
+
+
+def _of_this_adapter(one: Statement) -> bool:
+    """Whether training rows limit the error of the adapter itself, or of adapters that are hardly better."""
+    return METHODS[one.method].needs in ("a run", "folds", "blocks") or one.method == "as-stored"
+
+
+def _interval(errors: NDArray[np.bool_]) -> tuple[float, float]:
+    return _interval_of(int(errors.sum()), len(errors))
+
+
+def _interval_of(n_wrong: int, n_rows: int) -> tuple[float, float]:
+    """Exact limits from below and above on an error, each wrong with probability 0.025 (Clopper & Pearson 1934)."""
+    least = 1 - float(holdout_bound(n_rows - n_wrong, n_rows, 0.025).value)
+    return least, float(holdout_bound(n_wrong, n_rows, 0.025).value)
 
 
 def best_on_fresh_rows(rows: FreshRows, asked: Asked, observe: Observe) -> Certificate:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lorabound.certificates.certificate import Certificate, Statement
 from lorabound.certificates.fingerprints import rows_sha256
-from lorabound.certificates.fresh import FreshCheck, check_errors
+from lorabound.certificates.fresh import FreshCheck, check_errors, one_class
 from lorabound.data import identity, read_answers
 from lorabound.data.phrases import listed
 from lorabound.errors import DataError, InputError
@@ -42,7 +42,7 @@ def check_predictions(
     names = list(predicted)
     if len(set(names)) != len(names):
         raise InputError("--predicted names a column twice: name each once, as every one of them is paid for")
-    wrong, notes = [], list[str]()
+    wrong, notes, labels = [], list[str](), list[str]()
     for name in names:
         answers, labels = _columns(path, name, label_column)
         known = set(labels)
@@ -53,6 +53,7 @@ def check_predictions(
             )
         notes += _near_misses(path, name, answers, known)
         wrong.append([answer != label for answer, label in zip(answers, labels, strict=True)])
+    notes += one_class(str(path), labels)
     return check_errors(
         names,
         np.array(wrong),

@@ -32,6 +32,8 @@ FILE = "progressive.safetensors"
 _SETTINGS = ("window", "batch_size", "epochs", "augment", "unlabelled")
 # What a run counted on unlabelled examples; None without them.
 _FINAL = ("final_start", "n_unlabelled", "n_differing")
+# Training rows from which on the last tenth of a pass is long enough (docs/sweep.md).
+_UNLABELLED_PAYS = 20_000
 # Another machine rounds otherwise: this share of the bare model's errors may differ.
 _FLIPS = 1e-3
 
@@ -132,7 +134,8 @@ def _statement(content: bytes, record: Mapping[str, Any], delta: float) -> State
     if row.final_start is None:
         said += (
             " The limit is about a random checkpoint of that time, not about the final adapter, which is usually "
-            "better: a sweep with --unlabelled FILE certifies that one."
+            "better. A sweep with --unlabelled FILE certifies that one; it gives lower limits from about "
+            f"{_UNLABELLED_PAYS:,} training rows on."
         )
     else:
         said += (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter, load_adapter
 from lorabound.adapters.peft_folder import open_adapter
+from lorabound.certificates.fresh import one_class
 from lorabound.data import Empty, Picture, load_examples, renamed
 from lorabound.errors import AdapterError, DataError, InputError, ModelError, OtherAdapter
 from lorabound.models.kinds import find_kind
@@ -102,6 +103,7 @@ def read_fresh_rows(
     table = renamed(load_examples(kinds.pop(), data, text_column, label_column, empty), rename_labels or {})
     prints = [fingerprint(example) for example in table.examples]
     fresh, notes = _fresh(prints, paths, tasks, data, seen)
+    notes += one_class(data, [table.labels[i] for i in fresh])
     first = {prints[i]: i for i in reversed(fresh)}
     return FreshRows(
         adapters=[(path, adapter, task) for (path, adapter), task in zip(loaded, tasks, strict=True)],
@@ -134,8 +136,8 @@ def model_notes(path: Path, use: AdapterUse | None) -> list[str]:
     if not own or use is None or use.model in (None, own):
         return []
     return [
-        f"{path.name} names {own} as its model and was run on {use.model} (--model). Nothing in its folder can show "
-        "that the two are the same: if they are not, this is about an adapter that nobody trained."
+        f"{path} says that it was trained on {own}; it was run on {use.model} (--model). Nothing in it can show that "
+        "the two are the same: if they are not, this is about an adapter that nobody trained."
     ]
 
 

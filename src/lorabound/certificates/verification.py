@@ -121,4 +121,5 @@ def hashes(what: str, recorded: Mapping[str, str], found: Mapping[str, str]) -> 
     changed = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
     if changed:
         return Part(what=what, outcome="differs", detail=f"{', '.join(changed)} changed since the certificate was made")
-    return Part(what=what, outcome="same", detail=f"{', '.join(sorted(found))} unchanged")
+    names = f"{len(found)} files" if len(found) > 1 else ", ".join(found)
+    return Part(what=what, outcome="same", detail=f"{names} unchanged")

@@ -50,7 +50,7 @@ def verify(
         memory,
         observe,
     ):
-        parts.append(part)
+        parts += [] if part in parts else [part]
         again += [] if limit is None or part.outcome == "differs" else [limit]
     parts += _unchecked(made, {part.what for part in parts})
     return Verification(

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 
+from rich.table import Table
 from rich.text import Text
 
 from lorabound.certificates import Certificate, Statement
+from lorabound.certificates.plain import exact, plain
 from lorabound.certificates.verification import Verification
 from lorabound.certificates.words import answer, evidence, percent
 from lorabound.reports.show import Part, parts, table
 
+_NARROWEST = 24  # columns of text that is broken into lines
 _MARKS = {"same": "ok", "differs": "DIFFERS", "not shown": "not shown"}
 
 
 @parts.register
 def _(certificate: Certificate, width: int) -> Iterator[Part]:
-    """The answer, the line to beat, every method, what must be true, what was unusual."""
+    """The answer, the line to beat, what was unusual, every method, what must be true."""
     if certificate.fresh is not None:
         yield from parts(certificate.fresh, width)
         yield from evidence(certificate)
         return
     yield Text(answer(certificate), style="bold")
     yield from evidence(certificate)
-    shown = table("<", "<speaks of", "rows", "error", "new data <=")
+    yield from certificate.notes
     every = [*certificate.statements, *([certificate.zero_shot] if certificate.zero_shot else [])]
-    for one in every:
-        shown.add_row(*_row(one, certificate))
-    yield shown
-    if len(certificate.statements) > 1:
-        yield Text(f"All {len(certificate.statements)} limits hold at once: delta is shared among them.", style="dim")
-    yield Text("This holds if:", style="dim")
-    for assumption in certificate.assumptions:
-        yield Text(f"- {assumption}", style="dim")
-    for note in (*certificate.notes, *(note for one in certificate.statements for note in one.notes)):
+    yield _table(
+        ("<", "<speaks of", "rows", "error", "new data <="), [_row(one, certificate) for one in every], 1, width
+    )
+    if (count := len(certificate.statements)) > 1:
+        both = "Both" if count == 2 else f"All {count}"
+        yield Text(f"> the least limit. {both} limits hold at once: delta is shared among them.", style="dim")
+    for note in dict.fromkeys(note for one in certificate.statements for note in one.notes):
         yield Text(note, style="dim")
+    yield Text("This holds if:", style="dim")
+    for sentence in plain(certificate.assumptions):
+        yield Text(f"- {sentence}", style="dim")
+    if terms := exact(certificate.assumptions):
+        yield Text(terms, style="dim")
 
 
 @parts.register
-def _(found: Verification, _: int) -> Iterator[Part]:
+def _(found: Verification, width: int) -> Iterator[Part]:
     """Whether it holds, then every part, then what no file can show."""
     if found.holds and found.limit is not None:
         said = (
@@ -50,16 +57,27 @@ def _(found: Verification, _: int) -> Iterator[Part]:
         differ = sum(part.outcome == "differs" for part in found.parts)
         why = f"{differ} of its parts differ" if differ else "no limit could be computed again"
         yield Text(f"The certificate of {found.name} does not hold as it stands: {why}.", style="bold red")
-    shown = table("<", "<part", "<found")
-    for part in found.parts:
-        shown.add_row(_MARKS[part.outcome], part.what, part.detail)
-    yield shown
-    yield Text("No file can show that:", style="dim")
-    for assumption in found.assumptions:
-        yield Text(f"- {assumption}", style="dim")
+    rows = [[_MARKS[part.outcome], part.what, part.detail] for part in found.parts]
+    yield _table(("<", "<part", "<found"), rows, 2, width)
+    yield Text("No file can show that (in exact terms: certificate.json):", style="dim")
+    for sentence in plain(found.assumptions):
+        yield Text(f"- {sentence}", style="dim")
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], broken: int, width: int) -> Table:
+    """A table that fits ``width``: the words of the column ``broken`` go on in the next line."""
+    others = [
+        max(len(cell) for cell in (head.removeprefix("<"), *cells)) for head, *cells in zip(heads, *rows, strict=True)
+    ]
+    room = max(width - sum(others) + others[broken] - len(heads) - 2, _NARROWEST)
+    shown = table(*heads)
+    for row in rows:
+        shown.add_row(*(textwrap.fill(cell, room) if i == broken else cell for i, cell in enumerate(row)))
+    return shown
 
 
 def _row(one: Statement, certificate: Certificate) -> list[str]:
-    mark = ">" if one is certificate.best else " "
+    several = len(certificate.statements) > 1
+    mark = "" if not several else "> " if one is certificate.best else "  "
     most = "says nothing" if one.vacuous else percent(one.limit, up=True)
-    return [f"{mark} {one.method}", one.speaks_of, f"{int(one.bound.n_samples):,}", percent(one.error), most]
+    return [f"{mark}{one.method}", one.speaks_of.rstrip(","), f"{int(one.bound.n_samples):,}", percent(one.error), most]

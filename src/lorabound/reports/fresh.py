@@ -47,12 +47,18 @@ def _(check: FreshCheck, _: int) -> Iterator[Part]:
     yield Text(answer, style="bold")
     yield from others
     if len(check.predictors) > 1:
-        shown = table("<", "parameters", "wrong", "error", "at most")
+        counted = any(one.n_params is not None for one in check.predictors)
+        shown = table("<", *(["parameters"] if counted else []), "wrong", "error", "at most")
         for one in check.predictors:
-            shown.add_row(*_row(one, check))
+            shown.add_row(*_row(one, check, counted))
         yield shown
-    for note in check.notes:
-        yield Text(note, style="dim")
+        alike = sum(one.may_be_best for one in check.predictors) > 1
+        yield Text(
+            f"> the fewest wrong rows{'; ~ cannot be told apart from it by these rows' if alike else ''}. At most: "
+            "limit on the error on new data, the choice counted.",
+            style="dim",
+        )
+    yield from check.notes
     if check.n_repeated:
         yield Text(
             f"{check.n_repeated:,} rows repeat an earlier one. Copies prove nothing new: the limit is the larger "
@@ -61,11 +67,11 @@ def _(check: FreshCheck, _: int) -> Iterator[Part]:
         )
 
 
-def _row(one: Checked, check: FreshCheck) -> list[str]:
+def _row(one: Checked, check: FreshCheck, counted: bool) -> list[str]:
     mark = ">" if one is check.best else "~" if one.may_be_best else " "
-    parameters = "" if one.n_params is None else f"{one.n_params:,}"
+    parameters = ["" if one.n_params is None else f"{one.n_params:,}"] if counted else []
     error, most = _percent(one.n_wrong / check.n_rows), _percent(float(one.limit.value), up=True)
-    return [f"{mark} {one.name}", parameters, f"{one.n_wrong:,}", error, most]
+    return [f"{mark} {one.name}", *parameters, f"{one.n_wrong:,}", error, most]
 
 
 def _percent(share: float, up: bool = False) -> str:

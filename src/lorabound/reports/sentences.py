@@ -50,8 +50,8 @@ def _in_full(verdict: Verdict, extended: bool) -> list[str]:
         ]
     elif not verdict.beats_zero_shot and verdict.zero_shot is not None:
         lines = [
-            f"No adapter is shown to be better than none: at N = {verdict.n_train:,} training examples the model "
-            f"without an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is "
+            f"No adapter is shown to be better than none by the test set: at N = {verdict.n_train:,} training examples "
+            f"the model without an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is "
             f"{best.test['error']:.3f} ({cell_name(best)}, {best.n_params:,} trained parameters), and "
             f"{tested} cannot tell the two apart."
         ]
