@@ -12,10 +12,11 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 import lorabound as lb
+from lorabound.bounds import Bound
 from lorabound.certificates import subject
 from lorabound.certificates.card import write_card
 from lorabound.certificates.methods import METHODS, chosen
-from lorabound.certificates.stored import NAME, _sha256, read_certificate
+from lorabound.certificates.stored import NAME, _certificate, _sha256, read_certificate
 from lorabound.engine import Losses, evaluate
 from lorabound.errors import AdapterError, InputError, ModelError
 from lorabound.sweeps import SweepConfig
@@ -139,6 +140,9 @@ def record(copy):
         content = json.loads(path.read_text())
         change(content)
         content.pop("sha256")
+        for one in filter(None, (*(s["bound"] for s in content["statements"]), content["gain"])):
+            one["vacuous"] = Bound.from_dict(one).vacuous  # or the record would contradict itself
+        content["assumptions"] = list(_certificate(path, content).assumptions)
         path.write_text(json.dumps(content | {"sha256": _sha256(content)}))
         return verified(copy)
 
@@ -198,8 +202,24 @@ def many_choices(content):
     content["of"]["candidates"] = 1000
 
 
-def bare_model(content):
-    content["zero_shot"] = content["statements"][0] | {"method": "zero-shot", "error": 0.99}
+def other_terms(content):
+    content["statements"][0]["bound"]["terms"] = {"empirical_risk": 0.0, "margin": 0.0}
+
+
+def other_inputs(content):
+    content["statements"][0]["bound"]["inputs"] = {}
+
+
+def other_combine(content):
+    content["statements"][0]["bound"]["combine"] = "luck"
+
+
+def other_record(content):
+    content["statements"][0]["record"]["n_rows"] *= 2
+
+
+def other_task(content):
+    content["of"]["task"]["max_length"] += 1
 
 
 def other_model(content):
@@ -223,7 +243,11 @@ def other_model(content):
         loosen_gain,
         other_notes,
         many_choices,
-        bare_model,
+        other_terms,
+        other_inputs,
+        other_combine,
+        other_record,
+        other_task,
     ],
 )
 def test_numbers_and_words_are_not_believed(record, change):

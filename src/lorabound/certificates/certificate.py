@@ -65,6 +65,7 @@ class Certificate:
         zero_shot: the same for the model without an adapter, at ``delta`` on its own: the line to beat; None where
             there is no such model.
         gain: least gain of the adapter over the model without one, at ``delta`` on its own; None where no method says.
+        gain_by: name of the method that shows ``gain``; None without one.
         fresh: table of the predictors on fresh rows, where some were given.
         notes: sentences on what was unusual.
         record: what was certified, as JSON values: files and hashes of adapter, model and data.
@@ -75,6 +76,7 @@ class Certificate:
     statements: tuple[Statement, ...]
     zero_shot: Statement | None = None
     gain: Bound | None = None
+    gain_by: str | None = None
     fresh: FreshCheck | None = None
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)

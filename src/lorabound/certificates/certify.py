@@ -15,7 +15,7 @@ from lorabound.certificates.methods import METHODS, chosen
 from lorabound.data import Labelled
 from lorabound.errors import InputError
 from lorabound.sweeps.grid import Run
-from lorabound.sweeps.progressive import choices, why_not
+from lorabound.sweeps.progressive import by_blocks, choices, why_not
 from lorabound.sweeps.records import ADAPTERS
 from lorabound.sweeps.sweep import FILE as STORE
 from lorabound.sweeps.sweep import Sweep
@@ -38,7 +38,10 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
         table = read_sample(found, asked.data, asked.text_column, asked.label_column, asked.empty, asked.rename_labels)
     if only_fresh:
         return _best_on_fresh_rows(folders, asked, observe, table)
-    rows = read_fresh(folders, asked, table, observe) if asked.holdout is not None else None
+    fresh = any(method.needs == "fresh rows" for method in methods)
+    if asked.holdout is not None and not fresh:
+        raise InputError("--holdout gives rows for the method holdout: add it to --methods, or leave --holdout out")
+    rows = read_fresh(folders, asked, table, observe) if fresh else None
     from lorabound.certificates.measure import certificate_of  # imports torch
 
     return certificate_of(found, methods, asked, table, rows, asked.delta / len(methods), observe)
@@ -62,22 +65,23 @@ def _best_on_fresh_rows(
 
 def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     """The run of a sweep with the least certificate at its largest size, at delta/K for the K runs there."""
-    if asked.holdout is not None or asked.methods not in (None, ["progressive"]):
-        raise InputError(
-            f"{folder} is a sweep, which is certified by progressive: name one of its adapters for other methods, as "
-            f"{folder}/{ADAPTERS}/NAME"
-        )
     sweep = Sweep.open(folder)
-    if sweep.config.epochs > 1 and (sweep.config.cross_fit or sweep.config.blocks):
+    config = sweep.config
+    if config.epochs == 1:  # the last steps of a single pass are nearer to the adapter than folds or smaller sizes
+        config = config.model_copy(update={"cross_fit": None})
+    method = "cross-fit" if config.cross_fit else "blocks" if by_blocks(config) else "progressive"
+    if asked.holdout is not None or asked.methods not in (None, [method]):
         raise InputError(
-            f"{folder} has several epochs: its runs are certified one by one, by cross-fit or blocks; name one, as "
+            f"{folder} is a sweep, which is certified by {method}: name one of its adapters for other methods, as "
             f"{folder}/{ADAPTERS}/NAME"
         )
-    if reason := why_not(sweep.config):
-        raise InputError(f"{folder}: progressive cannot be had. {reason}")
-    found = choices(sweep.rows(), sweep.config.model_copy(update={"cross_fit": None}), asked.delta)
+    if (reason := why_not(config)) and (config.shots or method == "progressive"):
+        raise InputError(f"{folder}: {method} cannot be had. {reason}")
+    found = choices(sweep.rows(), config, asked.delta)
     if not found:
-        raise InputError(f"{folder} holds no run that kept its losses: finish it, or sweep again into another --out")
+        raise InputError(
+            f"{folder} holds no run that {method} can certify: finish it, or sweep again into another --out"
+        )
     if (largest := max(sweep.config.sizes)) not in found:
         raise InputError(
             f"{folder}: no run at N = {largest:,}, the largest size, can be certified (each of them diverged, is "
@@ -89,11 +93,11 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     row = choice.row
     run = Run(**{name: getattr(row, name) for name in Run.__dataclass_fields__})
     adapter = find_adapter(Path(folder) / ADAPTERS / run.name, asked.use)
-    refuse_changed(adapter, [METHODS["progressive"]])
+    refuse_changed(adapter, [METHODS[method]])
     share = asked.delta / choice.n_candidates
     from lorabound.certificates.measure import certificate_of  # imports torch
 
-    made = certificate_of(adapter, [METHODS["progressive"]], asked, None, None, share, observe)
+    made = certificate_of(adapter, [METHODS[method]], asked, None, None, share, observe)
     note = (
         f"The best of {choice.n_candidates} runs at N = {row.n_train:,} by this certificate. The choice is counted: "
         f"each has delta / {choice.n_candidates}."
@@ -101,5 +105,9 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     if sweep.about.get("extended"):
         note += " The grid was extended after its first runs: the limit holds if that was not decided by their results."
     return replace(
-        made, notes=(note, *made.notes), record={**made.record, "candidates": choice.n_candidates}, gain=choice.gain
+        made,
+        notes=(note, *made.notes),
+        record={**made.record, "candidates": choice.n_candidates},
+        gain=choice.gain,
+        gain_by=method if choice.gain else None,
     )

@@ -17,13 +17,14 @@ from safetensors.numpy import load, save
 
 from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Statement
-from lorabound.certificates.subject import Subject
+from lorabound.certificates.subject import FLIPS, Subject, bare_errors
 from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.progressive import block_certificate, cross_fit_certificate, stages_of
+from lorabound.sweeps.progressive import best_gain, block_certificate, cross_fit_certificate, stages_of
 from lorabound.sweeps.sweep import Row
 
 CROSS_FIT, BLOCKS = "cross-fit.safetensors", "blocks.safetensors"
+_OTHER = "{} or its record holds something else than the sweep around the adapter"
 _NOTE = "It speaks of adapters trained like this one on fewer rows; this one, which saw all rows, is usually better."
 
 
@@ -36,8 +37,9 @@ def certify_cross_fit(subject: Subject, delta: float, _: Callable[[str], None] =
     row = subject.run.row if subject.run else None
     if row is None or row.fold_errors is None:
         raise InputError(f"{subject.path}: cross-fit needs a run of a sweep with --cross-fit K")
-    record = {"n_train": row.n_train, "n_folds": row.n_folds}
-    return _of_folds(save({"errors": row.fold_errors.astype(np.uint8)}), record, delta)
+    bare = bare_errors(subject)
+    content = save({"errors": row.fold_errors.astype(np.uint8), "bare_errors": bare.astype(np.uint8)})
+    return _of_folds(content, {"n_train": row.n_train, "n_folds": row.n_folds}, delta)
 
 
 def recompute_cross_fit(
@@ -46,11 +48,29 @@ def recompute_cross_fit(
     """The same statement from the file; beside its sweep, also that the sweep holds the same errors.
 
     Raises:
-        AdapterError: the file is damaged, or holds other errors than the sweep around the adapter.
+        AdapterError: the file is damaged, or holds other errors than the sweep around the adapter, or than the model
+            without an adapter makes.
     """
+    arrays, bare = _arrays(files[CROSS_FIT], CROSS_FIT), bare_errors(subject)
     if subject.run is not None:
-        _same_as_the_sweep(certify_cross_fit(subject, delta), record, files, CROSS_FIT)
+        row = subject.run.row
+        kept = arrays.get("errors")
+        same = row.fold_errors is not None and kept is not None and np.array_equal(row.fold_errors, kept)
+        if not same or dict(record) != {"n_train": row.n_train, "n_folds": row.n_folds}:
+            raise AdapterError(_OTHER.format(CROSS_FIT))
+    kept = arrays.get("bare_errors")
+    if kept is None or kept.shape != bare.shape or (kept != bare).mean() > FLIPS:
+        raise AdapterError(f"{CROSS_FIT}: the errors of the model without an adapter are not those that it makes")
     return _of_folds(files[CROSS_FIT], record, delta)
+
+
+def gain_of_folds(statement: Statement, delta: float) -> Bound | None:
+    """Least mean gain of the adapters of the folds over the model without one, row by row, from the statement's file;
+    None where there are too many folds for a limit."""
+    arrays, n_train = _arrays(statement.files[CROSS_FIT], CROSS_FIT), statement.record["n_train"]
+    row = replace(_row(n_train), n_folds=statement.record["n_folds"], fold_errors=arrays["errors"])
+    bare = replace(_row(n_train), rank=0, first_errors=arrays["bare_errors"])
+    return best_gain(row, bare, SweepConfig(cross_fit=row.n_folds), delta)
 
 
 def certify_blocks(subject: Subject, delta: float, _: Callable[[str], None] = lambda _: None) -> Statement:
@@ -80,7 +100,7 @@ def recompute_blocks(
 
 def _same_as_the_sweep(made: Statement, record: Mapping[str, Any], files: Mapping[str, bytes], name: str) -> None:
     if made.files != files or dict(made.record) != dict(record):
-        raise AdapterError(f"{name} or its record holds something else than the sweep around the adapter")
+        raise AdapterError(_OTHER.format(name))
 
 
 def _of(stage: Row) -> NDArray[np.bool_]:
@@ -90,8 +110,9 @@ def _of(stage: Row) -> NDArray[np.bool_]:
 
 def _of_folds(content: bytes, record: Mapping[str, Any], delta: float) -> Statement:
     errors = _arrays(content, CROSS_FIT).get("errors")
-    if errors is None:
-        raise AdapterError(f"{CROSS_FIT} is damaged: it holds no errors")
+    whole = record["n_train"] // record["n_folds"] * record["n_folds"]
+    if errors is None or len(errors) != whole:
+        raise AdapterError(f"{CROSS_FIT} is damaged: it does not hold the errors of {whole:,} rows")
     row = replace(_row(record["n_train"]), n_folds=record["n_folds"], fold_errors=errors)
     return _statement("cross-fit", cross_fit_certificate(row, SweepConfig(), delta), errors, record, CROSS_FIT, content)
 

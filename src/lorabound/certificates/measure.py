@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from lorabound.bounds import holdout as holdout_bound
 from lorabound.certificates.certificate import Certificate, Statement
-from lorabound.certificates.fingerprints import rows_sha256
+from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
 from lorabound.certificates.found import Asked, Found, Observe, subject_record
 from lorabound.certificates.holdout import Measured, certify_holdout, gain_on_fresh_rows, measure_adapters
 from lorabound.certificates.methods import METHODS, Method
 from lorabound.certificates.predictions import fresh_certificate
-from lorabound.certificates.progressive import gain_of_run
 from lorabound.certificates.rows import FreshRows, model_notes
 from lorabound.certificates.sample import open_subject
 from lorabound.certificates.subject import Subject, bare_errors
@@ -43,16 +42,18 @@ def certificate_of(
     notes = [*model_notes(found.path, asked.use), *sample.notes, *(measured.notes if measured else ())]
     if measured is not None:
         notes += contradictions(measured, statements, zero_shot)
-    gain = next((gain_of_run(one, asked.delta) for one in statements if one.method == "progressive"), None)
+    gains = {m.name: m.function("gain")(one, asked.delta) for m, one in zip(methods, statements, strict=True) if m.gain}
     if measured is not None:
         record["holdout"] = _of_rows(asked.holdout, measured)
-        gain = gain_on_fresh_rows(measured, asked.delta)
+        gains = {"holdout": gain_on_fresh_rows(measured, asked.delta)} | gains
+    gain_by = next((name for name, gain in gains.items() if gain is not None), None)
     return Certificate(
         name=found.path.name,
         delta=asked.delta,
         statements=tuple(statements),
         zero_shot=zero_shot,
-        gain=gain,
+        gain=gains[gain_by] if gain_by else None,
+        gain_by=gain_by,
         notes=tuple(dict.fromkeys(notes)),
         record=record,
     )
@@ -151,9 +152,15 @@ def best_on_fresh_rows(rows: FreshRows, asked: Asked, observe: Observe) -> Certi
     found = Found(path=path, adapter=adapter, task=task, sweep=None, run=None)
     record: dict[str, Any] = subject_record(found, measured.model_sha256)
     record["holdout"] = _of_rows(asked.holdout, measured)
-    record |= {"choices": names, "read": asked.read}
+    record["choices"] = [
+        {"name": name, "folder": str(path), "sha256": dict(adapter_sha256(path))}
+        for name, (path, _, _) in zip(names, rows.adapters, strict=True)
+    ]
+    record["read"] = asked.read
     made = fresh_certificate(check, record, time.perf_counter() - start)
-    return replace(made, gain=gain_on_fresh_rows(measured, asked.delta)) if len(names) == 1 else made
+    if len(names) > 1:
+        return made
+    return replace(made, gain=gain_on_fresh_rows(measured, asked.delta), gain_by="holdout")
 
 
 def _of_rows(name: str | None, measured: Measured) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Method:
             or a sample of rows.
         sentence: what it does, for ``--help``.
         certify, recompute: its two functions as "module.function", within ``lorabound.certificates``.
+        gain: function of a statement and a delta that limits the gain over the model without an adapter; "" where the
+            method shows none from its files.
     """
 
     name: str
@@ -34,9 +36,10 @@ class Method:
     sentence: str
     certify: str
     recompute: str
+    gain: str = ""
 
-    def function(self, which: Literal["certify", "recompute"]) -> Any:
-        """One of its two functions; its module is imported now."""
+    def function(self, which: Literal["certify", "recompute", "gain"]) -> Any:
+        """One of its functions; its module is imported now."""
         module, function = getattr(self, which).split(".")
         return getattr(import_module(f"{__package__}.{module}"), function)
 
@@ -55,6 +58,7 @@ _METHODS = (
         sentence="errors on each training row before it was used, for a run of a sweep; spends no rows",
         certify="progressive.certify_progressive",
         recompute="progressive.recompute_progressive",
+        gain="progressive.gain_of_run",
     ),
     Method(
         name="cross-fit",
@@ -62,6 +66,7 @@ _METHODS = (
         sentence="errors on each training row of an adapter trained without its fold, for a sweep with --cross-fit",
         certify="folds.certify_cross_fit",
         recompute="folds.recompute_cross_fit",
+        gain="folds.gain_of_folds",
     ),
     Method(
         name="blocks",

@@ -7,6 +7,7 @@ running it. What no file can show is that the errors were those of the checkpoin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors.numpy import load, save
 from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.occam import errors_of
-from lorabound.certificates.subject import Subject, bare_errors
+from lorabound.certificates.subject import FLIPS, Subject, bare_errors
 from lorabound.engine.batches import epoch_batches
 from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps.config import SweepConfig
@@ -34,8 +35,6 @@ _SETTINGS = ("window", "batch_size", "epochs", "augment", "unlabelled")
 _FINAL = ("final_start", "n_unlabelled", "n_differing")
 # Training rows from which on the last tenth of a pass is long enough (docs/sweep.md).
 _UNLABELLED_PAYS = 20_000
-# Another machine rounds otherwise: this share of the bare model's errors may differ.
-_FLIPS = 1e-3
 
 
 def certify_progressive(subject: Subject, delta: float, _: Callable[[str], None]) -> Statement:
@@ -76,16 +75,22 @@ def recompute_progressive(
         AdapterError: the file is damaged, or says something else than rows, seeds and model do.
     """
     arrays = _arrays(files[FILE])
+    if {name: sorted(record.get(name) or ()) for name in ("settings", "final")} != {
+        "settings": sorted(_SETTINGS),
+        "final": sorted(_FINAL),
+    }:
+        raise AdapterError("the certificate does not hold the settings of a run")
     run = Run(**record["run"])
     if subject.run is not None:
         config = subject.run.config
-        differ = [name for name in _SETTINGS if getattr(config, name) != record["settings"][name]]
-        counted = {**record["run"], **record["final"]}
-        if differ or any(getattr(subject.run.row, name) != value for name, value in counted.items()):
+        settings = record["settings"]
+        differ = [name for name in _SETTINGS if json.dumps(getattr(config, name)) != json.dumps(settings[name])]
+        counted, kept = {**record["run"], **record["final"]}, subject.run.row
+        of_run = {name: getattr(kept, name) for name in (*Run.__dataclass_fields__, *_FINAL)}
+        if differ or json.dumps(counted, sort_keys=True) != json.dumps(of_run, sort_keys=True):
             raise AdapterError(
                 f"the certificate was made with another {', '.join(differ) or 'run'} than the sweep around the adapter"
             )
-        kept = subject.run.row
         if kept.first_errors is None or not np.array_equal(kept.first_errors, arrays["errors"]):
             raise AdapterError(f"{FILE} holds other errors than the sweep around the adapter")
         _refuse_another_adapter(subject)
@@ -96,7 +101,7 @@ def recompute_progressive(
     if not np.array_equal(np.concatenate([step[0] for step in steps]), arrays["order"]):
         raise AdapterError(f"{FILE}: the order of rows is not the one that the seeds of the run give")
     bare = bare_errors(subject)
-    if (bare != arrays["bare_errors"]).mean() > _FLIPS:
+    if (bare != arrays["bare_errors"]).mean() > FLIPS:
         raise AdapterError(f"{FILE}: the errors of the model without an adapter are not those that it makes")
     return _statement(files[FILE], record, delta)
 
@@ -111,7 +116,7 @@ def _refuse_another_adapter(subject: Subject) -> None:
     if run is None or run.row.train_error is None or run.config.unlabelled is None:
         return
     error = float(errors_of(subject, subject.adapter).mean())
-    if abs(error - run.row.train_error) > max(_FLIPS, 1.5 / len(subject.sample.labels)):
+    if abs(error - run.row.train_error) > max(FLIPS, 1.5 / len(subject.sample.labels)):
         raise AdapterError(
             f"{subject.path} is wrong on {error:.4f} of its training rows, and was on {run.row.train_error:.4f} when "
             "it was trained: something changed it, and what training kept is not about it; sweep again, or certify it "

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Certificate, Statement
-from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
-from lorabound.certificates.found import Asked, Found, find_adapter, read_fresh, read_sample
-from lorabound.certificates.holdout import Measured, gain_on_fresh_rows, measure_adapters
+from lorabound.certificates.fingerprints import adapter_sha256
+from lorabound.certificates.found import Asked, Found, find_adapter, read_sample, refuse_changed
 from lorabound.certificates.measure import zero_shot_of
-from lorabound.certificates.methods import METHODS
-from lorabound.certificates.progressive import gain_of_run
+from lorabound.certificates.methods import METHODS, Method
+from lorabound.certificates.recompute_fresh import Checked, on_fresh_rows, same_gain, same_model
 from lorabound.certificates.sample import open_subject
 from lorabound.certificates.stored import Stored
 from lorabound.certificates.subject import Subject
 from lorabound.certificates.verification import Part, compared, hashes
 from lorabound.data import Labelled
 from lorabound.errors import LoraboundError, ModelError
-
-Checked = tuple[Part, float | None]
+from lorabound.sweeps.progressive import n_candidates
+from lorabound.sweeps.records import read_task
 
 
 def recompute(
@@ -51,7 +51,14 @@ def recompute(
     yield same, None
     if same.outcome == "differs":
         return
+    yield from _task(of, found, moved=places["model"] is not None)
+    yield from _choice(certificate, found)
     on_sample = [one for one in certificate.statements if METHODS[one.method].needs != "fresh rows"]
+    try:
+        refuse_changed(found, [METHODS[one.method] for one in on_sample])
+    except LoraboundError as error:
+        yield Part(what="adapter of the sweep", outcome="differs", detail=str(error)), None
+        return
     try:
         table = read_sample(found, asked.data, asked.text_column, asked.label_column, asked.empty, asked.rename_labels)
     except LoraboundError as error:
@@ -59,9 +66,41 @@ def recompute(
         if on_sample:
             yield Part(what="rows of the sample", outcome="not shown", detail=str(error)), None
             on_sample = []
-    yield from _on_fresh_rows(certificate, str(folder), asked, table, observe)
+    by_task = [read_task(stored.path.parent / one["folder"]) for one in of.get("choices", ())]
+    if len(by_task) > 1 and all(by_task):  # each may have a model of its own
+        asked = replace(asked, model=places["model"])
+    yield from on_fresh_rows(stored, str(folder), asked, table, observe)
     if on_sample:
         yield from _on_sample(certificate, on_sample, found, asked, table, memory, observe)
+
+
+def _task(of: Mapping[str, Any], found: Found, moved: bool) -> Iterator[Checked]:
+    """How the adapter reads an example, and which classes its sweep left out."""
+    left_out = {"model"} if moved else set[str]()
+    said, now = {**of["task"]}, found.task.model_dump(mode="json")
+    what, rare = "use of the adapter", found.sweep.config.min_class_rows if found.sweep and found.run else 1
+    if json.dumps(said, sort_keys=True) != json.dumps(
+        {**now, **{name: said[name] for name in left_out}}, sort_keys=True
+    ):
+        detail = "the adapter reads examples otherwise (prompt, classes, length or model) than the certificate says"
+        yield Part(what=what, outcome="differs", detail=detail), None
+    if of.get("data") and found.run is not None and of.get("min_class_rows", 1) != rare:
+        detail = f"its sweep left out classes of fewer than {rare} rows, the certificate says another number"
+        yield Part(what="classes left out", outcome="differs", detail=detail), None
+
+
+def _choice(certificate: Certificate, found: Found) -> Iterator[Checked]:
+    """Among how many runs of its sweep an adapter was chosen."""
+    if (said := certificate.record.get("candidates")) is None:
+        return
+    what = "number of runs to choose from"
+    if found.sweep is None or found.run is None:
+        detail = f"that there were {said:,}: the sweep that trained the adapter is not around it"
+        yield Part(what=what, outcome="not shown", detail=detail), None
+        return
+    count = n_candidates(found.sweep.rows(), found.sweep.config, found.run.n_train)
+    detail = f"the sweep has {count:,} at N = {found.run.n_train:,}" + (f", not {said:,}" if said != count else "")
+    yield Part(what=what, outcome="same" if said == count else "differs", detail=detail), None
 
 
 def _asked(of: Mapping[str, Any], places: dict[str, str | None], memory: float | None) -> Asked:
@@ -79,54 +118,22 @@ def _asked(of: Mapping[str, Any], places: dict[str, str | None], memory: float |
     )
 
 
-def _on_fresh_rows(
-    certificate: Certificate, folder: str, asked: Asked, table: Labelled | None, observe: Callable[[str], None]
-) -> Iterator[Checked]:
-    statements = [one for one in certificate.statements if METHODS[one.method].needs == "fresh rows"]
-    if not statements:
-        return
-    try:
-        measured = measure_adapters(read_fresh([folder], asked, table, observe), observe)
-    except LoraboundError as error:
-        yield Part(what="hold-out rows", outcome="not shown", detail=str(error)), None
-        return
-    rows, recorded = measured.found, certificate.record["holdout"]["sha256"]
-    if rows_sha256(rows.examples, rows.labels) != recorded:
-        said = f"{asked.holdout} holds other fresh rows or labels than the certificate was made with"
-        yield Part(what="hold-out rows", outcome="differs", detail=said), None
-        return
-    yield Part(what="hold-out rows", outcome="same", detail=f"{len(rows.labels):,} rows of {asked.holdout}"), None
-    yield _model(certificate, measured.model_sha256), None
-    for one in statements:
-        assert one.bound.delta is not None
-        again = METHODS[one.method].function("recompute")(measured, one.record, one.files, one.bound.delta)
-        yield compared(one, again), again.limit
-    yield from _gain(certificate, measured)
-
-
-def _gain(certificate: Certificate, measured: Measured) -> Iterator[Checked]:
-    if certificate.gain is None or not certificate.gain.theorem.startswith("paired differences on fresh rows"):
-        return
-    assert certificate.gain.delta is not None
-    again = gain_on_fresh_rows(measured, certificate.gain.delta)
-    yield compared(_as_statement(certificate.gain), _as_statement(again), "gain over no adapter"), None
-
-
-def _gain_of_run(certificate: Certificate, again: Statement) -> Iterator[Checked]:
-    detail = "which rows were wrong before they were used: only training again, with the same seeds, shows it"
-    yield Part(what="losses before each update", outcome="not shown", detail=detail), None
-    if certificate.gain is None or not certificate.gain.theorem.startswith("progressive"):
-        return
-    assert certificate.gain.delta is not None
-    gain = gain_of_run(again, certificate.gain.delta)
-    if gain is not None:
-        yield compared(_as_statement(certificate.gain), _as_statement(gain), "gain over no adapter"), None
-
-
-def _as_statement(gain: Bound) -> Statement:
-    """A gain with the mean gain in the place of the error, for comparison alone."""
-    seen = gain.terms.get("mean_gain", gain.terms.get("checkpoint", gain.value))
-    return Statement(method="gain", speaks_of="the adapter", bound=gain, error=-float(seen))
+def _not_shown(method: Method, subject: Subject) -> Iterator[Checked]:
+    """What only training again could show of a method."""
+    if method.needs == "a run":
+        detail = "which rows were wrong before they were used: only training again, with the same seeds, shows it"
+        yield Part(what="losses before each update", outcome="not shown", detail=detail), None
+        if subject.run is None:
+            detail = (
+                "the sweep that trained the adapter is not around it: that its window, batch size and seeds were those "
+                "recorded, and how many examples without labels it predicted otherwise"
+            )
+            yield Part(what="settings of the run", outcome="not shown", detail=detail), None
+    elif method.needs in ("folds", "blocks"):
+        detail = "that these are the errors of such adapters: only training again, with the same seeds, shows it"
+        if subject.run is None:
+            detail += "; nor the sizes, as the sweep that trained the adapter is not around it"
+        yield Part(what=f"errors of {method.name}", outcome="not shown", detail=detail), None
 
 
 def _on_sample(
@@ -141,13 +148,14 @@ def _on_sample(
     moved = asked.data if found.run is not None else None
     try:
         with open_subject(found, moved, table, memory, observe) as (subject, sample, model_sha256):
-            if sample.record["sha256"] != certificate.record["data"]["sha256"]:
+            data = certificate.record["data"]
+            if (sample.record["sha256"], sample.record["n"]) != (data["sha256"], data["n"]):
                 said = f"{sample.name} holds other rows, labels or another order than the certificate was made with"
                 yield Part(what="rows of the sample", outcome="differs", detail=said), None
                 return
             count = f"{len(sample.labels):,} rows of {sample.name}"
             yield Part(what="rows of the sample", outcome="same", detail=count), None
-            same = _model(certificate, model_sha256)
+            same = same_model(certificate, model_sha256)
             yield same, None
             if same.outcome == "differs":
                 return
@@ -170,17 +178,11 @@ def _limits(
             yield Part(what=f"limit by {one.method}", outcome="differs", detail=str(error)), None
             continue
         yield compared(one, again), again.limit
-        if METHODS[one.method].needs in ("folds", "blocks"):
-            detail = "that these are the errors of such adapters: only training again, with the same seeds, shows it"
-            yield Part(what=f"errors of {one.method}", outcome="not shown", detail=detail), None
-        if one.method == "progressive":
-            yield from _gain_of_run(certificate, again)
+        yield from _not_shown(METHODS[one.method], subject)
+        if certificate.gain is not None and certificate.gain_by == one.method:
+            assert certificate.gain.delta is not None
+            yield same_gain(certificate.gain, METHODS[one.method].function("gain")(again, certificate.gain.delta)), None
     if certificate.zero_shot is not None:
         assert certificate.zero_shot.bound.delta is not None
         again = zero_shot_of(subject, certificate.zero_shot.bound.delta)
         yield compared(certificate.zero_shot, again, "limit without an adapter"), None
-
-
-def _model(certificate: Certificate, found: str) -> Part:
-    model = certificate.record["model"]
-    return hashes("base model", {model["name"]: model["sha256"]}, {model["name"]: found})

@@ -17,10 +17,11 @@ from lorabound import __version__
 from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Certificate, Statement
 from lorabound.certificates.fingerprints import bytes_sha256
+from lorabound.certificates.schema import check_record
 from lorabound.errors import InputError
 from lorabound.files import Place, make_folder, write_bytes, write_json
 
-NAME, FORMAT = "certificate.json", 1
+NAME, FORMAT = "certificate.json", 2
 _MORE = "make it again with  lorabound certify"
 
 
@@ -48,21 +49,33 @@ def write_certificate(certificate: Certificate, folder: Place) -> Path:
         for name, content in statement.files.items():
             write_bytes(folder / name, content)
     of = dict(certificate.record)
-    if "adapter" in of:  # the place of the adapter as seen from the certificate: both may move together
-        of["adapter"] = of["adapter"] | {"folder": os.path.relpath(of["adapter"]["folder"], folder)}
-    record = {
+    # The places of adapters as seen from the certificate: both may move together.
+    if "adapter" in of:
+        of["adapter"] = _seen_from(folder, of["adapter"])
+    if "choices" in of:
+        of["choices"] = [_seen_from(folder, one) for one in of["choices"]]
+    record = _as_record(certificate, of)
+    return write_json(folder / NAME, record | {"sha256": _sha256(record)})
+
+
+def _seen_from(folder: Path, adapter: Mapping[str, Any]) -> dict[str, Any]:
+    return {**adapter, "folder": os.path.relpath(adapter["folder"], folder)}
+
+
+def _as_record(certificate: Certificate, of: Mapping[str, Any], version: str = __version__) -> dict[str, Any]:
+    return {
         "format": FORMAT,
-        "lorabound": __version__,
+        "lorabound": version,
         "name": certificate.name,
         "delta": certificate.delta,
-        "of": of,
+        "of": dict(of),
         "statements": [_of_statement(statement) for statement in certificate.statements],
         "zero_shot": _of_statement(certificate.zero_shot) if certificate.zero_shot else None,
         "gain": certificate.gain.to_dict() if certificate.gain else None,
+        "gain_by": certificate.gain_by,
         "notes": list(certificate.notes),
         "assumptions": list(certificate.assumptions),
     }
-    return write_json(folder / NAME, record | {"sha256": _sha256(record)})
 
 
 def read_certificate(path: Place) -> Stored:
@@ -77,30 +90,33 @@ def read_certificate(path: Place) -> Stored:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"no certificate at {path} ({error.strerror}): {_MORE} ADAPTER --out DIR") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON any more ({error}): it was changed or cut off") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path} is no certificate of this version (format {FORMAT}): {_MORE}")
     if _sha256({name: value for name, value in record.items() if name != "sha256"}) != record.get("sha256"):
         raise InputError(f"{path} was changed after it was written: its hash does not fit its content")
-    try:
-        zero_shot, gain = record["zero_shot"], record["gain"]
-        return Stored(
-            path=path,
-            certificate=Certificate(
-                name=record["name"],
-                delta=record["delta"],
-                statements=tuple(_statement(path, one) for one in record["statements"]),
-                zero_shot=_statement(path, zero_shot) if zero_shot else None,
-                gain=Bound.from_dict(gain) if gain else None,
-                notes=tuple(record["notes"]),
-                record=record["of"],
-            ),
-        )
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} lacks parts of a certificate ({type(error).__name__}: {error}): {_MORE}") from None
+    check_record(record, path)
+    certificate = _certificate(path, record)
+    written = _as_record(certificate, record["of"], record["lorabound"])
+    if odd := sorted(name for name in written if _rounded(written[name]) != record[name]):
+        raise InputError(f"{path} contradicts itself: its {odd[0]} are not those that its other fields make")
+    return Stored(path=path, certificate=certificate)
+
+
+def _certificate(path: Path, record: Mapping[str, Any]) -> Certificate:
+    """What a record says, with the files it names."""
+    zero_shot, gain = record["zero_shot"], record["gain"]
+    return Certificate(
+        name=record["name"],
+        delta=record["delta"],
+        statements=tuple(_statement(path, one) for one in record["statements"]),
+        zero_shot=_statement(path, zero_shot) if zero_shot else None,
+        gain=Bound.from_dict(gain) if gain else None,
+        gain_by=record["gain_by"],
+        notes=tuple(record["notes"]),
+        record=record["of"],
+    )
 
 
 def _of_statement(statement: Statement) -> dict[str, Any]:

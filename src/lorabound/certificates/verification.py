@@ -15,7 +15,22 @@ Outcome = Literal["same", "differs", "not shown"]
 # Another machine rounds otherwise: this share of predictions may flip between two near-equal scores.
 _FLIPS = 1e-3
 # What of a bound must be the same.
-_EXACT = ("kind", "direction", "delta", "n_samples", "theorem", "predictor", "scope", "assumptions", "trivial")
+_EXACT = (
+    "kind",
+    "direction",
+    "delta",
+    "n_samples",
+    "theorem",
+    "predictor",
+    "scope",
+    "assumptions",
+    "trivial",
+    "combine",
+)
+# Entries of a method's record that tell how something was found, on which no limit depends.
+_HOW = ("tried",)
+# Entries that count examples on which something was wrong.
+_COUNTS = ("n_wrong", "errors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +100,7 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     pairs: dict[str, tuple[Any, Any]] = {
         "predictor in words": (recorded.speaks_of, again.speaks_of),
         "notes": (recorded.notes, again.notes),
+        "names of terms": (sorted(old.terms), sorted(new.terms)),
     }
     pairs |= {name: (getattr(old, name), getattr(new, name)) for name in _EXACT}
     faults = [f"{name} is {a!r} there and {b!r} now" for name, (a, b) in pairs.items() if not _alike(a, b)]
@@ -93,6 +109,14 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
         faults.append(f"its errors are {recorded.error:.6g} there and {again.error:.6g} now")
     elif abs(float(old.value) - float(new.value)) > 2 * room:
         faults.append(f"its limit is {float(old.value):.6g} there and {float(new.value):.6g} now")
+    there = {name: value for name, value in recorded.record.items() if name not in _HOW}
+    for name, one, other in (
+        ("terms", old.terms, new.terms),
+        ("inputs", old.inputs, new.inputs),
+        ("record", there, {name: value for name, value in again.record.items() if name not in _HOW}),
+    ):
+        if not _near(one, other, room, n):
+            faults.append(f"its {name} are not those computed now")
     if faults:
         return Part(what=what, outcome="differs", detail="; ".join(faults))
     exact = recorded.error == again.error and _alike(old.value, new.value)
@@ -113,6 +137,23 @@ def _alike(one: Any, other: Any) -> bool:
         return abs(one - other) <= 1e-9 * max(1.0, abs(one), abs(other))
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
+
+
+def _near(one: Any, other: Any, room: float, n: float) -> bool:
+    """Equal but for rounding: counts of errors by as many examples as may flip, others by twice the share of them."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(
+            _near(one[name], other[name], room, n if name in _COUNTS else 0.0) for name in one
+        )
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(_near(a, b, room, 0.0) for a, b in zip(one, other, strict=True))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int) and isinstance(other, int):
+        return abs(one - other) <= room * n
+    if isinstance(one, float | int) and isinstance(other, float | int):
+        return abs(one - other) <= 2 * room * max(1.0, abs(one), abs(other))
     return bool(one == other)
 
 

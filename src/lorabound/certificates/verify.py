@@ -63,32 +63,30 @@ def verify(
 
 
 def _levels(made: Certificate) -> Part:
-    """Whether the limits have no more of delta than they may, choices among runs or predictors counted."""
+    """Whether the limits share delta as they are made to, choices among runs or predictors counted."""
     shares = made.n_choices * math.fsum(float(one.bound.delta or 1.0) for one in made.statements)
-    beside = [float(bound.delta or 1.0) for bound in (made.gain, made.zero_shot and made.zero_shot.bound) if bound]
-    most, room = max([shares, *beside]), made.delta * (1 + 1e-9)
-    if most <= room:
+    gain = made.n_choices * float(made.gain.delta or 1.0) if made.gain else 0.0
+    bare = float(made.zero_shot.bound.delta or 1.0) if made.zero_shot else 0.0
+    odd = [share for share in (shares, gain, bare) if share and abs(share - made.delta) > 1e-9 * made.delta]
+    if not odd:
         return Part(what="certificate.json", outcome="same", detail="whole, with every file it names")
-    said = f"its limits have {most:g} of delta, more than the {made.delta:g} it says (choices among runs counted)"
+    said = f"its limits have {odd[0]:g} of delta, not the {made.delta:g} it says (choices among runs counted)"
     return Part(what="certificate.json", outcome="differs", detail=said)
 
 
 def _unchecked(made: Certificate, checked: set[str]) -> list[Part]:
-    """Numbers that nothing computed again; those that such a certificate cannot have differ."""
-    methods = {one.method for one in made.statements}
-    beside = []
-    if made.gain is not None:
-        fresh, kept = (
-            made.gain.theorem.startswith(word) for word in ("paired differences on fresh rows", "progressive")
-        )
-        beside.append(("gain over no adapter", (fresh and "holdout" in methods) or (kept and "progressive" in methods)))
-    if made.zero_shot is not None:
-        beside.append(("limit without an adapter", "data" in made.record))
-    limits = [] if "table" in made.record else [(f"limit by {method}", True) for method in methods]
+    """Numbers that nothing computed again, and what nothing can compute."""
+    beside = ["gain over no adapter"] if made.gain is not None else []
+    beside += ["limit without an adapter"] if made.zero_shot is not None else []
+    limits = [] if "table" in made.record else [f"limit by {one.method}" for one in made.statements]
+    said = "nothing computes them again; how rows were read shows in their hash alone"
     return [
-        Part(what=what, outcome="not shown" if possible else "differs", detail="not computed again")
-        for what, possible in (*limits, *beside)
-        if what not in checked
+        *(
+            Part(what=what, outcome="not shown", detail="not computed again")
+            for what in (*limits, *beside)
+            if what not in checked
+        ),
+        Part(what="names, notes, times and version", outcome="not shown", detail=said),
     ]
 
 
@@ -96,12 +94,16 @@ def _parts(
     stored: Stored, places: dict[str, str | None], memory: float | None, observe: Callable[[str], None]
 ) -> Iterator[tuple[Part, float | None]]:
     """Everything beside the record itself: each part with the limit that was computed again, if one was."""
-    if "table" in stored.certificate.record:
-        yield _table(stored, places["data"])
-        return
-    from lorabound.certificates.recompute import recompute  # imports torch
+    try:
+        if "table" in stored.certificate.record:
+            yield _table(stored, places["data"])
+            return
+        from lorabound.certificates.recompute import recompute  # imports torch
 
-    yield from recompute(stored, places, memory, observe)
+        yield from recompute(stored, places, memory, observe)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        said = f"the record holds a value that nothing can be computed from ({type(error).__name__}: {error})"
+        yield Part(what="certificate.json", outcome="differs", detail=said), None
 
 
 def _table(stored: Stored, data: str | None) -> tuple[Part, float | None]:
@@ -115,7 +117,7 @@ def _table(stored: Stored, data: str | None) -> tuple[Part, float | None]:
         again = certify_predictions(name, table["predicted"], table["label_column"], certificate.delta)
     except LoraboundError as error:
         return Part(what="table of answers", outcome="differs", detail=str(error)), None
-    if again.record["table"]["sha256"] != table["sha256"]:
+    if any(again.record["table"][name] != table[name] for name in ("sha256", "n")):
         said = f"{name} holds other rows, labels or answers"
         return Part(what="table of answers", outcome="differs", detail=said), None
     if certificate.name != again.name:

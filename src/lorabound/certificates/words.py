@@ -50,10 +50,7 @@ def evidence(certificate: Certificate) -> list[str]:
 def _gained(certificate: Certificate) -> str:
     """The predictor whose gain is certified."""
     assert certificate.gain is not None
-    if certificate.gain.theorem.startswith("paired differences on fresh rows"):
-        return "the adapter as stored"
-    kept = [one.speaks_of for one in certificate.statements if one.method == "progressive"]
-    return kept[0] if kept else certificate.gain.predictor
+    return next(one.speaks_of for one in certificate.statements if one.method == certificate.gain_by)
 
 
 def _sure(certificate: Certificate) -> str:

@@ -12,6 +12,7 @@ otherwise is added to the limit of the last tenth. The two parts have half of de
 
 With folds (``cross_fit``) any number of epochs is certified: *one of K adapters, each trained without one fold and
 tested on it*, picked at random. Those are trained like the run, on fewer examples; the final adapter is none of them.
+With ``blocks`` and several sizes it is *an adapter trained alike on one of the smaller sizes*.
 
 A choice among runs is paid for by the union bound: each of the K trained runs of the grid at one training size (every
 mode, rank, seed and sample, finished or not) at delta/K, so a reader may pick any of them.
@@ -70,7 +71,7 @@ def why_not(config: SweepConfig) -> str | None:
     if config.epochs > 1:
         return (
             "Training certifies nothing here: with several epochs the losses before each update speak of the first "
-            "epoch's checkpoints only; --epochs 1 or --cross-fit 5 gives a certificate that spends no test set."
+            "epoch's checkpoints only; --epochs 1, --cross-fit 5 or --blocks gives a certificate without a test set."
         )
     return None
 
@@ -93,6 +94,8 @@ def speaks_of(config: SweepConfig) -> str:
         return "the final adapter"
     if config.cross_fit is not None:
         return f"one of {config.cross_fit} adapters trained alike without one fold each, picked at random,"
+    if by_blocks(config):
+        return "an adapter trained alike on one of the smaller sizes, drawn at random"
     named = {0.5: "half", 0.25: "quarter", 0.2: "fifth", 0.1: "tenth"}
     share = named.get(config.window, f"{100 * config.window:.3g}%")
     return f"a checkpoint drawn at random from the last {share} of training"
@@ -102,6 +105,8 @@ def evidence(config: SweepConfig) -> str:
     """What those certificates rest on, in words that follow "by"."""
     if config.unlabelled is None and config.cross_fit is not None:
         return "the errors of each example under the adapter that was trained without its fold"
+    if by_blocks(config):
+        return "the errors of the runs on smaller sizes on the examples that follow"
     late = "the losses of each example before the update that used it"
     if config.unlabelled is not None:
         return f"{late}, and by unlabelled examples that it and a late checkpoint of their own predict"
@@ -243,14 +248,25 @@ def block_certificate(row: Row, rows: Sequence[Row], config: SweepConfig, delta:
     )
 
 
-def best_certificate(row: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
+def by_blocks(config: SweepConfig) -> bool:
+    """Whether blocks of nested sizes are what certifies a sweep: several epochs, and nothing nearer to the run."""
+    return config.blocks and config.epochs > 1 and config.cross_fit is None and config.unlabelled is None
+
+
+def best_certificate(row: Row, config: SweepConfig, delta: float = DELTA, rows: Sequence[Row] = ()) -> Bound | None:
     """What a sweep shows of a run: the limit of the final adapter where it has unlabelled examples, of a random adapter
-    of its folds where it has folds, else of a random checkpoint (:func:`speaks_of`). Which is settled before training.
+    of its folds where it has folds, of one on a smaller size where it has blocks and several epochs, else of a random
+    checkpoint (:func:`speaks_of`). Which is settled before training.
+
+    Args:
+        rows: all runs of the sweep, for blocks.
     """
     if row.rank and config.unlabelled is not None:
         return final_certificate(row, config, delta)
     if row.rank and config.cross_fit is not None:
         return cross_fit_certificate(row, config, delta)
+    if row.rank and by_blocks(config):
+        return block_certificate(row, rows, config, delta)
     return certificate(row, config, delta)
 
 
@@ -317,9 +333,15 @@ def _gain_of_folds(row: Row, zero_shot: Row, delta: float) -> Bound | None:
     )
 
 
-def of_cell(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> Bound | None:
-    """Limit for one of several runs, picked at random: the mean of their certificates, each at a share of delta."""
-    found = [best_certificate(row, config, delta / len(rows)) for row in rows]
+def of_cell(
+    rows: Sequence[Row], config: SweepConfig, delta: float = DELTA, of_sweep: Sequence[Row] = ()
+) -> Bound | None:
+    """Limit for one of several runs, picked at random: the mean of their certificates, each at a share of delta.
+
+    Args:
+        of_sweep: all runs of the sweep, for blocks.
+    """
+    found = [best_certificate(row, config, delta / len(rows), of_sweep) for row in rows]
     bounds = [bound for bound in found if bound is not None]
     if not bounds or len(bounds) < len(rows):
         return None
@@ -359,14 +381,19 @@ class Choice:
     n_candidates: int
 
 
+def n_candidates(rows: Sequence[Row], config: SweepConfig, n_train: int) -> int:
+    """Number of trained runs that a grid has at one size, finished or not: what a choice there is among."""
+    planned = sum(run.rank > 0 and run.n_train == n_train for run in runs_of(config))
+    return max(planned, sum(row.rank > 0 and row.n_train == n_train for row in rows))
+
+
 def choices(rows: Sequence[Row], config: SweepConfig, delta: float = DELTA) -> dict[int, Choice]:
     """The choice at each training size whose runs the first pass certifies."""
     found = {}
     for n_train in sorted({row.n_train for row in rows}):
         same_size = [row for row in rows if row.n_train == n_train]
-        planned = sum(run.rank > 0 and run.n_train == n_train for run in runs_of(config))
-        count = max(planned, sum(row.rank > 0 for row in same_size))
-        bounds = [(row, best_certificate(row, config, delta / count)) for row in same_size if row.rank]
+        count = n_candidates(rows, config, n_train)
+        bounds = [(row, best_certificate(row, config, delta / count, rows)) for row in same_size if row.rank]
         certified = [(row, bound) for row, bound in bounds if bound is not None]
         if not certified:
             continue

@@ -118,7 +118,9 @@ def summarize(store: Sweep) -> Summary:
     done = {key: [row for row in group if row.status == "done"] for key, group in by_cell.items()}
     done = {key: group for key, group in done.items() if group}
     cells = [
-        cell_of(group, len(by_cell[key]) - len(group), drawn_apart(store), partial(of_cell, config=config))
+        cell_of(
+            group, len(by_cell[key]) - len(group), drawn_apart(store), partial(of_cell, config=config, of_sweep=rows)
+        )
         for key, group in done.items()
     ]
     cells.sort(key=lambda cell: (cell.n_train, cell.mode != ZERO_SHOT, cell.mode, cell.rank))
