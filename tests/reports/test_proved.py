@@ -76,7 +76,7 @@ def test_several_epochs_have_no_column_and_say_why(tmp_path):
     store = build(tmp_path, epochs=3)
     assert "training" not in shown(store).split("zero_shot")[0].split("mode")[-1]
     assert (
-        "--epochs 1 or --cross-fit 5 gives a certificate"
+        "--epochs 1, --cross-fit 5 or --blocks gives a certificate"
         in write_page(summarize(store), tmp_path / "page.html").read_text()
     )
     assert store.cells().filter(rank=2)["progressive_at_most"].null_count() == 1
