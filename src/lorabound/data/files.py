@@ -70,7 +70,7 @@ def read_unlabelled(path: str | Path, text_column: str = "text") -> list[str]:
     Raises:
         DataError: as :func:`read_table`.
     """
-    source = read_file(Path(path), text_column, None, "--text-column")
+    source = read_file(Path(path), text_column, None, "")
     found = texts_of(source, text_column)
     if found.faults:
         raise DataError(f"{path}: {'; '.join(found.faults)}")
@@ -78,7 +78,7 @@ def read_unlabelled(path: str | Path, text_column: str = "text") -> list[str]:
 
 
 def read_file(path: Path, column: str, label_column: str | None, flag: str) -> Source:
-    """Both columns of a file with at least one row, or one; ``flag`` names the first one.
+    """Both columns of a file with at least one row, or one; ``flag`` names the first one, "" where none can.
 
     Raises:
         DataError: as :func:`read_table`, except for what columns hold.
@@ -126,9 +126,10 @@ def _meant(path: Path) -> str:
 def _no_column(source: Source, name: str, column: str, flag: str) -> str:
     other = {"--text-column": "image", "--image-column": "text"}.get(flag)
     hint = f"; {other}s need another --model" if name == column and other and other in source.columns else ""
+    mend = f"name the columns with {flag} and --label-column{hint}" if flag else f"rename the one that holds {name}s"
     return one_line(
         f"{source.name} has no column {quoted(name)}, only {listed(source.columns, 8)}: "
-        + (source.notes[0] if source.notes else f"name the columns with {flag} and --label-column{hint}")
+        + (source.notes[0] if source.notes else mend)
     )
 
 

@@ -55,10 +55,17 @@ def _sentences(name: str, each: Estimate) -> list[str]:
     sizes = f"{each.samples} samples of {sizes}" if each.samples > 1 else sizes
     bare = counted(each.samples * len(each.n_train), "run")
     quicker = ", or ".join(f"{flags} takes {about_time(seconds)}" for flags, seconds in each.quicker.items())
+    beside = [f"{bare} of the bare model"]
+    if each.folds:
+        trainings = counted(each.folds * (each.n_runs - each.n_there), "training")
+        beside.append(f"{trainings} without a fold (--cross-fit)")
+    measured = [f"tested on {each.n_test:,}"]
+    measured += ["on the rows up to the next size (--blocks)"] if each.blocks else []
+    measured += [f"compared on {each.n_unlabelled:,} without labels (--unlabelled)"] if each.n_unlabelled else []
     return [
         *([f"{name} is not looked at, because it would be downloaded."] if each.seen is None else each.seen),
-        f"{counted(each.n_runs - each.n_there, 'run')}{there} on {sizes} examples, tested on {each.n_test:,}, beside "
-        f"{bare} of the bare model: {about_time(each.seconds)} on this machine ({each.precision}).",
+        f"{counted(each.n_runs - each.n_there, 'run')}{there} on {sizes} examples, {' and '.join(measured)}, beside "
+        f"{' and '.join(beside)}: {about_time(each.seconds)} on this machine ({each.precision}).",
         *([f"Quicker: {quicker}."] if quicker else []),
         f"Each run trains {_parameters(each)} parameters. The model takes {each.weights_gib:.2f} GiB, what is computed "
         f"once per example {each.stored_gib:.2f} GiB (on disk beyond half of the memory).",

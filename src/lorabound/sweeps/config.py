@@ -287,6 +287,22 @@ class SweepConfig(LabelledConfig):
         return self
 
     @model_validator(mode="after")
+    def _window_is_read(self) -> SweepConfig:
+        changed = self.window != type(self).model_fields["window"].default
+        others = {
+            f"epochs = {self.epochs}": self.epochs > 1,
+            "unlabelled": self.unlabelled is not None,
+            "shots": self.shots is not None,
+            "augment": self.augment,
+        }
+        if changed and (reason := next((name for name, there in others.items() if there), None)):
+            raise ValueError(
+                f"window = {self.window:g} is the share of a single pass whose errors certify a late checkpoint, and "
+                f"with {reason} nothing reads it: leave window out, or change {reason.partition(' ')[0]}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _unlabelled_certifies(self) -> SweepConfig:
         if self.unlabelled is not None and (self.epochs > 1 or self.augment or self.shots):
             raise ValueError(

@@ -66,6 +66,9 @@ class Estimate:
         seen: sentences on the data; None where they would have to be downloaded.
         quicker: options that make it quicker, and the seconds it takes with them; empty unless it takes long.
         samples: number of training samples.
+        folds: trainings of every run that leave a fold out; 0 without folds.
+        blocks: whether runs are tested on the rows up to the next size too.
+        n_unlabelled: examples without labels that every run predicts twice.
     """
 
     n_runs: int
@@ -81,6 +84,9 @@ class Estimate:
     seen: list[str] | None
     quicker: dict[str, float]
     samples: int = 1
+    folds: int = 0
+    blocks: bool = False
+    n_unlabelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,13 +187,14 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     configuration = read_configuration(config.model)
     width, tokens = kind.width(configuration), _tokens(kind, configuration, settled, material)
     shape = shape_of(outline.modules, kind, list(shapes), tokens, n_classes)
+    n_unlabelled = len(material.divided.unlabelled_examples) if material else 0
     device = default_device()
     precision = resolve_precision(settled.precision, device)
     dtype: torch.dtype = getattr(torch, precision)
     speed = _SHARE * products_per_second(shape.products, device, dtype, len(missing))
 
     def seconds(shape: Shape, runs: Sequence[Run]) -> float:
-        return arithmetic(settled, shape, runs, settled.test_size) / speed
+        return arithmetic(settled, shape, runs, settled.test_size, n_unlabelled) / speed
 
     quicker: dict[str, float] = {}
     if seconds(shape, missing) > LONG:
@@ -199,7 +206,8 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         if len(few_runs) < len(missing):
             quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(few_layers, few_runs)
     n_stored = 2 + sum(d_out / width for d_out, _ in _first_products(shapes))  # input, residual, frozen products
-    stored = (settled.samples * max(settled.sizes) + settled.test_size) * tokens * width * n_stored * dtype.itemsize
+    n_examples = settled.samples * max(settled.sizes) + settled.test_size + n_unlabelled
+    stored = n_examples * tokens * width * n_stored * dtype.itemsize
     head = n_classes * (width + 1) if settled.head == "trained" else 0
     return Estimate(
         len(runs),
@@ -209,12 +217,15 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         _trained(settled, shapes, head),
         outline.n_weights * dtype.itemsize / GIB,
         stored / GIB,
-        arithmetic(settled, shape, missing, settled.test_size) / 1e12,
+        arithmetic(settled, shape, missing, settled.test_size, n_unlabelled) / 1e12,
         seconds(shape, missing),
         precision,
         material.sentences if material else None,
         quicker,
         settled.samples,
+        settled.cross_fit or 0,
+        settled.blocks and len(settled.sizes) > 1,
+        n_unlabelled,
     )
 
 
@@ -239,7 +250,8 @@ def seconds_left(task: Task, missing: Sequence[Run]) -> float:
     )
     speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
     trained = [run for run in missing if run.rank]
-    return arithmetic(config, shape, trained, len(task.test_set.labels)) / (_SHARE * speed)
+    n_unlabelled = len(task.data.unlabelled_examples)
+    return arithmetic(config, shape, trained, len(task.test_set.labels), n_unlabelled) / (_SHARE * speed)
 
 
 def shape_of(modules: Modules, kind: Kind, adapted: Sequence[str], tokens: float, n_classes: int) -> Shape:
@@ -259,15 +271,39 @@ def shape_of(modules: Modules, kind: Kind, adapted: Sequence[str], tokens: float
     )
 
 
-def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: int) -> float:
-    """Operations of trained runs: a step costs two passes of its examples, measuring one of training and test set, and
-    every example passes the layers below the adapted ones once."""
-    passes = sum(2 * config.epochs * run.n_train + run.n_train + n_test for run in runs)
-    steps = sum(2 * config.epochs * math.ceil(run.n_train / config.batch_size) + 2 for run in runs)
+def passes_of(config: SweepConfig, run: Run, n_test: int, n_unlabelled: int = 0) -> int:
+    """Passes of one example that a run takes, its folds and its block counted; an example of a step takes two.
+
+    Every training is measured on training and test set, a run with blocks on the rows up to the next size as well, and
+    every unlabelled example is predicted by a late checkpoint and by the final adapter.
+    """
+    measured = run.n_train + n_test
+    if not run.rank:
+        return measured
+    longer = min((size for size in config.sizes if size > run.n_train and config.blocks), default=run.n_train)
+    whole = 2 * config.epochs * run.n_train + measured + longer - run.n_train + 2 * n_unlabelled
+    folds = config.cross_fit or 0
+    return whole + folds * (2 * config.epochs * _without_a_fold(run, folds) + measured)
+
+
+def _without_a_fold(run: Run, folds: int) -> int:
+    return run.n_train - run.n_train // folds if folds else 0
+
+
+def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: int, n_unlabelled: int = 0) -> float:
+    """Operations of trained runs: :func:`passes_of` each, class prompts once per step, and the layers below the adapted
+    ones once for every example."""
+    passes = sum(passes_of(config, run, n_test, n_unlabelled) for run in runs)
+    folds = config.cross_fit or 0
+    steps = sum(
+        2 * config.epochs * math.ceil(n / config.batch_size) + 2
+        for run in runs
+        for n in (run.n_train, *[_without_a_fold(run, folds)] * folds)
+    )
     prompts = steps * shape.n_classes * _TOKENS_OF_A_PROMPT * shape.prompt_weights
     samples = {run.sample for run in runs}
     stored = sum(max(run.n_train for run in runs if run.sample == sample) for sample in samples)
-    once = (stored + n_test if runs else 0) * shape.tokens * shape.below
+    once = (stored + n_test + n_unlabelled if runs else 0) * shape.tokens * shape.below
     return 2.0 * (passes * shape.tokens * shape.weights + prompts + once)
 
 

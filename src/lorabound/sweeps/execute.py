@@ -30,7 +30,7 @@ from lorabound.errors import AdapterError, ModelError, OutputError, StoreError
 from lorabound.models import Classifier, name_for_others
 from lorabound.modes import LARGEST_MODE
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.estimate import seconds_left
+from lorabound.sweeps.estimate import passes_of, seconds_left
 from lorabound.sweeps.grid import Run, run_key, runs_of, stacks_of
 from lorabound.sweeps.material import Material, read_material
 from lorabound.sweeps.progressive import drawn_steps, final_start
@@ -170,13 +170,8 @@ class _Sweep:
             self.store.note("resources", pool.resources(allotment))
 
     def _work(self, run: Run) -> float:
-        """Cost of a run in forward passes of one example; a training step costs about two."""
-        training = 2 * self.config.epochs * run.n_train if run.rank else 0
-        if run.rank and (folds := self.config.cross_fit):
-            each = 2 * self.config.epochs * (run.n_train - run.n_train // folds)
-            training += folds * (each + run.n_train + len(self.task.test_set.labels))
-        training += 2 * len(self.task.data.unlabelled_examples) if run.rank else 0
-        return training + run.n_train + len(self.task.test_set.labels)
+        """Cost of a run in passes of one example."""
+        return passes_of(self.config, run, len(self.task.test_set.labels), len(self.task.data.unlabelled_examples))
 
     def _zero_shot(self, classifier: Classifier, runs: list[Run]) -> list[Row]:
         """The model without adapters; the test set is measured once for all training sizes."""

@@ -29,7 +29,7 @@ from lorabound.data import (
     with_unlabelled,
     without_rare,
 )
-from lorabound.errors import DataError
+from lorabound.errors import DataError, InputError
 from lorabound.models.kinds import Kind
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.defaults import fitted
@@ -180,7 +180,8 @@ def _with_unlabelled(config: SweepConfig, divided: Split, n_aside: int, table: L
     """The split with its unlabelled examples: a share of the pool, or the texts of a file.
 
     Raises:
-        DataError: a file that cannot be read, one for images, or a share that holds no row.
+        DataError: images in a file, or a share that holds no row.
+        InputError: a file that cannot be used.
     """
     if config.unlabelled is None:
         return divided
@@ -190,8 +191,11 @@ def _with_unlabelled(config: SweepConfig, divided: Split, n_aside: int, table: L
         return set_aside(divided, n_aside)
     if not isinstance(table.examples[0], str):
         raise DataError("unlabelled images come from the data themselves: give a share, as --unlabelled 0.1")
-    texts = read_unlabelled(config.unlabelled, config.text_column or "text")
-    return with_unlabelled(divided, texts, config.unlabelled)
+    try:
+        texts = read_unlabelled(config.unlabelled, config.text_column or "text")
+        return with_unlabelled(divided, texts, config.unlabelled)
+    except DataError as error:  # of another file than the one that _divide names
+        raise InputError(f"--unlabelled: {error}") from None
 
 
 def _prompted(original: SweepConfig, config: SweepConfig) -> str:
