@@ -27,7 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "lorabound"
 TESTS = ROOT / "tests"
 # What computes a certificate again and compares; its tests train a small model and need the fixtures.
-VERIFY = tuple(SOURCE / "certificates" / f"{name}.py" for name in ("verify", "verification", "stored", "recompute"))
+VERIFY = tuple(
+    SOURCE / "certificates" / f"{name}.py"
+    for name in ("verify", "verification", "stored", "schema", "recompute", "recompute_fresh")
+)
 
 OPERATORS: dict[type, tuple[type, ...]] = {
     ast.Add: (ast.Sub,),
@@ -135,7 +138,7 @@ def _changes(node: ast.AST):
 def order(file: str) -> list[str]:
     """Test files, the ones that speak of ``file`` first."""
     if file in {path.name for path in VERIFY}:
-        return [str(TESTS / "certificates" / "test_certify.py")]
+        return [str(TESTS / "certificates" / f"test_{name}.py") for name in ("verification", "verify", "certify")]
     own = {"tails.py": "test_tails.py", "network.py": "test_lipschitz.py"}
     own |= dict.fromkeys(("progressive.py", "recursive.py"), "test_progressive.py")
     first = [own[file]] if file in own else ["test_oracles.py"]

@@ -324,6 +324,11 @@ def test_recursive_breaks_when_the_divergence_is_not_paid() -> None:
         (lambda: best_a([-1.5], 9, DELTA, "gain"), "before"),
         (lambda: best_lam(1.5, 9, DELTA), "mean_loss"),
         (lambda: paired_gain([0.1, -1.5], DELTA, a=0.5), "differences"),
+        (lambda: paired_gain([0.1, 1.5], DELTA, a=0.5), "differences"),
+        (lambda: best_a([1.5], 9, DELTA, "gain"), "before"),
+        (lambda: cross_fit(0.2, 100, 2.5, DELTA, lam=0.5), "folds"),
+        (lambda: cross_fit(0.2, np.array([3, 100]), 5, DELTA, lam=0.5), "at least folds = 5"),
+        (lambda: disagreement(progressive(0.2, 100, 0.5, lam=0.5), 1, 100, 0.5), "deltas must add up to less than 1"),
         (lambda: cross_fit(0.1, 4, 5, DELTA, lam=1.0), "folds"),
         (lambda: cross_fit(0.1, 4, 1.5, DELTA, lam=1.0), "folds"),
         (lambda: disagreement(progressive(0.1, 9, 0.6, lam=1.0), 1, 9, 0.5), "deltas"),
@@ -342,7 +347,15 @@ def test_the_constants_stay_where_they_can_be_computed_with() -> None:
     assert best_lam(0.0, 9, DELTA) == 36.0
     assert best_lam(0.3, 1e300, DELTA) == 1e-9
     assert best_a([0.0, 0.0], 9, DELTA) == pytest.approx(1 / (1 + math.exp(-16)), abs=1e-10)
+    # Without a mean, the best bet is sqrt(2 ln(1/delta)/n): 2e-8 here, left of where the search ends.
+    assert best_a([-1.0, 1.0], 1e16, DELTA, "gain") == pytest.approx(1 / (1 + math.exp(16)), rel=1e-3)
     assert best_a([0.3, 0.5], 1e6, DELTA) < best_a([0.3, 0.5], 10, DELTA)
+
+
+def test_the_mean_gain_is_the_mean() -> None:
+    z = [1.0, 1.0, -1.0, 0.0]
+    assert paired_gain(z, DELTA, a=0.3).terms["mean_gain"] == 0.25
+    assert paired_gain(z, DELTA, a=0.3).n_samples == 4
 
 
 def test_terms_add_up_to_the_value() -> None:

@@ -104,7 +104,7 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
     }
     pairs |= {name: (getattr(old, name), getattr(new, name)) for name in _EXACT}
     faults = [f"{name} is {a!r} there and {b!r} now" for name, (a, b) in pairs.items() if not _alike(a, b)]
-    room = max(1.5 / n, _FLIPS, _of_draws(again))
+    room = max(1.5 / n, _FLIPS, _of_draws(again)) + 1e-12  # rounding of the shares themselves
     if abs(recorded.error - again.error) > room:
         faults.append(f"its errors are {recorded.error:.6g} there and {again.error:.6g} now")
     elif abs(float(old.value) - float(new.value)) > 2 * room:
@@ -115,7 +115,7 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
         ("inputs", old.inputs, new.inputs),
         ("record", there, {name: value for name, value in again.record.items() if name not in _HOW}),
     ):
-        if not _near(one, other, room, n):
+        if not _near(one, other, room, max(n, *_draws(again))):
             faults.append(f"its {name} are not those computed now")
     if faults:
         return Part(what=what, outcome="differs", detail="; ".join(faults))
@@ -126,9 +126,14 @@ def compared(recorded: Statement, again: Statement, what: str = "") -> Part:
 
 def _of_draws(again: Statement) -> float:
     """How much an error that random draws measured may move when another machine draws other numbers: 4 deviations."""
-    draws = again.record.get("draws")
-    fewest = min(draws) if isinstance(draws, list | tuple) else draws
-    return 4 * math.sqrt(0.5 / fewest) if isinstance(fewest, int) and fewest > 0 else 0.0
+    fewest = min(_draws(again))
+    return 4 * math.sqrt(0.5 / fewest) if fewest else 0.0
+
+
+def _draws(again: Statement) -> tuple[int, ...]:
+    """Numbers of random draws, one for each stage; 0 for a method that draws nothing."""
+    draws = again.record.get("draws", 0)
+    return tuple(draws) if isinstance(draws, list | tuple) else (draws,)
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -141,7 +146,11 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _near(one: Any, other: Any, room: float, n: float) -> bool:
-    """Equal but for rounding: counts of errors by as many examples as may flip, others by twice the share of them."""
+    """Equal but for rounding: counts among n examples by as many as may flip, other shares by twice the share of them.
+
+    Args:
+        n: number of examples that an entry counts; 0 for one that counts none.
+    """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(
             _near(one[name], other[name], room, n if name in _COUNTS else 0.0) for name in one
@@ -150,10 +159,11 @@ def _near(one: Any, other: Any, room: float, n: float) -> bool:
         return len(one) == len(other) and all(_near(a, b, room, 0.0) for a, b in zip(one, other, strict=True))
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
-    if isinstance(one, int) and isinstance(other, int):
-        return abs(one - other) <= room * n
     if isinstance(one, float | int) and isinstance(other, float | int):
-        return abs(one - other) <= 2 * room * max(1.0, abs(one), abs(other))
+        if n:
+            return abs(one - other) <= room * n
+        if isinstance(one, float) or isinstance(other, float):
+            return abs(one - other) <= 2 * room * max(1.0, abs(one), abs(other))
     return bool(one == other)
 
 
