@@ -66,6 +66,15 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
+Choose = Callable[[Sequence[str]], Sequence[str]]
+"""The columns to read, of those that a file has; raises a DataError where it has not what is needed."""
+
+
+def exactly(*wanted: str) -> Choose:
+    """These columns, whatever a file has."""
+    return lambda _: wanted
+
+
 @dataclass
 class Meaning:
     """What a column means.

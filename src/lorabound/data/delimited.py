@@ -8,24 +8,25 @@ a file whose quotes mean nothing. It means nothing where each of those lines is 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from lorabound.data.columns import Column, Source
+from lorabound.data.columns import Choose, Column, Source
 from lorabound.data.phrases import counted, listed, quoted
 from lorabound.errors import DataError
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) -> Source:
-    """Two columns of a table; empty ones where the header lacks them (the caller says so).
+def read_delimited(name: str, text: str, usual: str, choose: Choose, expected: Sequence[str]) -> Source:
+    """Columns of a table; empty ones where the header lacks one of them (the caller says so).
 
     Args:
         text: the content, whose lines end in a line feed.
         usual: the delimiter that the file's ending stands for.
-        wanted: names of the columns of examples and of labels.
+        choose: the columns to read: that of examples, that of labels or answers, and others.
+        expected: names that the header may hold, by which the delimiter is recognized.
     Raises:
         DataError: no row, two columns of one name, lines with too many or too few columns.
     """
@@ -37,8 +38,9 @@ def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) ->
         usual, first = declared[4], next(filled, None)
     if first is None:
         raise DataError(f"{name} is empty")
-    delimiter = _delimiter(lines[first], usual, wanted)
+    delimiter = _delimiter(lines[first], usual, expected)
     header = [entry.strip() for entry in _entries(lines[first], delimiter)]
+    wanted = choose(header)
     for column in wanted:
         if header.count(column) > 1:
             raise DataError(f"{name}: {header.count(column)} columns are called {quoted(column)}: rename all but one")
@@ -49,7 +51,8 @@ def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) ->
     notes = []
     if delimiter != usual:
         notes.append(f"the columns are separated by {_DELIMITERS.get(delimiter, quoted(delimiter))}.")
-    found = _Reading(lines, delimiter, len(header), header.index(wanted[0]), header.index(wanted[1]))
+    places = [header.index(column) for column in wanted]
+    found = _Reading(lines, delimiter, len(header), max(places), places[min(1, len(places) - 1)])
     found.read(first + 1)
     if found.faults:
         raise DataError(f"{name}: {found.fault()}")
@@ -59,8 +62,8 @@ def read_delimited(name: str, text: str, usual: str, wanted: tuple[str, str]) ->
     return Source(name, columns, [f"line {start + 1}" for start in found.starts], (*notes, *found.notes()))
 
 
-def _delimiter(header: str, usual: str, wanted: tuple[str, str]) -> str:
-    """The one by which the header holds the wanted columns; otherwise the one that makes most columns."""
+def _delimiter(header: str, usual: str, wanted: Sequence[str]) -> str:
+    """The one by which the header holds most of these columns; otherwise the one that makes most columns."""
     candidates = [usual, *(mark for mark in _DELIMITERS if mark != usual)]
     entries = {mark: [entry.strip() for entry in _entries(header, mark)] for mark in candidates}
     return max(candidates, key=lambda mark: (sum(column in entries[mark] for column in wanted), len(entries[mark])))
@@ -113,7 +116,7 @@ class _Reading:
     lines: list[str]
     delimiter: str
     width: int
-    example_at: int
+    last: int  # of the columns that are read
     label_at: int
     rows: list[list[str]] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # the line where each row begins, from 0
@@ -162,7 +165,7 @@ class _Reading:
     def _add(self, start: int, entries: list[str], n_lines: int = 1) -> None:
         if not any(entry.strip() for entry in entries) and len(entries) < 2:
             return  # a blank line
-        if len(entries) <= max(self.example_at, self.label_at) or any(entry.strip() for entry in entries[self.width :]):
+        if len(entries) <= self.last or any(entry.strip() for entry in entries[self.width :]):
             columns = f"{counted(len(entries), 'column')} instead of {self.width}"
             until = f" (up to line {start + n_lines}, where its quote closes)" if n_lines > 1 else ""
             self.faults.append((start, f"has {columns}{until}"))

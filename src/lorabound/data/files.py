@@ -6,13 +6,14 @@ import codecs
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lorabound.data.columns import Column, Source, classes_of, texts_of
+from lorabound.data.columns import Choose, Column, Source, classes_of, exactly, texts_of
 from lorabound.data.delimited import read_delimited
 from lorabound.data.json_rows import read_json
 from lorabound.data.labelled import Empty, Labelled, labelled_of
@@ -83,31 +84,40 @@ def read_file(path: Path, column: str, label_column: str | None, flag: str) -> S
     Raises:
         DataError: as :func:`read_table`, except for what columns hold.
     """
-    if not path.is_file():
-        raise DataError(f"no data file {path}{_meant(path)}")
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        packed = _MENDS.get(ending, "; unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else "")
-        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}{packed}")
     if column == label_column:
         raise DataError(f"column {quoted(column)} is to hold examples and labels: {flag} or --label-column is wrong")
     wanted = column, label_column or column
-    if ending == ".parquet":
-        source = _parquet(path, wanted)
-    else:
-        text, notes = _decoded(path)
-        if ending in _DELIMITED:
-            source = read_delimited(str(path), text, _DELIMITED[ending], wanted)
-        else:
-            source = read_json(str(path), text, wanted)
-        if source.places:
-            source = Source(source.name, source.columns, source.places, (*notes, *source.notes))
+    source = read_columns(path, exactly(*wanted), wanted)
     for name in wanted:
         if name not in source.columns:
             raise DataError(_no_column(source, name, column, flag))
     if not source.places:
         raise DataError(f"{path} has a header but no rows")
     return source
+
+
+def read_columns(path: Path, choose: Choose, expected: Sequence[str]) -> Source:
+    """The chosen columns of a file; empty ones where it lacks one of them.
+
+    Args:
+        expected: names of columns by which the delimiter of a table is recognized.
+    Raises:
+        DataError: no such file, an unknown format, or an unreadable file; what ``choose`` raises.
+    """
+    if not path.is_file():
+        raise DataError(f"no data file {path}{_meant(path)}")
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        packed = _MENDS.get(ending, "; unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else "")
+        raise DataError(f"{path}: unknown format {path.suffix!r}, use {', '.join(FORMATS)}{packed}")
+    if ending == ".parquet":
+        return _parquet(path, choose)
+    text, notes = _decoded(path)
+    if ending in _DELIMITED:
+        source = read_delimited(str(path), text, _DELIMITED[ending], choose, expected)
+    else:
+        source = read_json(str(path), text, choose)
+    return replace(source, notes=(*notes, *source.notes)) if source.places else source
 
 
 def _meant(path: Path) -> str:
@@ -170,12 +180,13 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
     return text.replace("\r", "\n"), notes
 
 
-def _parquet(path: Path, wanted: tuple[str, str]) -> Source:
+def _parquet(path: Path, choose: Choose) -> Source:
     try:
         names = list(pl.read_parquet_schema(path))
+        wanted = list(dict.fromkeys(choose(names)))
         if any(name not in names for name in wanted):
             return Source(str(path), {name: Column(()) for name in names}, ())
-        frame = pl.read_parquet(path, columns=list(wanted), glob=False)  # [1] in a name is no pattern
+        frame = pl.read_parquet(path, columns=wanted, glob=False)  # [1] in a name is no pattern
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(one_line(f"{path} cannot be read as Parquet: {first_line(error)}", 300)) from None
     columns = {name: Column(_values(frame[name]), _recorded_names(path, name)) for name in wanted}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabound.data.columns import Column, Source, classes_of, texts_of
+from lorabound.data.columns import Choose, Column, Source, classes_of, texts_of
 from lorabound.data.files import FORMATS
 from lorabound.data.images import Picture, images_of
 from lorabound.data.labelled import Empty, Labelled, labelled_of
@@ -53,6 +53,17 @@ def is_export(path: Path) -> bool:
     if path.suffix.lower() == ".arrow":
         return path.is_file()
     return path.is_dir() and any((path / name).is_file() for name in _EXPORTS)
+
+
+def read_split(name: HubName, choose: Choose) -> Source:
+    """The chosen columns of one split, as they are stored.
+
+    Raises:
+        DataError: the library is not installed, or the data cannot be found or reached; what ``choose`` raises.
+    """
+    rows = _split(name)
+    columns = {column: _column(rows, name, column) for column in choose(rows.column_names)}
+    return Source(str(name), columns, row_places(len(rows)))
 
 
 def read_texts(name: HubName, text_column: str, label_column: str, empty: Empty) -> Labelled:
@@ -104,6 +115,17 @@ def _column(rows: Any, name: HubName, column: str) -> Column:
 
 
 def _rows(name: HubName, column: str, label_column: str) -> Any:
+    found = _split(name)
+    for needed in (column, label_column):
+        if needed not in found.column_names:
+            raise DataError(
+                f"{name} has no column {quoted(needed)}, only {listed(found.column_names, 8)}: name the columns with "
+                "--text-column or --image-column, and --label-column"
+            )
+    return found
+
+
+def _split(name: HubName) -> Any:
     try:
         import datasets
     except ImportError:
@@ -132,10 +154,4 @@ def _rows(name: HubName, column: str, label_column: str) -> Any:
         found = found[split]
     elif name.split:
         raise DataError(f"{name.where} holds one split only: leave @{name.split} out")
-    for needed in (column, label_column):
-        if needed not in found.column_names:
-            raise DataError(
-                f"{name} has no column {quoted(needed)}, only {listed(found.column_names, 8)}: name the columns with "
-                "--text-column or --image-column, and --label-column"
-            )
     return found

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from lorabound.data.columns import Column, Source
+from lorabound.data.columns import Choose, Column, Source
 from lorabound.data.phrases import counted, quoted
 from lorabound.errors import DataError
 
@@ -31,12 +31,22 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decode = json.JSONDecoder(object_pairs_hook=_record).decode
 
 
-def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
-    """Two columns of JSON records; a record that lacks a column has no value there. Types are read row by row.
+def doubled_names(record: Any) -> set[str]:
+    """Names that a record holds more than once."""
+    return record.names if isinstance(record, _Doubled) else set()
+
+
+def has_half(text: str) -> bool:
+    """Whether a text holds half of a character, which no tokenizer takes."""
+    return _HALF.search(text) is not None
+
+
+def read_json(name: str, text: str, choose: Choose) -> Source:
+    """Columns of JSON records; a record that lacks a column has no value there. Types are read row by row.
 
     Args:
         text: the content, whose lines end in a line feed.
-        wanted: names of the columns of examples and of labels.
+        choose: the columns to read; empty ones come back where the file lacks one of them.
     Raises:
         DataError: no record, or lines that are none (with the first line and what to do).
     """
@@ -49,14 +59,11 @@ def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
     if not records:
         raise DataError(f"{name} is empty")
     found = dict.fromkeys(column for record in records for column in record)
+    wanted = choose(list(found))
     if any(column not in found for column in wanted):
         return Source(name, {column: Column(()) for column in found}, ())
     for column in wanted:
-        doubled = [
-            place
-            for record, place in zip(records, places, strict=True)
-            if isinstance(record, _Doubled) and column in record.names
-        ]
+        doubled = [place for record, place in zip(records, places, strict=True) if column in doubled_names(record)]
         if doubled:
             raise DataError(
                 f"{name}: {doubled[0]} holds {quoted(column)} twice{_more(len(doubled) - 1)}: leave one of them out"
@@ -64,7 +71,7 @@ def read_json(name: str, text: str, wanted: tuple[str, str]) -> Source:
         halves = [
             place
             for record, place in zip(records, places, strict=True)
-            if isinstance(record.get(column), str) and _HALF.search(record[column])
+            if isinstance(record.get(column), str) and has_half(record[column])
         ]
         if halves:
             raise DataError(
@@ -89,7 +96,7 @@ def _from_lines(name: str, text: str) -> tuple[list[dict[str, Any]], list[str]]:
             records.append(record)
             places.append(f"line {number}")
         else:
-            faults.append((number, f'holds {quoted(record)}, not a record such as {{"text": "...", "label": "..."}}'))
+            faults.append((number, f'holds {quoted(record)}, not a record such as {{"COLUMN": "value", ...}}'))
     if faults:
         number, reason = faults[0]
         raise DataError(f"{name}: line {number} {reason}{_more(len(faults) - 1)}")
@@ -105,8 +112,8 @@ def _from_list(name: str, text: str) -> tuple[list[dict[str, Any]], list[str]]:
     wrong = next((i for i, record in enumerate(records, start=1) if not isinstance(record, dict)), None)
     if wrong:
         raise DataError(
-            f'{name}: entry {wrong} of its list is {quoted(records[wrong - 1])}, not a record such as {{"text": "...", '
-            '"label": "..."}'
+            f"{name}: entry {wrong} of its list is {quoted(records[wrong - 1])}, not a record such as "
+            '{"COLUMN": "value", ...}'
         )
     return records, [f"record {i}" for i in range(1, len(records) + 1)]
 
