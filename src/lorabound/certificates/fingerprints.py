@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS
-from lorabound.data import Picture
+from lorabound.data import Example
 from lorabound.errors import AdapterError
 from lorabound.sweeps.records import TASK
 
 
-def rows_sha256(examples: Sequence[str | Picture], labels: Sequence[str]) -> str:
-    """SHA-256 over rows and labels in their order; every text counts to the letter, an image by its file."""
+def rows_sha256(examples: Sequence[Example], labels: Sequence[str]) -> str:
+    """SHA-256 over rows and labels in their order; every letter and turn counts, an image by its file."""
     digest = hashlib.sha256(f"{len(examples)}\0".encode())
     for example, label in zip(examples, labels, strict=True):
-        row = example.sha256 if isinstance(example, Picture) else example
+        row = example if isinstance(example, str) else example.sha256
         for part in (row, label):
             content = part.encode("utf-8", "surrogatepass")
             digest.update(f"{len(content)}\0".encode())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lorabound.adapters import Adapter, load_adapter
 from lorabound.adapters.peft_folder import open_adapter
 from lorabound.certificates.fresh import one_class
-from lorabound.data import Empty, Picture, load_examples, renamed
+from lorabound.data import Empty, Example, load_examples, renamed
 from lorabound.errors import AdapterError, DataError, InputError, ModelError, OtherAdapter
 from lorabound.models.kinds import find_kind
 from lorabound.models.locate import read_configuration
@@ -66,7 +66,7 @@ class FreshRows:
     """
 
     adapters: list[tuple[Path, Adapter, AdapterTask]]
-    examples: Sequence[str | Picture]
+    examples: Sequence[Example]
     labels: list[str]
     repeated: NDArray[np.bool_]
     of_sweeps: bool

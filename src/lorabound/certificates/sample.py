@@ -11,7 +11,7 @@ from lorabound.certificates.fingerprints import rows_sha256
 from lorabound.certificates.found import Found
 from lorabound.certificates.holdout import classifier_of, refuse_other_layers
 from lorabound.certificates.subject import OfSweep, Subject, prepared_subject, subject_of
-from lorabound.data import Labelled, Picture, identity
+from lorabound.data import Example, Labelled, identity
 from lorabound.data.phrases import counted
 from lorabound.engine import Recipe
 from lorabound.errors import DataError, InputError
@@ -32,7 +32,7 @@ class Sample:
     """
 
     name: str
-    examples: list[str | Picture]
+    examples: list[Example]
     labels: list[str]
     notes: tuple[str, ...]
 

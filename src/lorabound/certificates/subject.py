@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter, new_adapter
 from lorabound.adapters.adapter import Factors, Head
-from lorabound.data import Picture
+from lorabound.data import Example
 from lorabound.data.phrases import listed
 from lorabound.engine import Examples, Pool, Recipe, evaluate
 from lorabound.errors import DataError, ModelError
@@ -77,7 +77,7 @@ def subject_of(
     adapter: Adapter,
     task: AdapterTask,
     classifier: LoadedClassifier,
-    examples: Sequence[str | Picture],
+    examples: Sequence[Example],
     labels: Sequence[str],
     recipe: Recipe,
     memory: float | None = None,

@@ -1,20 +1,26 @@
-"""Tasks: labelled texts or images from files, packages and the hub, and their splits. No torch."""
+"""Tasks: labelled texts or images, and dialogues, from files, packages and the hub, and their splits. No torch."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from lorabound.data.check import check_data
-from lorabound.data.files import read_answers, read_table, read_unlabelled
+from lorabound.data.check_dialogues import check_dialogues
+from lorabound.data.conversations import dialogues_of
+from lorabound.data.dialogues import Dialogue, Dialogues, Form, Turn
+from lorabound.data.files import read_answers, read_columns, read_table, read_unlabelled
 from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
-from lorabound.data.hub import HubName, is_export, read_pictures, read_texts
+from lorabound.data.forms import FormColumns, known_columns, known_form
+from lorabound.data.hub import HubName, is_export, read_pictures, read_split, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_image_table
 from lorabound.data.labelled import Empty, Labelled, Reads
 from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import NAMED
 from lorabound.data.phrases import counted
 from lorabound.data.sizes import fit_sizes
-from lorabound.data.split import Split, identity, set_aside, split, with_unlabelled
+from lorabound.data.split import Example, Split, identity, set_aside, split, with_unlabelled
 from lorabound.data.words import words
 from lorabound.errors import DataError
 
@@ -22,16 +28,23 @@ __all__ = [
     "NAMED",
     "CorruptImage",
     "DataCheck",
+    "Dialogue",
+    "Dialogues",
     "Empty",
+    "Example",
+    "Form",
     "Labelled",
     "Picture",
     "Reads",
     "Split",
+    "Turn",
     "check_data",
+    "check_dialogues",
     "counted",
     "fit_sizes",
     "identity",
     "is_export",
+    "load_dialogues",
     "load_examples",
     "load_images",
     "load_table",
@@ -71,7 +84,7 @@ def load_table(
         DataError: the data cannot be found or read, or do not hold what was asked of them.
     """
     if str(data) in NAMED:
-        return _named(str(data), "texts", empty)
+        return _labelled(str(data), "texts", empty)
     path = Path(data)
     if path.is_dir() and not is_export(path) and any(path.glob("*/*")):
         raise DataError(f"{path} is a folder of folders, as images are kept: images need a CLIP, name one with --model")
@@ -88,7 +101,7 @@ def load_images(
     library, or a name on its hub. Nothing is decoded. Arguments and errors as in :func:`load_table`.
     """
     if str(data) in NAMED:
-        return _named(str(data), "images", empty)
+        return _labelled(str(data), "images", empty)
     path = Path(data)
     if path.is_dir() and not is_export(path):
         return read_folder(path)
@@ -102,11 +115,44 @@ def load_images(
     return read_image_table(path, image_column, label_column, empty)
 
 
+def load_dialogues(
+    data: str | Path,
+    form: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    empty: Literal["refuse", "drop"] = "refuse",
+) -> Dialogues:
+    """Dialogues: a named task, a file, an export of the datasets library, or a name on its hub.
+
+    Args:
+        form: how the data hold them, one of :data:`Form`; None recognizes it by the columns.
+        columns: what the data call a column that a form asks for, as ``{"prompt": "question"}``.
+        empty: treatment of rows that cannot be learnt from: "refuse" them all in one sentence, or "drop" them and add a
+            note.
+    Raises:
+        DataError: the data cannot be found or read, or hold no dialogues.
+    """
+    if str(data) in NAMED:
+        named = _named(str(data), "dialogues", empty)
+        assert isinstance(named, Dialogues)
+        return named
+    name = _kept_by_datasets(data)
+    wanted = FormColumns(str(name or data), known_columns(columns or {}), known_form(form) if form else None)
+    source = read_split(name, wanted) if name else read_columns(Path(data), wanted, list(wanted.called.values()))
+    return dialogues_of(source, wanted, empty)
+
+
 def _names(holds: Reads) -> list[str]:
     return [name for name, task in NAMED.items() if task.holds == holds]
 
 
-def _named(name: str, holds: Reads, empty: Empty) -> Labelled:
+def _labelled(name: str, holds: Reads, empty: Empty) -> Labelled:
+    """A named task of labelled examples."""
+    named = _named(name, holds, empty)
+    assert isinstance(named, Labelled)
+    return named
+
+
+def _named(name: str, holds: Reads, empty: Empty) -> Labelled | Dialogues:
     """A named task, with a note where a file or folder here has its name, or where nothing can be dropped.
 
     Raises:
@@ -121,7 +167,8 @@ def _named(name: str, holds: Reads, empty: Empty) -> Labelled:
     if Path(name).exists():
         notes.append(f"{name} is the built-in task, not the file or folder {name} here: write ./{name} for that.")
     if empty == "drop" and not NAMED[name].on_hub:
-        notes.append(f"{name}: no row is without {holds[:-1]} or label, so --drop-empty left out none.")
+        lacks = "prompt or completion" if holds == "dialogues" else f"{holds[:-1]} or label"
+        notes.append(f"{name}: no row is without {lacks}, so --drop-empty left out none.")
     return replace(task, notes=(*notes, *task.notes))
 
 

@@ -32,7 +32,7 @@ class Dialogue:
     """One example: its turns in their order.
 
     Attributes:
-        turns: all turns, the last of which is learnt.
+        turns: all turns.
         chat: whether the tokenizer's chat template writes the turns; otherwise their texts follow one another.
         given: number of turns that are never learnt, whoever speaks: those of a prompt that is a chat itself.
     """
@@ -58,6 +58,10 @@ class Dialogue:
         before = self.turns[: next(iter(self.trained), len(self.turns))]
         asked = any(turn.role != "system" and turn.content.strip() for turn in before)
         return self.prompt if asked else _plain(self.turns)
+
+    def ended(self) -> Dialogue:
+        """The same without the turns after the last one that is learnt."""
+        return replace(self, turns=self.turns[: self.trained[-1] + 1]) if self.trained else self
 
     @property
     def sha256(self) -> str:

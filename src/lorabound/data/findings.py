@@ -1,4 +1,4 @@
-"""What a check of labelled data found."""
+"""What a check of labelled data or of dialogues found."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class DataCheck:
 
     Attributes:
         name: name of the data.
-        kind: "texts" or "images".
+        kind: "texts", "images" or "dialogues".
         counts: number of rows per class, the largest class first; training and test data together where they are one
             file.
         test_counts: number of rows per class of a test set of its own; None without one.
         faults: sentences on what must be mended; the data cannot be used while there are any.
         flags: options that mend faults, as they are typed.
         remarks: sentences on what is unusual and can stay.
+        content: what the rows hold, where they have no classes to tell apart.
         sizes: sentence on how a sweep would divide the rows; empty where that is not known.
     """
 
@@ -34,6 +35,7 @@ class DataCheck:
     faults: tuple[str, ...]
     flags: tuple[str, ...]
     remarks: tuple[str, ...]
+    content: str = ""
     sizes: str = ""
 
     @property
@@ -62,7 +64,10 @@ class DataCheck:
 
     @property
     def classes_line(self) -> str:
-        """ "1,200 rows, 3 classes: Billing 700, Login 400, Other 100"; of many classes the largest and the smallest."""
+        """ "1,200 rows, 3 classes: Billing 700, Login 400, Other 100"; of many classes the largest and the smallest; of
+        dialogues what is learnt."""
+        if self.content:
+            return self.content
         named = [(label or "(no label)", count) for label, count in self.counts.items()]
         shown = named if len(named) <= 12 else [*named[:5], *named[-3:]]
         parts = [f"{short(label)} {count:,}" for label, count in shown]

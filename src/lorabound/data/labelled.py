@@ -13,7 +13,7 @@ from lorabound.errors import DataError
 if TYPE_CHECKING:
     from lorabound.data.images import Picture
 
-Reads = Literal["texts", "images"]
+Reads = Literal["texts", "images", "dialogues"]
 """What the examples of a data set are, and so what a model must read."""
 Empty = Literal["refuse", "drop", "keep"]
 

@@ -1,4 +1,4 @@
-"""Tasks that go by a name: words and two of images from packages, one from Debian, the eleven of CLIP-LoRA on the hub.
+"""Tasks that go by a name: from Python packages, two from Debian, the eleven of CLIP-LoRA on the hub.
 
 The eleven are those of Zanella and Ben Ayed (2024), after Zhou et al. (2022), with the prompts of the latter.
 Class names are the hub's own labels, tidied: underscores and dots become spaces. Only the names that this leaves
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lorabound.data.dialogues import Dialogues
+from lorabound.data.dictionary import dictionary
 from lorabound.data.folders import read_folder
 from lorabound.data.hub import HubName, read_pictures
 from lorabound.data.images import from_arrays
@@ -45,8 +47,8 @@ class NamedTask:
     """Data that go by a name.
 
     Attributes:
-        prompt: class prompt.
-        n_classes: number of classes.
+        prompt: class prompt; "" for dialogues, which bring their own.
+        n_classes: number of classes; 1 for dialogues.
         train: function that reads the data; its argument says what becomes of rows without image or label.
         test: function that reads the test set of its own, likewise; None without one.
         on_hub: whether the data are fetched from the hub.
@@ -55,7 +57,7 @@ class NamedTask:
 
     prompt: str
     n_classes: int
-    train: Callable[[Empty], Labelled]
+    train: Callable[[Empty], Labelled | Dialogues]
     test: Callable[[Empty], Labelled] | None = None
     on_hub: bool = False
     holds: Reads = "images"
@@ -153,6 +155,7 @@ def _hub(
 
 NAMED: dict[str, NamedTask] = {
     "words": NamedTask("This is a {} word.", 10, lambda _: words(), holds="texts"),
+    "dictionary": NamedTask("", 1, lambda _: dictionary(), holds="dialogues"),
     "digits": NamedTask("a photo of the number {}.", 10, lambda _: _digits()),
     "fashion-mnist": NamedTask(
         "a photo of a {}.", 10, lambda _: fashion_mnist("train"), lambda _: fashion_mnist("t10k")

@@ -2,10 +2,10 @@
 
 The rows are shuffled once by a seed. The last ones (or a file of its own) are for testing, the others are the
 pool: a training set of size N is its first N rows, so training sets are nested and no choice of N touches the
-test set. Test rows whose text or image stands anywhere in the pool are removed (two texts that differ in case or
-white space only are the same; images are the same when their files are). What is left are independent draws from the
-population outside the pool, whatever the pool is, so a hold-out limit is valid for that population. Repeated rows
-within the pool, or within the test set, are as the population has them, and stay.
+test set. Test rows whose text or image, or whose dialogue's prompt, stands anywhere in the pool are removed (texts and
+prompts that differ in case or white space only are the same; images are the same when their files are). What is left
+are independent draws from the population outside the pool, whatever the pool is, so a hold-out limit is valid for that
+population. Repeated rows within the pool, or within the test set, are as the population has them, and stay.
 
 Few-shot pools hold the same number of examples of every class, in rounds: one of each, another one of each, ... Their
 training sets are drawn class by class, not from the population as it is; the test set is.
@@ -20,11 +20,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lorabound.data.dialogues import Dialogue, Dialogues
 from lorabound.data.images import Picture
 from lorabound.data.labelled import Labelled
 from lorabound.errors import DataError
 
-Example = tuple[str | Picture, str]
+Example = str | Picture | Dialogue
+Row = tuple[Example, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Split:
     """A pool of training examples in their final order, and a test set.
 
     Attributes:
-        classes: names of the classes, sorted; labels are indices into it.
+        classes: names of the classes, sorted; labels are indices into it. Dialogues have one class, "completion".
         train_examples, train_labels: examples and labels of the whole shuffled pool; a training set is a prefix.
         test_examples, test_labels: examples and labels of the test set, none of which stands in the pool.
         n_removed: number of test rows removed because they stood in the pool.
@@ -41,12 +43,12 @@ class Split:
     """
 
     classes: list[str]
-    train_examples: list[str | Picture]
+    train_examples: list[Example]
     train_labels: NDArray[np.int64]
-    test_examples: list[str | Picture]
+    test_examples: list[Example]
     test_labels: NDArray[np.int64]
     n_removed: int
-    unlabelled_examples: list[str | Picture] = field(default_factory=list)
+    unlabelled_examples: list[Example] = field(default_factory=list)
     n_unlabelled_removed: int = 0
 
     @property
@@ -55,29 +57,35 @@ class Split:
         digest = hashlib.sha256(repr(self.classes).encode())
         for rows, labels in ((self.train_examples, self.train_labels), (self.test_examples, self.test_labels)):
             digest.update(f"{len(rows)}\0".encode())
-            digest.update("\0".join(row.sha256 if isinstance(row, Picture) else row for row in rows).encode())
+            digest.update("\0".join(row if isinstance(row, str) else row.sha256 for row in rows).encode())
             digest.update(labels.astype("<i8").tobytes())
         if self.unlabelled_examples:
             digest.update(b"unlabelled\0")
-            digest.update("\0".join(map(identity, self.unlabelled_examples)).encode())
+            held = (row.sha256 if isinstance(row, Dialogue) else identity(row) for row in self.unlabelled_examples)
+            digest.update("\0".join(held).encode())
         return digest.hexdigest()
 
 
 def split(
-    pool: Labelled, n_train: int, n_test: int, seed: int = 0, test: Labelled | None = None, shots: int | None = None
+    pool: Labelled | Dialogues,
+    n_train: int,
+    n_test: int,
+    seed: int = 0,
+    test: Labelled | Dialogues | None = None,
+    shots: int | None = None,
 ) -> Split:
     """Shuffle, divide, and take out of the test set what stands in the pool.
 
     Args:
-        pool: labelled examples.
+        pool: labelled examples, or dialogues.
         n_train: largest training size that will be asked for; not read with ``shots``.
         n_test: number of rows set aside for testing, before the removal.
         seed: seed of the shuffle (Philox words, sorted: the same order under every NumPy release).
         test: data that the test rows come from (shuffled, the first n_test); None takes them from the pool.
         shots: number of examples of every class in the pool, which then holds nothing else.
     Raises:
-        DataError: fewer than two classes, or more than half as many as rows; fewer rows than asked for, of a class
-            with ``shots``; or fewer than two test rows left.
+        DataError: labels of fewer than two classes, or more than half as many as rows; fewer rows than asked for, of a
+            class with ``shots``; or fewer than two test rows left.
     """
     rows = _shuffled(pool, seed)
     if test:
@@ -97,14 +105,16 @@ def split(
     known = {identity(example) for example, _ in train_rows}
     unseen = [(example, label) for example, label in test_rows if identity(example) not in known]
     if len(unseen) < 2:
+        stand = "have a prompt that stands" if isinstance(pool, Dialogues) else "stand"
         raise DataError(
-            f"{len(test_rows) - len(unseen)} of {len(test_rows)} test rows stand in the training pool too: "
+            f"{len(test_rows) - len(unseen)} of {len(test_rows)} test rows {stand} in the training pool too: "
             "nothing is left to test on; remove repeated rows from the data"
         )
     classes = sorted({label for _, label in [*train_rows, *test_rows]})
-    if len(classes) < 2:
+    labelled = isinstance(pool, Labelled)
+    if labelled and len(classes) < 2:
         raise DataError(f"{pool.name} has one class only ({classes[0]!r}): a classifier needs two")
-    if 2 * len(classes) > len(pool) + len(test or ()):
+    if labelled and 2 * len(classes) > len(pool) + len(test or ()):
         raise DataError(
             f"{pool.name} has {len(classes)} different labels in {len(pool) + len(test or ())} rows: "
             "is it the right label column?"
@@ -134,7 +144,7 @@ def set_aside(divided: Split, count: int) -> Split:
     )
 
 
-def with_unlabelled(divided: Split, examples: Sequence[str | Picture], name: str) -> Split:
+def with_unlabelled(divided: Split, examples: Sequence[Example], name: str) -> Split:
     """The same with unlabelled examples from elsewhere, without those that stand in the pool or in the test set.
 
     Raises:
@@ -147,9 +157,9 @@ def with_unlabelled(divided: Split, examples: Sequence[str | Picture], name: str
     return replace(divided, unlabelled_examples=unseen, n_unlabelled_removed=len(examples) - len(unseen))
 
 
-def _in_rounds(rows: list[Example], shots: int, classes: list[str], name: str) -> list[Example]:
+def _in_rounds(rows: list[Row], shots: int, classes: list[str], name: str) -> list[Row]:
     """The first ``shots`` rows of every class: the first of each, the second of each, ..."""
-    by_class: dict[str, list[Example]] = {label: [] for label in classes}
+    by_class: dict[str, list[Row]] = {label: [] for label in classes}
     for row in rows:
         by_class[row[1]].append(row)
     for label, members in by_class.items():
@@ -161,12 +171,19 @@ def _in_rounds(rows: list[Example], shots: int, classes: list[str], name: str) -
     return [members[number] for number in range(shots) for members in by_class.values()]
 
 
-def identity(example: str | Picture) -> str:
-    """What makes two examples the same: the bytes of an image, a text but for case and white space."""
-    return example.sha256 if isinstance(example, Picture) else " ".join(example.casefold().split())
+def identity(example: Example) -> str:
+    """What makes two examples the same: the bytes of an image; a text, or the prompt of a dialogue, but for case and
+    white space."""
+    match example:
+        case Picture():
+            return example.sha256
+        case Dialogue():
+            return example.identity
+        case _:
+            return " ".join(example.casefold().split())
 
 
-def _shuffled(table: Labelled, seed: int) -> list[Example]:
+def _shuffled(table: Labelled | Dialogues, seed: int) -> list[Row]:
     rows = list(zip(table.examples, table.labels, strict=True))
     order = np.argsort(np.random.Philox(key=seed).random_raw(len(rows)), kind="stable")
     return [rows[i] for i in order]

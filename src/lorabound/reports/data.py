@@ -21,7 +21,7 @@ _BAR = 20
 @parts.register
 def _(check: DataCheck, width: int) -> Iterator[Part]:
     """The answer, the faults, the options that mend them, the classes, how a sweep divides the rows, the remarks."""
-    size = f"{counted(check.n_rows, 'row')}, {counted(check.n_classes, 'class')}"
+    size = check.content or f"{counted(check.n_rows, 'row')}, {counted(check.n_classes, 'class')}"
     if check.test_counts is not None:
         size += f", {counted(sum(check.test_counts.values()), 'test row')}"
     able = "can be used" if check.usable else f"cannot be used yet, {counted(len(check.faults), 'thing')} to mend"
@@ -32,7 +32,8 @@ def _(check: DataCheck, width: int) -> Iterator[Part]:
     if check.flags:
         yield "\nAdd to the command"
         yield from (f"  {flag}" for flag in check.flags)
-    yield _classes(check)
+    if not check.content:
+        yield _classes(check)
     if check.sizes:
         yield check.sizes
     if check.remarks:

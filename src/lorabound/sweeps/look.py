@@ -1,11 +1,11 @@
-"""A look at a data set without a model: texts or images, whatever it holds."""
+"""A look at a data set without a model: texts, images or dialogues, whatever it holds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from lorabound.data import NAMED, DataCheck, Reads, check_data, fit_sizes, is_export
+from lorabound.data import NAMED, DataCheck, Reads, check_data, check_dialogues, fit_sizes, is_export, load_dialogues
 from lorabound.errors import DataError
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import read_tables
@@ -18,6 +18,9 @@ def look_at(config: SweepConfig) -> DataCheck:
         DataError: the data cannot be read.
     """
     holds = content_of(config.data)
+    if holds == "dialogues":
+        chats, others = load_dialogues(config.data), config.test_data and load_dialogues(config.test_data)
+        return _sized(config, check_dialogues(chats, others or None), len(others) if others else None)
     try:
         table, test = read_tables(config, holds or "texts")
     except DataError as error:
@@ -28,10 +31,13 @@ def look_at(config: SweepConfig) -> DataCheck:
         except DataError:
             raise error from None
     check = check_data(table, test, max_length=config.max_length, decode=True)
+    return _sized(config, check, None if test is None else len(test))
+
+
+def _sized(config: SweepConfig, check: DataCheck, n_own_test: int | None) -> DataCheck:
+    """The check with the sizes that a sweep would take."""
     try:
-        sizes, n_test = fit_sizes(
-            table.name, len(table), check.n_classes, config.n_train, config.n_test, None if test is None else len(test)
-        )
+        sizes, n_test = fit_sizes(check.name, check.n_rows, check.n_classes, config.n_train, config.n_test, n_own_test)
     except DataError as error:
         return check.with_faults(str(error))
     train = " and ".join(f"{n:,}" for n in sizes)

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lorabound.data import Picture, Reads, identity
+from lorabound.data import Example, Reads, identity
 from lorabound.errors import AdapterError, StoreError
 from lorabound.files import write_text
 
@@ -31,7 +31,7 @@ class AdapterTask(BaseModel):
 
     Attributes:
         model, model_sha256: the frozen model by name, and the hash over its files.
-        takes: texts or images.
+        takes: texts, images or dialogues.
         head: prompts, or trained with the adapter.
         prompt, classes, logit_scale: class prompt, class names in the order of the scores, factor of the scores.
         max_length: tokens a text is cut to.
@@ -90,12 +90,12 @@ def read_task(folder: Path) -> AdapterTask | None:
         ) from None
 
 
-def fingerprint(example: str | Picture) -> str:
+def fingerprint(example: Example) -> str:
     """The start of the SHA-256 of what makes two examples the same."""
     return hashlib.sha256(identity(example).encode()).hexdigest()[:_DIGITS]
 
 
-def write_rows(folder: Path, train: Sequence[str | Picture], test: Sequence[str | Picture]) -> None:
+def write_rows(folder: Path, train: Sequence[Example], test: Sequence[Example]) -> None:
     """Record the rows of a sweep; a record of the same rows with as many for training stays as it is.
 
     Raises:
