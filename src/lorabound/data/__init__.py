@@ -137,7 +137,8 @@ def load_dialogues(
         return named
     name = _kept_by_datasets(data)
     wanted = FormColumns(str(name or data), known_columns(columns or {}), known_form(form) if form else None)
-    source = read_split(name, wanted) if name else read_columns(Path(data), wanted, list(wanted.called.values()))
+    expected = list(wanted.called.values())
+    source = read_split(name, wanted) if name else read_columns(Path(data), wanted, expected, blanks=True)
     return dialogues_of(source, wanted, empty)
 
 

@@ -11,6 +11,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 from lorabound.data.columns import Choose, Column, Source
 from lorabound.data.phrases import counted, listed, quoted
@@ -19,7 +20,9 @@ from lorabound.errors import DataError
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_delimited(name: str, text: str, usual: str, choose: Choose, expected: Sequence[str]) -> Source:
+def read_delimited(
+    name: str, text: str, usual: str, choose: Choose, expected: Sequence[str], blanks: bool = False
+) -> Source:
     """Columns of a table; empty ones where the header lacks one of them (the caller says so).
 
     Args:
@@ -27,6 +30,8 @@ def read_delimited(name: str, text: str, usual: str, choose: Choose, expected: S
         usual: the delimiter that the file's ending stands for.
         choose: the columns to read: that of examples, that of labels or answers, and others.
         expected: names that the header may hold, by which the delimiter is recognized.
+        blanks: whether blanks right behind a delimiter belong to the text, unless the header has them too, or a quote
+            follows them somewhere.
     Raises:
         DataError: no row, two columns of one name, lines with too many or too few columns.
     """
@@ -52,8 +57,17 @@ def read_delimited(name: str, text: str, usual: str, choose: Choose, expected: S
     if delimiter != usual:
         notes.append(f"the columns are separated by {_DELIMITERS.get(delimiter, quoted(delimiter))}.")
     places = [header.index(column) for column in wanted]
-    found = _Reading(lines, delimiter, len(header), max(places), places[min(1, len(places) - 1)])
+    label_at = places[min(1, len(places) - 1)]
+    found = _Reading(lines, delimiter, len(header), max(places), label_at)
+    found.skip_blanks = not blanks or any(entry.startswith(" ") for entry in lines[first].split(delimiter))
     found.read(first + 1)
+    if not found.skip_blanks and any(
+        entry.startswith(" ") and entry.lstrip().startswith('"') for entry in chain(*found.rows)
+    ):
+        found = _Reading(lines, delimiter, len(header), max(places), label_at)
+        found.read(first + 1)
+    if blanks and found.skip_blanks:
+        notes.append(f"blanks right behind {_DELIMITERS.get(delimiter, quoted(delimiter))} are not read.")
     if found.faults:
         raise DataError(f"{name}: {found.fault()}")
     if not found.rows:
@@ -121,6 +135,7 @@ class _Reading:
     rows: list[list[str]] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # the line where each row begins, from 0
     long: list[tuple[int, int]] = field(default_factory=list)  # first and last line of rows over several lines
+    skip_blanks: bool = True  # right behind a delimiter
     plain: list[int] = field(default_factory=list)  # lines whose quotes are read as they stand
     faults: list[tuple[int, str]] = field(default_factory=list)
     _labels: set[str] | None = None
@@ -134,7 +149,9 @@ class _Reading:
 
     def _read_until_a_quote_is_odd(self, begin: int) -> int:
         """Read on from a line; returns the line to go on with."""
-        records = csv.reader(self._feed(begin), delimiter=self.delimiter, strict=True, skipinitialspace=True)
+        records = csv.reader(
+            self._feed(begin), delimiter=self.delimiter, strict=True, skipinitialspace=self.skip_blanks
+        )
         start = begin
         try:
             for entries in records:

@@ -96,11 +96,12 @@ def read_file(path: Path, column: str, label_column: str | None, flag: str) -> S
     return source
 
 
-def read_columns(path: Path, choose: Choose, expected: Sequence[str]) -> Source:
+def read_columns(path: Path, choose: Choose, expected: Sequence[str], blanks: bool = False) -> Source:
     """The chosen columns of a file; empty ones where it lacks one of them.
 
     Args:
         expected: names of columns by which the delimiter of a table is recognized.
+        blanks: whether blanks at the beginning of a text belong to it, in a table too.
     Raises:
         DataError: no such file, an unknown format, or an unreadable file; what ``choose`` raises.
     """
@@ -114,7 +115,7 @@ def read_columns(path: Path, choose: Choose, expected: Sequence[str]) -> Source:
         return _parquet(path, choose)
     text, notes = _decoded(path)
     if ending in _DELIMITED:
-        source = read_delimited(str(path), text, _DELIMITED[ending], choose, expected)
+        source = read_delimited(str(path), text, _DELIMITED[ending], choose, expected, blanks)
     else:
         source = read_json(str(path), text, choose)
     return replace(source, notes=(*notes, *source.notes)) if source.places else source
