@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorabound.data import Dialogue, Dialogues, Turn, check_dialogues, load_dialogues, load_table, split
@@ -335,6 +335,7 @@ def test_the_check_counts_turns_and_repeated_prompts(tmp_path):
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: text.strip("\u200b\u200c\u200d\u2060\ufeff \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0").strip())  # fmt: skip
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4))
 def test_every_form_gives_the_same_turns(tmp_path_factory, rounds):
     folder = tmp_path_factory.mktemp("forms")
@@ -354,6 +355,7 @@ def test_every_form_gives_the_same_turns(tmp_path_factory, rounds):
     assert [turn.content for turn in found[0].turns] == [text for pair in rounds for text in pair]
 
 
+@settings(deadline=None, max_examples=50)
 @given(texts, texts, texts)
 def test_identity_is_the_prompt_but_for_case_and_blanks(prompt, answer, other):
     def pair(a, b):
