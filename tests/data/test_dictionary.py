@@ -12,12 +12,13 @@ NAME = "freedict-fra-eng"
 ENTRIES = [
     ("00databaseshort", "00databaseshort\n French-English\n"),
     ("abats", "abats /aba/ <n>\noffal\n"),
+    ("ambiance", "ambiance /ɑ̃bjɑ̃s/ <n>\nambience\n"),
     ("à demi", "à demi /ad(ə)mi/\nhalf\n"),
-    ("ami", "ami /ami/ <n, masc>\n1. friend\n"),
+    ("améthyste", "améthyste /ametist/ <n, fem>\n1. amethyst\n"),
     ("amasser", "amasser /amase/ <v>\n1. heap\n2. gather\n"),
     ("amas", "amas /ama/ <n>\nheap, mass\n"),
     ("amazone", "amazone /amazɔn/ <n>\nAmazon\n"),
-    ("élu", "élu /ely/ <adj>\nelected\n"),
+    ("émotion", "émotion /emosjɔ̃/ <n>\nemotion\n"),
     ("son", "son /sɔ̃/ <n>\nsound\n"),
     ("son", "son /sɔ̃/ <det>\nhis\n"),
     ("table", "table /tabl/ <n>\nwritingtable or table\n"),
@@ -40,10 +41,13 @@ def written(folder, entries=ENTRIES):
     return folder
 
 
+COUSINS = [("ambiance", "ambience"), ("améthyste", "amethyst"), ("émotion", "emotion")]
+
+
 def test_one_word_with_one_translation(tmp_path):
     found = dictionary(written(tmp_path))
     assert [(d.turns[0].content, d.turns[1].content) for d in found.examples] == [
-        (QUESTION.format(word), answer) for word, answer in (("abats", "offal"), ("ami", "friend"), ("élu", "elected"))
+        (QUESTION.format(word), answer) for word, answer in COUSINS
     ]
     assert all(dialogue.chat and dialogue.trained == (1,) for dialogue in found.examples)
 
@@ -66,5 +70,5 @@ def test_files_that_are_missing_or_damaged(tmp_path):
 @pytest.mark.skipif(not (FOLDER / f"{NAME}.index").exists(), reason="needs Debian's dict-freedict-fra-eng")
 def test_the_package_holds_pairs_for_a_sweep():
     found = NAMED["dictionary"].train("refuse")
-    assert len(found) > 2500
-    assert split(found, 640, 1000).n_removed == 0
+    assert len(found) > 1200
+    assert split(found, 640, 500).n_removed == 0

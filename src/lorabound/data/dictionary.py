@@ -1,7 +1,8 @@
-"""The task `dictionary`: French words and the English word for each, from Debian's dict-freedict-fra-eng.
+"""The task `dictionary`: French words and their English cousins, from Debian's dict-freedict-fra-eng.
 
-About 2,970 pairs: one word in small letters whose entry gives one English word and nothing else. Real, short (an answer
-has about two tokens), and with a pattern (many words are cousins), so that a small chat model learns some of it.
+About 1,370 pairs: one word in small letters whose entry gives one English word and nothing else, and which is spelled
+much like it (a third are the same but for accents). Real, short (an answer has about two tokens), and with a pattern
+(-té is -ty, -ique is -ic), so that a small chat model learns much of it from few pairs.
 
 A dictionary of the dict server is two files. The index has one line per headword: headword, offset and length of its
 entry, as numbers in base 64, between tabs. The entries are a text in a gzip file: a line with headword, pronunciation
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import gzip
 import re
+import unicodedata
 import zlib
 from collections import Counter
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from lorabound.data.dialogues import Dialogue, Dialogues, Turn
@@ -21,6 +24,8 @@ from lorabound.errors import DataError, first_line
 
 FOLDER = Path("/usr/share/dictd")
 QUESTION = "Translate the French word '{}' into English. Answer with the word only."
+# Least likeness of the two words, accents aside: twice the letters in common over all letters (difflib).
+ALIKE = 0.7
 _NAME = "freedict-fra-eng"
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # What one word of one sense is; a first sense may be numbered though it is the only one.
@@ -36,7 +41,7 @@ def dictionary(folder: Path = FOLDER) -> Dialogues:
     pairs = [
         (headword, answer)
         for headword, entry in _entries(folder)
-        if headword.isalpha() and headword.islower() and (answer := _only_word(entry))
+        if headword.isalpha() and headword.islower() and (answer := _only_word(entry)) and _alike(headword, answer)
     ]
     chats = [
         Dialogue((Turn("user", QUESTION.format(word)), Turn("assistant", answer)), chat=True) for word, answer in pairs
@@ -49,6 +54,11 @@ def _only_word(entry: str) -> str:
     _, *senses = entry.strip().split("\n")
     word = _ONE_WORD.fullmatch(senses[0].strip()) if len(senses) == 1 else None
     return word[1] if word else ""
+
+
+def _alike(french: str, english: str) -> bool:
+    plain = "".join(c for c in unicodedata.normalize("NFD", french) if not unicodedata.combining(c))
+    return SequenceMatcher(None, plain, english, autojunk=False).ratio() >= ALIKE
 
 
 def _entries(folder: Path) -> list[tuple[str, str]]:
