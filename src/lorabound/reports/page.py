@@ -14,6 +14,7 @@ from lorabound.files import write_text
 from lorabound.reports.charts import gap_against_rank, gap_against_size
 from lorabound.reports.offline import scripts
 from lorabound.reports.sentences import (
+    ceiled,
     comparison_sentence,
     exponent_text,
     n_samples,
@@ -23,7 +24,7 @@ from lorabound.reports.sentences import (
 )
 from lorabound.reports.spread import reading, spread_cells, spread_heads
 from lorabound.sweeps import Sweep
-from lorabound.sweeps.cells import BITS, DELTA, LOSSES, WORST_CASE
+from lorabound.sweeps.cells import DELTA, LOSSES, WORST_CASE
 from lorabound.sweeps.spread import Crossed
 from lorabound.sweeps.summary import Summary
 
@@ -35,6 +36,7 @@ _INTERVALS = (
 )
 
 
+_WIDE = "On a narrow screen this table scrolls sideways; its first column stays."
 # Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
 _SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended")
 
@@ -89,8 +91,9 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         losses=LOSSES,
         notes=notes(summary),
         level=f"{1 - DELTA:.0%}",
-        bits=BITS,
         proved=shows_certificate(summary),
+        ceiled=lambda value: ceiled(float(value)),
+        wide=_WIDE,
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
         bundle=scripts(),
     )

@@ -12,6 +12,7 @@ from rich.text import Text
 from lorabound.data import counted
 from lorabound.reports.sentences import (
     caveats,
+    ceiled,
     comparison_sentence,
     exponent_text,
     modes_sentence,
@@ -91,13 +92,13 @@ def _row(cell: Cell, mark: str, proved: bool, with_bound: bool) -> list[str]:
         f"{cell.train['error']:.3f}",
         f"{cell.test['error']:.3f}",
         f"{gap.mean:+.3f} ±{gap.high - gap.mean:.3f}",
-        f"{cell.holdout.value:.3f}",
+        ceiled(float(cell.holdout.value)),
     ]
     if proved:
         limit = cell.progressive
-        columns.append("" if limit is None else ">=1" if limit.vacuous else f"{float(limit.value):.3f}")
+        columns.append("" if limit is None else ">=1" if limit.vacuous else ceiled(float(limit.value)))
     if with_bound:
-        columns.append("" if bound is None else ">=1" if bound.vacuous else f"{bound.value:.3f}")
+        columns.append("" if bound is None else ">=1" if bound.vacuous else ceiled(float(bound.value)))
     return columns
 
 
