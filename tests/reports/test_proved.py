@@ -10,6 +10,7 @@ from lorabound.reports.page import write_page
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from lorabound.sweeps.summary import summarize
 from tests.commands import shown
+from tests.reports.test_report import browse
 
 
 def build(folder, share=0.3, epochs=1, **about):
@@ -48,7 +49,8 @@ def test_the_column_and_the_sentence(tmp_path):
     at_most = {(row["mode"], row["rank"]): row["progressive_at_most"] for row in store.cells().iter_rows(named=True)}
     assert at_most["freeze_a", 2] < at_most["freeze_a", 1] < at_most["zero_shot", 0]
     page = write_page(summarize(store), tmp_path / "page.html").read_text()
-    for (mode, rank), limit in at_most.items():
+    for (mode, rank), exact in at_most.items():
+        limit = math.ceil(exact * 1000) / 1000  # never shown lower than it is
         assert re.search(rf"{mode} +{rank} .* {limit:.3f}", terminal)
         assert f"<td>{limit:.3f}</td>" in page
     (choice,) = [verdict.proved for verdict in store.summary().verdicts]
@@ -59,6 +61,23 @@ def test_the_column_and_the_sentence(tmp_path):
     )
     for written in (terminal, page):
         assert said in " ".join(written.split())
+
+
+@pytest.mark.parametrize(("width", "fits"), [(1280, True), (400, False)])
+def test_tables_fit_a_window_of_1280_and_scroll_by_themselves_in_a_narrower_one(tmp_path, width, fits):
+    """The page asks the browser itself; in a narrow window tables are wider than their frame, and nothing else is."""
+    page = write_page(summarize(build(tmp_path)), tmp_path / "page.html")
+    ask = (
+        "const frames = [...document.querySelectorAll('.scroll')].filter(x => x.querySelector('table'));"
+        "document.title = [frames.length, frames.every(x => x.scrollWidth <= x.clientWidth),"
+        "[...document.querySelectorAll('body *')].every(x => x.closest('.scroll') || x.getBoundingClientRect().right <= innerWidth),"
+        "getComputedStyle(document.querySelector('.wide')).display].join(' ')"
+    )
+    page.write_text(page.read_text().replace("</body>", f"<script>{ask}</script></body>"))
+    dom, _ = browse(page, tmp_path, f"--window-size={width},1000")
+    count, inside, body, hint = re.search("<title>(.*)</title>", dom)[1].split()
+    assert int(count) >= 1
+    assert (inside, body, hint) == ("true" if fits else "false", "true", "none" if fits else "block")
 
 
 def test_a_grid_that_was_extended_is_told(tmp_path):

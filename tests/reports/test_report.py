@@ -256,7 +256,7 @@ def test_single_cell_makes_a_page_without_charts(tmp_path):
     assert "A slope needs two ranks" in page.read_text()
 
 
-def browse(page, folder):
+def browse(page, folder, *options):
     """Dump the DOM of a page after its scripts ran, with no network, and what the console said."""
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -268,7 +268,7 @@ def browse(page, folder):
             chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--disable-quic", f"--user-data-dir={folder / 'profile'}",
             "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--virtual-time-budget=10000",
-            "--dump-dom", f"file://{page}",
+            *options, "--dump-dom", f"file://{page}",
         ],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
