@@ -12,7 +12,6 @@ from scipy.stats import beta, binom
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from lorabound.certificates import check_errors, check_predictions
-from lorabound.certificates.holdout import check_adapters
 from lorabound.certificates.rows import AdapterUse
 from lorabound.errors import AdapterError, DataError, InputError, StoreError
 from lorabound.reports.fresh import sentences
@@ -21,6 +20,7 @@ from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.records import read_rows, write_rows
 from lorabound.sweeps.task import load_task
 from tests.commands import run
+from tests.fresh_rows import check_adapters
 
 
 def limits(n, delta):

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import lorabound as lb
-from lorabound.certificates.holdout import check_adapters
 from lorabound.errors import InputError
 from lorabound.models import TokenizedTexts, kinds, locate_model, model_sha256
 from lorabound.models.kinds import CLIP, ENCODER, KINDS, SEQUENCE, Kind, find_kind
@@ -21,6 +20,7 @@ from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.defaults import refuse_foreign_settings, resolved
 from lorabound.sweeps.estimate import estimate
 from tests.clip_models import save_clip
+from tests.fresh_rows import check_adapters
 from tests.text_models import save_text_model
 
 

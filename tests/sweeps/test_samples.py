@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from lorabound.adapters import new_adapter
-from lorabound.certificates.holdout import check_adapters
 from lorabound.data import load_table, split
 from lorabound.engine import Examples, Recipe, WithPrefix, train
 from lorabound.errors import DataError, InputError, StoreError
@@ -17,6 +16,7 @@ from lorabound.sweeps import Sweep, SweepConfig, runs_of
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.grid import Run, run_key
 from lorabound.sweeps.sweep import FORMAT
+from tests.fresh_rows import check_adapters
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,53 +17,13 @@ from lorabound.adapters import Adapter
 from lorabound.bounds import Bound, paired_gain
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.fresh import FreshCheck, check_errors
-from lorabound.certificates.rows import AdapterUse, FreshRows, read_fresh_rows, unusable_model
-from lorabound.data import Empty
+from lorabound.certificates.rows import FreshRows, unusable_model
 from lorabound.data.phrases import listed
 from lorabound.engine import evaluate, keep_freed_memory
 from lorabound.errors import AdapterError, DataError, ModelError
 from lorabound.models import LoadedClassifier, default_device, load_classifier
 from lorabound.stack import Stack, modules_of
 from lorabound.sweeps.records import AdapterTask, read_task
-
-
-def check_adapters(
-    folders: Sequence[str | Path],
-    data: str,
-    text_column: str | None = None,
-    label_column: str = "label",
-    delta: float = 0.05,
-    use: AdapterUse | None = None,
-    observe: Callable[[str], None] = lambda _: None,
-    empty: Empty = "refuse",
-    rename_labels: Mapping[str, str] | None = None,
-) -> FreshCheck:
-    """Run adapters on labelled rows and limit their errors on new data, the choice among them counted.
-
-    Rows that stand in the training or test set of the sweep that made an adapter are left out, and counted in the
-    notes: the limit is on the error of rows outside them. A label that an adapter has no class for counts as wrong.
-
-    Args:
-        folders: PEFT LoRA folders, ours or anybody's.
-        data: labelled rows, as a sweep takes them.
-        text_column: column of texts or images; None takes text or image.
-        label_column: column of labels.
-        delta: probability that one of the limits is wrong, in (0, 1).
-        use: facts that adapters record only when a sweep made them.
-        observe: function that is called with what goes on.
-        empty: treatment of rows without text, image or label: "refuse" or "drop" them.
-        rename_labels: label in the data -> label as the adapters know it.
-    Raises:
-        AdapterError, ModelError, DataError, InputError: an adapter, its model or the data cannot be used, or no row
-            is fresh.
-    """
-    found = read_fresh_rows(folders, data, text_column, label_column, use, observe, empty, rename_labels)
-    return run_adapters(found, delta, observe)
-
-
-def run_adapters(found: FreshRows, delta: float = 0.05, observe: Callable[[str], None] = lambda _: None) -> FreshCheck:
-    """As :func:`check_adapters`, for rows that have been read."""
-    return measure_adapters(found, observe).check(delta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +59,13 @@ class Measured:
 
 
 def measure_adapters(found: FreshRows, observe: Callable[[str], None] = lambda _: None) -> Measured:
-    """Run adapters, and the model without one, on rows that have been read. Raises as :func:`check_adapters`."""
+    """Run adapters, and the model without one, on rows that have been read.
+
+    A label that an adapter has no class for counts as wrong.
+
+    Raises:
+        AdapterError, ModelError, DataError: an adapter, its model or the labels cannot be used.
+    """
     keep_freed_memory()
     rows, labels, notes = found.examples, found.labels, list(found.notes)
     wrong, models = [], dict[str, tuple[LoadedClassifier, Any]]()

@@ -76,7 +76,7 @@ def recompute_data_free(
         AdapterError, InputError: the posterior is not the recorded one, or of another adapter.
     """
     subject = with_own_draw(subject)
-    content, groups = _stored(DATA_FREE, ("mean", "variance"), subject, record, files)
+    content, groups = stored_entries(DATA_FREE, ("mean", "variance"), subject, record, files)
     prior = entries(frame_of(subject.adapter, subject.start), subject.paid)
     posterior = Posterior(frame=frame_of(subject.adapter, subject.start), **groups)
     return _statement(DATA_FREE, subject, posterior, prior, 0, content, delta)
@@ -109,7 +109,7 @@ def recompute_data_dependent(
         DataError: too few rows, or rows that are sorted by label.
     """
     subject = with_own_draw(subject)
-    content, groups = _stored(DATA_DEPENDENT, ("mean", "variance", "prior"), subject, record, files)
+    content, groups = stored_entries(DATA_DEPENDENT, ("mean", "variance", "prior"), subject, record, files)
     prior = groups.pop("prior")
     posterior = Posterior(frame=frame_of(subject.adapter, subject.start), **groups)
     return _statement(DATA_DEPENDENT, subject, posterior, prior, _half(subject), content, delta)
@@ -211,21 +211,16 @@ def file_name(method: str) -> str:
     return f"{method}.safetensors"
 
 
-def _stored(
+def stored_entries(
     method: str, groups: tuple[str, ...], subject: Subject, record: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> tuple[bytes, dict[str, Entries]]:
-    """The content of a method's file, and the groups of entries in it."""
-    content = content_of(method, record, files)
-    wanted = entries(frame_of(subject.adapter, subject.start), subject.paid)
-    return content, unpack(content, groups, wanted, str(record["sha256"]), file_name(method))
-
-
-def content_of(method: str, record: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
-    """The file of a method.
+    """The content of a method's file, and the groups of entries in it.
 
     Raises:
-        InputError: it is not there, or the record does not say which it was.
+        AdapterError, InputError: it is not there, or not the recorded one, or of another adapter.
     """
     if file_name(method) not in files or "sha256" not in record:
         raise InputError(f"{file_name(method)} is missing from the certificate: make it again with  lorabound certify")
-    return files[file_name(method)]
+    content = files[file_name(method)]
+    wanted = entries(frame_of(subject.adapter, subject.start), subject.paid)
+    return content, unpack(content, groups, wanted, str(record["sha256"]), file_name(method))

@@ -17,7 +17,7 @@ import numpy as np
 from lorabound.bounds.recursive import recursive_pac_bayes
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.monte_carlo import draw_errors, drawn_rows, n_draws, seed_of
-from lorabound.certificates.pac_bayes import content_of, file_name, levels, refuse_sorted_rows
+from lorabound.certificates.pac_bayes import file_name, levels, refuse_sorted_rows, stored_entries
 from lorabound.certificates.posterior import (
     GRID_NATS,
     Entries,
@@ -26,7 +26,6 @@ from lorabound.certificates.posterior import (
     frame_of,
     nearest_variance,
     pack,
-    unpack,
 )
 from lorabound.certificates.search import Wanted, next_posterior, search
 from lorabound.certificates.subject import Subject, with_own_draw
@@ -69,9 +68,8 @@ def recompute_recursive(
         DataError: too few rows, or rows that are sorted by label.
     """
     subject = with_own_draw(subject)
-    content = content_of(RECURSIVE, record, files)
+    content, found = stored_entries(RECURSIVE, _GROUPS, subject, record, files)
     frame = frame_of(subject.adapter, subject.start)
-    found = unpack(content, _GROUPS, entries(frame, subject.paid), str(record["sha256"]), file_name(RECURSIVE))
     posteriors = [
         Posterior(frame=frame, mean=found[f"mean{stage}"], variance=found[f"variance{stage}"])
         for stage in range(1, len(_PARTS) + 1)

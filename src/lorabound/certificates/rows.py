@@ -86,10 +86,18 @@ def read_fresh_rows(
 ) -> FreshRows:
     """Read adapters and rows; leave out the rows that stand in the training or test set of an adapter's sweep.
 
-    Other arguments and errors as in :func:`lorabound.certificates.holdout.check_adapters`.
-
     Args:
+        folders: PEFT LoRA folders, ours or anybody's.
+        data: labelled rows, as a sweep takes them.
+        text_column: column of texts or images; None takes text or image.
+        label_column: column of labels.
+        use: facts that adapters record only when a sweep made them.
+        observe: function that is called with what goes on.
+        empty: treatment of rows without text, image or label: "refuse" or "drop" them.
+        rename_labels: label in the data -> label as the adapters know it.
         seen: fingerprints of other rows that are known to have been trained on.
+    Raises:
+        AdapterError, DataError, InputError: an adapter or the data cannot be used, or no row is fresh.
     """
     paths = [Path(folder) for folder in folders]
     if len(set(paths)) != len(paths):
