@@ -1,13 +1,15 @@
 # make demo: the whole job on a real model and real words, ending with the table and the page.
 # make tiny-clip: a small CLIP from nothing, then few-shot digits on it; ends with the page. Wants Fashion-MNIST:
 #                 Debian's package dataset-fashion-mnist, which root gets it here by itself.
+# make smollm: a chat model with 135 million parameters learns French words; ends with the page and sample answers.
+#              Wants Debian's package dict-freedict-fra-eng, which root gets here by itself.
 # make test: the fast tests.
 # make bench: the sweep against a plain PEFT loop, and how its time grows; wants a quiet machine.
 # All build .venv first when it is missing or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo tiny-clip test slow bench lint clean
+.PHONY: demo tiny-clip smollm test slow bench lint clean
 demo: .venv/installed
 	$(BIN)/lorabound sweep recipes/demo.yaml --out demo-out
 
@@ -15,6 +17,11 @@ tiny-clip: .venv/installed
 	test -d /usr/share/datasets/fashion-mnist || (apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist)
 	$(BIN)/python recipes/tiny-clip/pretrain.py --out tiny-clip-out/model
 	$(BIN)/lorabound sweep recipes/tiny-clip/sweep.yaml --out tiny-clip-out
+
+smollm: .venv/installed
+	test -f /usr/share/dictd/freedict-fra-eng.index || (apt-get update -qq && apt-get install -y -qq dict-freedict-fra-eng)
+	$(BIN)/lorabound sweep recipes/smollm.yaml --out smollm-out
+	$(BIN)/python recipes/smollm_samples.py smollm-out
 
 test: .venv/installed
 	$(BIN)/pytest -n auto --dist worksteal --durations 10
@@ -25,6 +32,7 @@ slow: .venv/installed
 bench: .venv/installed
 	$(BIN)/python bench/compare.py --out bench-out
 	$(BIN)/python bench/scaling.py --out bench-out
+	$(BIN)/python bench/language_model.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -41,4 +49,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo-out tiny-clip-out bench-out
+	rm -rf .venv demo-out tiny-clip-out smollm-out bench-out

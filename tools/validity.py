@@ -26,13 +26,15 @@ import torch
 from scipy.stats import binom
 
 from lorabound.adapters import Adapter, load_adapter
-from lorabound.certificates import pac_bayes
+from lorabound.certificates import pac_bayes, recursive
 from lorabound.certificates.certify import certify_adapters
 from lorabound.certificates.found import Asked, find_adapter
 from lorabound.certificates.methods import METHODS
 from lorabound.certificates.monte_carlo import draw_errors
 from lorabound.certificates.occam import decoded_adapter
-from lorabound.certificates.posterior import Posterior, frame_of
+from lorabound.certificates.pac_bayes import content_of, file_name
+from lorabound.certificates.posterior import Posterior, entries, frame_of, unpack
+from lorabound.certificates.recursive import RECURSIVE
 from lorabound.certificates.sample import open_subject
 from lorabound.certificates.subject import Subject
 from lorabound.engine import Examples, train
@@ -113,11 +115,17 @@ class Truth:
 
     def of_random(self, statement: Any, subject: Subject) -> float:
         """The error of a randomized adapter, by draws: three of their deviations below their mean, to be fair to it."""
-        groups = ("mean", "variance") if statement.method == "pac-bayes" else ("mean", "variance", "prior")
-        _, stored = pac_bayes._stored(statement.method, groups, subject, statement.record, statement.files)
-        posterior = Posterior(
-            frame=frame_of(subject.adapter, subject.start), mean=stored["mean"], variance=stored["variance"]
-        )
+        frame = frame_of(subject.adapter, subject.start)
+        if statement.method == RECURSIVE:  # its last posterior is the predictor
+            content = content_of(RECURSIVE, statement.record, statement.files)
+            wanted, name = entries(frame, subject.paid), file_name(RECURSIVE)
+            found = unpack(content, recursive._GROUPS, wanted, str(statement.record["sha256"]), name)
+            mean, variance = (found[group] for group in recursive._GROUPS[-2:])
+        else:
+            groups = ("mean", "variance", "prior")[: 2 + (statement.method != "pac-bayes")]
+            _, found = pac_bayes._stored(statement.method, groups, subject, statement.record, statement.files)
+            mean, variance = found["mean"], found["variance"]
+        posterior = Posterior(frame=frame, mean=mean, variance=variance)
         n, draws = len(self.task.texts), 40_000
         every = Examples(subject.classifier.prepare(self.task.texts * 3), np.repeat(np.arange(3), n))
         chances = (self.task.share[:, None] * self.task.label).T.ravel()

@@ -68,7 +68,6 @@ OTHER_NAMES = {
     "target_column": "label_column",
     "label_column_name": "label_column",
     "labels": "label_column",
-    "template": "prompt",
     "output": "out",
     "output_dir": "out",
     "out_dir": "out",

@@ -38,6 +38,7 @@ class Linear:
     """A worker: scores (0, w.x). The adapter of rank 1 has B (dim, 1) = w, its A is frozen at what gives A 1 = 1."""
 
     towers = (("",),)
+    answers = "classes"
     prompts = None
     interrupted = False
 

@@ -60,6 +60,8 @@ def test_help_shows_the_defaults_of_the_kinds():
 @pytest.mark.parametrize("kind", KINDS)
 def test_settings_of_other_kinds_are_refused(kind):
     values = {"augment": True, "skip_corrupt": True, "encoder": "text", "head_lr": 0.1}
+    values |= {"task": "completions", "template": "say {}", "form": "alpaca", "columns": {"prompt": "question"}}
+    values |= {"drop_long": True, "metric": "exact-match"}
     assert {name for each in KINDS for name in each.settings} == set(values)
     for name, value in values.items():
         config = SweepConfig(**{name: value})
@@ -99,7 +101,7 @@ class Letters(nn.Module):
 class LettersClassifier:
     """Texts against the vectors of the class prompts, letter by letter."""
 
-    towers, prompts, head, limit, notes = (("",),), None, None, None, ()
+    towers, prompts, head, limit, notes, answers = (("",),), None, None, None, (), "classes"
 
     def __init__(self, module, classes, prompt, logit_scale, device, precision, sha256):
         self.module, self.logit_scale, self.sha256 = module.eval().requires_grad_(False), logit_scale, sha256

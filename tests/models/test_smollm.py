@@ -78,3 +78,44 @@ def test_peft_computes_the_same_with_an_adapter(smollm, tmp_path):
         ours = module(input_ids=ids).logits
     assert torch.allclose(ours, expected, atol=3e-4)  # differ by 9e-5: the order of sums
     assert not torch.allclose(bare, expected, atol=0.1)
+
+
+def test_an_exact_match_is_what_greedy_decoding_writes(smollm):
+    """50 chats whose answers are the model's own or another's: an error is what greedy generation does not reproduce."""
+    from lorabound.adapters import new_adapter
+    from lorabound.data import Dialogue, Turn
+    from lorabound.engine import Examples, Recipe, evaluate, train
+    from lorabound.models.causal import load_causal
+
+    _, _, tokenizer = smollm
+    model = load_causal(NAME, [], "", 128, "cpu")
+    module = model.module
+
+    def answer(question, limit=6):
+        turns = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        made = module.generate(**prompt, max_new_tokens=limit, do_sample=False, pad_token_id=2)
+        return made[0, prompt["input_ids"].shape[1] :].tolist()
+
+    questions = [
+        f"Say {word} and nothing else."
+        for word in ["cat", "dog", "house", "tree", "bread", "water", "sun", "moon", "red", "blue"]
+    ]
+    questions += [f"What is {a} plus {b}? Answer with the number only." for a in range(2, 10) for b in range(3, 8)]
+    wanted = [question.split()[1] if question.startswith("Say") else str(7) for question in questions]
+    chats = [Dialogue((Turn("user", q), Turn("assistant", w)), True) for q, w in zip(questions, wanted, strict=True)]
+    rows = model.prepare(chats)
+    examples = Examples(rows, np.zeros(len(chats), dtype=np.int64))
+    shapes = select_linears(module, ["all-linear"], [29])
+    (result,) = train(
+        model, examples, examples.head(1), [new_adapter(shapes, 4, "train_both", 0, "kaiming_uniform", 2.0)], [0],
+        Recipe(epochs=2, batch_size=10, lr=2e-3),
+    )  # fmt: skip
+    with torch.no_grad(), Stack(module, [result.adapter], model.towers):
+        errors = evaluate(model, rows, examples.labels)[0].errors
+        written = [answer(question) for question in questions]
+    ids = [tokenizer(text, add_special_tokens=False).input_ids for text in wanted]
+    reproduced = [made[: len(right) + 1] == [*right, 2] for made, right in zip(written, ids, strict=True)]
+    assert len(chats) == 50
+    assert 5 <= sum(reproduced) <= 45
+    assert [not error for error in errors] == reproduced

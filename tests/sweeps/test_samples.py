@@ -47,6 +47,11 @@ ADDED = (
     "n_next",
     "next_errors",
     "adapter_sha256",
+    "train_wrong",
+    "test_wrong",
+    "test_misses",
+    "test_wrongs",
+    "first_wrongs",
 )
 WITHOUT_ARRAYS = dict.fromkeys(("test_errors", "test_log_losses", "adapter_sha256", *ARRAYS))
 

@@ -111,7 +111,8 @@ def test_a_store_of_format_3_is_read_and_goes_on(tmp_path):
     store = Sweep.open_or_create(tmp_path, ABOUT)
     store.add([row("a")])
     with store._connection:
-        store._connection.execute("alter table runs drop column adapter_sha256")
+        for column in ("adapter_sha256", "train_wrong", "test_wrong", "test_misses", "test_wrongs", "first_wrongs"):
+            store._connection.execute(f"alter table runs drop column {column}")
         store._connection.execute("update about set value = '3' where name = 'format'")
     store.close()
     again = Sweep.open(tmp_path)

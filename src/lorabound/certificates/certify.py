@@ -12,6 +12,7 @@ from pathlib import Path
 from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.found import Asked, Observe, find_adapter, kept, read_fresh, read_sample, refuse_changed
 from lorabound.certificates.methods import METHODS, chosen
+from lorabound.certificates.rows import of_completions
 from lorabound.data import Labelled
 from lorabound.errors import InputError
 from lorabound.sweeps.grid import Run
@@ -66,6 +67,8 @@ def _best_on_fresh_rows(
 def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     """The run of a sweep with the least certificate at its largest size, at delta/K for the K runs there."""
     sweep = Sweep.open(folder)
+    if sweep.config.task == "completions":
+        raise InputError(of_completions(folder, sweep.folder))
     config = sweep.config
     if config.epochs == 1:  # the last steps of a single pass are nearer to the adapter than folds or smaller sizes
         config = config.model_copy(update={"cross_fit": None})

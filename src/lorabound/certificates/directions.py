@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from lorabound.adapters.adapter import Factors, Head
 from lorabound.certificates.subject import Subject, with_own_draw
 from lorabound.data import Picture
 from lorabound.engine import WithPrefix
-from lorabound.models import Inputs, TokenizedTexts
+from lorabound.models import Inputs, PackedRows, TokenizedTexts
 from lorabound.modes import FACTORS, MODES, Factor, Mode
 from lorabound.stack import Stack
 
@@ -184,6 +185,8 @@ def made_up(subject: Subject) -> Inputs:
             [Picture(f"made-up picture {i}", lambda i=i: pictures[i]) for i in range(_EXAMPLES)]  # type: ignore[misc]
         )
     two = subject.classifier.prepare(["a", "b"])
+    if isinstance(two, PackedRows):
+        return _made_up_prompts(subject, int(two.lengths.max()) + two.n_shared, random)
     assert isinstance(two, TokenizedTexts)
     rows = [two.batch(np.array([row]))[0][0].tolist() for row in (0, 1)]
     before, after = _equal(*rows), _equal(*(row[::-1] for row in rows))[::-1]
@@ -191,6 +194,17 @@ def made_up(subject: Subject) -> Inputs:
     most = max(1, min(_MOST_TOKENS, subject.task.max_length - len(before) - len(after)))
     middles = [random.integers(0, embedding.num_embeddings, n) for n in random.integers(1, most + 1, _EXAMPLES)]
     return TokenizedTexts([[*before, *middle.tolist(), *after] for middle in middles])
+
+
+def _made_up_prompts(subject: Subject, n_around: int, random: np.random.Generator) -> Inputs:
+    """Texts of random tokens in the template of a language model. A text may have twice as many tokens as were drawn:
+    some tokens are parts of a letter."""
+    decoder: Any = subject.classifier
+    most = max(1, min(_MOST_TOKENS, (subject.task.max_length - n_around) // 2))
+    count = decoder.module.get_input_embeddings().num_embeddings
+    drawn = [random.integers(0, count, n) for n in random.integers(1, most + 1, _EXAMPLES)]
+    made: Inputs = decoder.prepare([decoder.text_of(ids.tolist()) for ids in drawn])
+    return made
 
 
 def _equal(a: list[int], b: list[int]) -> list[int]:

@@ -157,9 +157,19 @@ def unusable_model(path: Path, model: str, error: ModelError) -> ModelError:
     )
 
 
+def of_completions(of: str | Path, sweep: Path) -> str:
+    """The sentence on what is certified by its sweep alone."""
+    return (
+        f"{of} learnt completions, whose certificate stands in the table and on the page of its sweep: run  lorabound "
+        f"report {sweep}"
+    )
+
+
 def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
     """What the folder records, or what the caller says."""
     recorded = read_task(path)
+    if recorded and recorded.takes == "dialogues":
+        raise InputError(of_completions(path, path.resolve().parent.parent))
     if recorded:
         return recorded.model_copy(update={"model": use.model}) if use.model else recorded
     own = open_adapter(path).config.get("base_model_name_or_path")

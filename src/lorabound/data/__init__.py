@@ -1,6 +1,6 @@
 """Tasks: labelled texts or images, and dialogues, from files, packages and the hub, and their splits. No torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from lorabound.data.dialogues import Dialogue, Dialogues, Form, Turn
 from lorabound.data.files import read_answers, read_columns, read_table, read_unlabelled
 from lorabound.data.findings import DataCheck
 from lorabound.data.folders import read_folder
-from lorabound.data.forms import FormColumns, known_columns, known_form
+from lorabound.data.forms import FormColumns, form_of, known_columns, known_form
 from lorabound.data.hub import HubName, is_export, read_pictures, read_split, read_texts
 from lorabound.data.images import CorruptImage, Picture, read_image_table
 from lorabound.data.labelled import Empty, Labelled, Reads
@@ -42,6 +42,8 @@ __all__ = [
     "check_dialogues",
     "counted",
     "fit_sizes",
+    "form_of_data",
+    "holds_labels",
     "identity",
     "is_export",
     "load_dialogues",
@@ -140,6 +142,50 @@ def load_dialogues(
     expected = list(wanted.called.values())
     source = read_split(name, wanted) if name else read_columns(Path(data), wanted, expected, blanks=True)
     return dialogues_of(source, wanted, empty)
+
+
+class _Columns(Exception):
+    """The names of the columns of a file, which is not read any further."""
+
+
+def _columns_of(data: str | Path, expected: Sequence[str]) -> Sequence[str]:
+    """The columns of a file, none of what is no file; nothing else is read.
+
+    Raises:
+        DataError: the file cannot be found or read.
+    """
+    if _kept_by_datasets(data):
+        return []
+
+    def stop(found: Sequence[str]) -> list[str]:
+        raise _Columns(*found)
+
+    try:
+        read_columns(Path(data), stop, list(expected))
+    except _Columns as columns:
+        return columns.args
+    return []
+
+
+def holds_labels(data: str | Path, label_column: str = "label") -> bool:
+    """Whether data have a column of labels, as far as that can be seen without reading them whole; a name on the hub is
+    taken for dialogues.
+
+    Raises:
+        DataError: the data cannot be found or read.
+    """
+    if str(data) in NAMED:
+        return NAMED[str(data)].holds != "dialogues"
+    return label_column in _columns_of(data, [label_column])
+
+
+def form_of_data(data: str | Path) -> Form | None:
+    """The form in which a file holds dialogues, by its columns; None where it holds none, or is none."""
+    called = known_columns({})
+    try:
+        return form_of(str(data), _columns_of(data, list(called.values())), called, None)
+    except DataError:
+        return None
 
 
 def _names(holds: Reads) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from lorabound.config import DATA, Settings, setting
+from lorabound.data.dialogues import Form
 
 
 def _renamed(value: Any) -> Any:
@@ -35,10 +36,26 @@ class LabelledConfig(Settings):
     text_column: str = setting("text", "Column that holds the texts.", DATA)
     image_column: str = setting("image", "Column that holds the images, or their paths.", DATA)
     label_column: str = setting("label", "Column that holds the labels.", DATA)
-    drop_empty: bool = setting(False, "Leave out rows without text, image or label.", DATA)
+    drop_empty: bool = setting(
+        False, "Leave out rows without text, image or label, and dialogues that cannot be learnt from.", DATA
+    )
     rename_labels: Annotated[dict[str, str], BeforeValidator(_renamed)] = setting(
         {},
         "OLD=NEW: read label OLD as NEW, where one label is spelled in two ways. May be repeated.",
         DATA,
         flag="--rename-label",
+    )
+
+
+class DialogueConfig(LabelledConfig):
+    """Labelled texts or images, or dialogues."""
+
+    form: Form | None = setting(
+        None,
+        "How the data hold dialogues: messages, prompt-completion, alpaca, sharegpt or text.",
+        DATA,
+        shown="recognized by the columns",
+    )
+    columns: Annotated[dict[str, str], BeforeValidator(_renamed)] = setting(
+        {}, "NAME=COLUMN: the data call the column NAME of a form COLUMN, as prompt=question. May be repeated.", DATA
     )

@@ -143,8 +143,8 @@ def form_of(name: str, found: Sequence[str], called: Mapping[str, str], form: Fo
         raise DataError(f"{name} has the columns {listed(found, 8)}, and dialogues need {_meant(found)}{_SUCH}")
     if forms[0] == "text" and "label" in others:
         raise DataError(
-            f"{name} has the columns text and label: a labelled text, whose label is to be predicted; if the texts "
-            "themselves are to be learnt, add --form text"
+            f"{name} has the columns text and label: a labelled text, whose label is to be predicted (--task labels); "
+            "if the texts themselves are to be learnt, add --form text"
         )
     rating = _RATINGS.get(forms[0])
     if rating in others:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lorabound.adapters import Adapter
 from lorabound.engine.batches import TOKENS_PER_PASS
+from lorabound.engine.layout import layout
 from lorabound.errors import InputError
 from lorabound.models import Classifier, Inputs
 from lorabound.stack import Stack
@@ -114,7 +115,7 @@ def activations(classifier: Classifier, inputs: Inputs, adapter: Adapter) -> Act
         classes, of_prompts = _saved(classifier.class_embeddings, weights)
         compared = classes.detach().requires_grad_(classes.requires_grad)
         _, of_rows = _saved(lambda: classifier.logits(inputs, index, compared), weights)
-    return Activations(of_rows / int(inputs.lengths[index].sum()), of_prompts)
+    return Activations(of_rows / layout(inputs, index).token.size, of_prompts)
 
 
 def _saved(run: Callable[[], Tensor], weights: set[int]) -> tuple[Tensor, int]:

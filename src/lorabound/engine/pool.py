@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 
 from lorabound.adapters import Adapter
+from lorabound.engine.layout import longest
 from lorabound.engine.memory import GIB, Allotment, activations, allot, free_bytes
 from lorabound.engine.prefix import WithPrefix
 from lorabound.models import Inputs, LoadedClassifier
@@ -85,10 +86,10 @@ class Pool:
             InputError: not even one adapter and one example fit; the message says how much would do.
         """
         first = self.workers[0]
-        widest = max(self._sets, key=lambda inputs: int(inputs.lengths.max()))
+        widest = max(self._sets, key=longest)
         room = free_bytes(self._bytes, self._device, first.n_bytes if first.on_disk else 0) / len(self.workers)
         entries = sum(factors.a.size + factors.b.size for factors in probe.layers.values())
-        return allot(room, activations(first, widest, probe), entries, int(widest.lengths.max()))
+        return allot(room, activations(first, widest, probe), entries, longest(widest))
 
     def run(self, jobs: Sequence[Job], do: Callable[[WithPrefix, Job], Result]) -> Iterator[tuple[Job, Result]]:
         """Run ``do(worker, job)`` for every job; yields (job, result) in the order in which jobs end.

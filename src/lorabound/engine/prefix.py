@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lorabound.engine.trace import Batch, Forward, Stored, trace_tower
-from lorabound.models import Classifier, Inputs, Tower
+from lorabound.engine.layout import layout
+from lorabound.engine.trace import Forward, trace_tower
+from lorabound.models import Answers, Classifier, CompletionLosses, Inputs, PackedRows, Tower
 from lorabound.stack import n_stacked
 
 
@@ -72,7 +73,7 @@ class WithPrefix:
         self.n_bytes, self.on_disk = size(), size() > room
         self.names = [name for tower in towers for name in tower.needed]
         self._outputs = [tower.outputs for tower in towers]
-        self._stored: dict[Inputs, Stored] = {}
+        self._stored: dict[Inputs, dict[str, Tensor]] = {}
         for tower, (run, these) in zip(towers, sources, strict=True):
             for rows in these:
                 self._stored[rows] = tower.store(run, rows, folder if self.on_disk else None)
@@ -92,6 +93,11 @@ class WithPrefix:
     def towers(self) -> tuple[Tower, ...]:
         """Towers of the examples, and of the prompts where the model encodes them itself."""
         return self._classifier.towers
+
+    @property
+    def answers(self) -> Answers:
+        """What the model says of a row."""
+        return self._classifier.answers
 
     @property
     def prompts(self) -> Inputs | None:
@@ -132,6 +138,13 @@ class WithPrefix:
         self._look_up(0, inputs, index)
         return self._classifier.logits(inputs, index, classes)
 
+    def completion_losses(self, inputs: PackedRows, index: Int[np.ndarray, "k rows"]) -> CompletionLosses:
+        """Losses of the rows ``index[k]`` of adapter k, their prefix looked up."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self._look_up(0, inputs, index.reshape(-1))
+        return self._classifier.completion_losses(inputs, index)  # type: ignore[attr-defined, no-any-return]
+
     def _look_up(self, tower: int, inputs: Inputs, index: Int[np.ndarray, " rows"]) -> None:
         """Give the stubs of a tower what they return for these rows."""
         stored = self._stored.get(inputs)
@@ -139,17 +152,9 @@ class WithPrefix:
             for name in self._outputs[tower]:
                 self._stubs[name].rows = None
             return
-        lengths = inputs.lengths[index]
-        width = int(lengths.max())
-        token = stored.starts[index][:, None] + np.minimum(np.arange(width), lengths[:, None] - 1)
-        rows = Batch(
-            torch.from_numpy(index),
-            torch.from_numpy(token.reshape(-1)),
-            (len(index), width),
-            torch.from_numpy(np.arange(width) >= lengths[:, None]) if lengths.min() < width else None,
-        )
+        rows = layout(inputs, index, n_stacked())
         for name, output in self._outputs[tower].items():
-            self._stubs[name].rows = output.rebuild(stored.values.get(name), rows)
+            self._stubs[name].rows = output.rebuild(stored.get(name), rows)
 
 
 def _logits(

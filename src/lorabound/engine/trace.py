@@ -17,22 +17,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from lorabound.engine.batches import passes
+from lorabound.engine.layout import Layout, cut, layout, n_tokens
 from lorabound.errors import InputError
 from lorabound.models import Inputs, Tower
 
 # A pass of one tower; the class prompts always go in whole.
 Forward = Callable[[Inputs, Int[np.ndarray, " rows"]], Tensor]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Which rows a pass holds: their numbers, the numbers of their tokens, (rows, longest), and what is padding."""
-
-    index: Int[Tensor, " rows"]
-    token: Int[Tensor, " tokens"]
-    shape: tuple[int, int]
-    beyond: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -47,28 +37,20 @@ class Output:
 
     def n_bytes(self, inputs: Inputs) -> int:
         """Bytes that the outputs of all rows of ``inputs`` take."""
-        entries = len(inputs) if self.of_rows else int(inputs.lengths.sum())
+        entries = len(inputs) if self.of_rows else n_tokens(inputs)
         return entries * self.width * self.dtype.itemsize
 
-    def rebuild(self, stored: Tensor | None, rows: Batch) -> Any:
+    def rebuild(self, stored: Tensor | None, rows: Layout) -> Any:
         """The output for these rows, zero beyond a row's end, and all zero where nothing later needs it."""
         shape = rows.shape[:1] if self.of_rows else rows.shape
         if stored is None:
             value = torch.zeros(*shape, self.width, dtype=self.dtype, device=self.device)
         else:
-            number = rows.index if self.of_rows else rows.token
+            number = torch.from_numpy(rows.index if self.of_rows else rows.token.reshape(-1))
             value = stored.index_select(0, number.to(stored.device)).view(*shape, self.width).to(self.device)
             if rows.beyond is not None and not self.of_rows:
                 value[rows.beyond.to(self.device)] = 0
         return value if self.n_nones is None else (value, *[None] * self.n_nones)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """First token of every row, and for every stored module its outputs, (tokens, width) or (rows, width)."""
-
-    starts: Int[np.ndarray, " n"]
-    values: dict[str, Tensor]
 
 
 @dataclass
@@ -93,24 +75,23 @@ class TracedTower:
         self.needed = [name for name in self.needed if name not in names]
 
     @torch.no_grad()
-    def store(self, run: Forward, inputs: Inputs, folder: str | Path | None) -> Stored:
-        """The outputs of the needed modules for every row."""
+    def store(self, run: Forward, inputs: Inputs, folder: str | Path | None) -> dict[str, Tensor]:
+        """The outputs of the needed modules for every row, by name: (tokens, width) or (rows, width)."""
         values = {name: _empty(self.outputs[name], inputs, folder) for name in self.needed}
-        stored = Stored(np.cumsum(inputs.lengths) - inputs.lengths, values)
         if not self.needed:
-            return stored
+            return values
         order = np.argsort(inputs.lengths, kind="stable")
-        cuts = [np.arange(len(inputs))] if self.all_at_once else [order[cut] for cut in passes(inputs.lengths[order])]
+        cuts = [np.arange(len(inputs))] if self.all_at_once else [order[part] for part in cut(inputs, order[None])]
         for index in cuts:
-            lengths = inputs.lengths[index]
-            real = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
-            token = torch.from_numpy((stored.starts[index][:, None] + np.arange(lengths.max()))[real.numpy()])
+            rows = layout(inputs, index)
+            token = torch.from_numpy(rows.token)
+            real = torch.ones(rows.shape, dtype=torch.bool) if rows.beyond is None else ~rows.beyond
             for name, value in self._outputs_of(run, inputs, index).items():
                 if self.outputs[name].of_rows:
                     values[name][torch.from_numpy(index)] = value.to(values[name].device)
                 else:
-                    values[name][token] = value[real.to(value.device)].to(values[name].device)
-        return stored
+                    values[name][token[real]] = value[real.to(value.device)].to(values[name].device)
+        return values
 
     def _outputs_of(self, run: Forward, inputs: Inputs, index: Int[np.ndarray, " rows"]) -> dict[str, Tensor]:
         """Outputs of the needed modules for the rows ``index``; the model stops at the last of them."""
@@ -140,7 +121,7 @@ class _Enough(Exception):
 
 
 def _empty(output: Output, inputs: Inputs, folder: str | Path | None) -> Tensor:
-    shape = len(inputs) if output.of_rows else int(inputs.lengths.sum()), output.width
+    shape = len(inputs) if output.of_rows else n_tokens(inputs), output.width
     if folder is None:
         return torch.empty(shape, dtype=output.dtype, device=output.device)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".prefix-", suffix=".tmp") as file:  # gone when unmapped
@@ -161,13 +142,13 @@ def trace_tower(
 ) -> TracedTower:
     """Two passes of a tower: what is done before an adapter matters, and which of it anything later needs."""
     row = int(np.argmax(inputs.lengths))
-    tokens = int(inputs.lengths[row])
-    index = np.full(2 if tokens != 2 else 3, row)  # the two axes cannot be confused
+    index = np.full(2 if inputs.lengths[row] != 2 else 3, row)  # the two axes cannot be confused
     names = [name for name, _ in module.named_modules() if name and any(_inside(name, top) for top in tower)]
     calls, done, first, n_rows = _trace(module, names, adapted, lambda: run(inputs, index))
+    shape = layout(inputs, index).shape if not all_at_once else (n_rows, int(inputs.lengths.max()))
     outputs: dict[str, Output] = {}
     for name in sorted(done, key=lambda name: name.count(".")):  # a module before its parts
-        described = _describe(done[name], (n_rows, tokens), name in tower)
+        described = _describe(done[name], shape, name in tower)
         part = any(_inside(name, other) for other in outputs)
         if calls[name] == 1 and described and not part and (name not in adapted or name in first):
             outputs[name] = described

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from lorabound.adapters import Adapter
-from lorabound.engine.batches import TOKENS_PER_PASS, epoch_batches, passes
+from lorabound.engine.batches import TOKENS_PER_PASS, epoch_batches
 from lorabound.engine.evaluate import Losses, evaluate, predictions
+from lorabound.engine.layout import cut
 from lorabound.models import Classifier, Inputs
 from lorabound.stack import Stack, stack_order
 
@@ -70,12 +71,14 @@ class FirstPass:
         errors: (N,) bool, 0-1 losses in that order.
         log_losses: (N,) float32, cross-entropies -ln p_y in nats in that order.
         batch_size: number of examples in a step; the last step may hold fewer.
+        wrong: (N,) float32, shares of wrong tokens of completions in that order; None for classes.
     """
 
     order: Int[np.ndarray, " n"]
     errors: Bool[np.ndarray, " n"]
     log_losses: Float32[np.ndarray, " n"]
     batch_size: int
+    wrong: Float32[np.ndarray, " n"] | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ class _Step:
     index: Int[np.ndarray, "k rows"]
     errors: Bool[Tensor, "k rows"]
     log_losses: Float[Tensor, "k rows"]
+    wrong: Float[Tensor, "k rows"] | None = None
 
 
 def _add_gradients(
@@ -232,13 +236,16 @@ def _add_gradients(
 ) -> _Step:
     """Add the gradients of each adapter's mean loss on its rows of ``index``; returns the losses of the rows.
 
-    Class embeddings are computed once for all passes, which leave their gradients at them.
+    Class embeddings are computed once for all passes, which leave their gradients at them. Of completions the mean is
+    that over all tokens of the rows, as trainers take it.
     """
+    if classifier.answers == "tokens":
+        return _add_gradients_of_completions(classifier, examples, index, tokens_per_pass)
     classes = classifier.class_embeddings()
     compared = classes.detach().requires_grad_(classes.requires_grad)
     errors, log_losses = [], []
-    for cut in passes(examples.inputs.lengths[index].max(0), len(index), tokens_per_pass):
-        rows = index[:, cut]
+    for part in cut(examples.inputs, index, tokens_per_pass):
+        rows = index[:, part]
         logits = classifier.logits(examples.inputs, rows.reshape(-1), compared).view(*rows.shape, -1)
         labels = torch.from_numpy(examples.labels[rows]).to(logits.device)
         losses = F.cross_entropy(logits.mT, labels, reduction="none")
@@ -250,6 +257,22 @@ def _add_gradients(
     return _Step(index, torch.cat(errors, 1), torch.cat(log_losses, 1))
 
 
+def _add_gradients_of_completions(
+    model: Classifier, examples: Examples, index: Int[np.ndarray, "k rows"], tokens_per_pass: int
+) -> _Step:
+    counts = torch.from_numpy(examples.inputs.n_learnt[index])  # type: ignore[attr-defined]
+    shares = counts / counts.sum(1, keepdim=True)
+    errors, log_losses, wrong = [], [], []
+    for part in cut(examples.inputs, index, tokens_per_pass):
+        found = model.completion_losses(examples.inputs, index[:, part])  # type: ignore[attr-defined]
+        losses = found.log_losses.view(len(index), -1)
+        (losses * shares[:, part].to(losses)).sum().backward()
+        errors.append(found.errors.view(losses.shape))
+        wrong.append(found.wrong.view(losses.shape))
+        log_losses.append(losses.detach())
+    return _Step(index, torch.cat(errors, 1), torch.cat(log_losses, 1), torch.cat(wrong, 1))
+
+
 def _first_passes(steps: Sequence[_Step], batch_size: int) -> list[FirstPass]:
     """What the steps of the first epoch saw, one record per adapter; none without steps."""
     if not steps:
@@ -257,7 +280,9 @@ def _first_passes(steps: Sequence[_Step], batch_size: int) -> list[FirstPass]:
     order = np.concatenate([step.index for step in steps], axis=1)
     errors = torch.cat([step.errors for step in steps], 1).cpu().numpy()
     log_losses = torch.cat([step.log_losses for step in steps], 1).float().cpu().numpy()
-    return [FirstPass(order[k], errors[k], log_losses[k], batch_size) for k in range(len(order))]
+    wrong = [step.wrong for step in steps if step.wrong is not None]
+    shares = torch.cat(wrong, 1).float().cpu().numpy() if wrong else [None] * len(order)
+    return [FirstPass(order[k], errors[k], log_losses[k], batch_size, shares[k]) for k in range(len(order))]
 
 
 def clip_gradients(stack: Stack, max_norm: float) -> Float[Tensor, " k"]:

@@ -12,7 +12,7 @@ embeddings where prompts pass an adapter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from lorabound.adapters import Head
 from lorabound.models.kinds import Tower as Tower
 from lorabound.models.precision import Precision
 from lorabound.models.text import TokenLimit
+
+Answers = Literal["classes", "tokens"]
+"""What a model says of a row: scores of classes, or the tokens of its completion, one after the other."""
 
 
 @runtime_checkable
@@ -58,6 +61,12 @@ class Classifier(Protocol):
     @property
     def towers(self) -> tuple[Tower, ...]:
         """Towers of the examples, and of the prompts where the model encodes them itself."""
+        ...
+
+    @property
+    def answers(self) -> Answers:
+        """What the model says of a row; one that writes tokens has ``completion_losses`` (see
+        :class:`lorabound.models.CompletionModel`)."""
         ...
 
     @property

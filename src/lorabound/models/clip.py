@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lorabound.adapters import Head
 from lorabound.data import Picture
 from lorabound.errors import ModelError
-from lorabound.models.classifier import Tower, cosine_logits
+from lorabound.models.classifier import Answers, Tower, cosine_logits
 from lorabound.models.kinds import CLIP
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
@@ -48,6 +48,7 @@ class ClipClassifier:
     """
 
     towers: tuple[Tower, ...] = CLIP.towers
+    answers: Answers = "classes"
     head: Head | None = None
     limit: TokenLimit | None = None
     notes: tuple[str, ...]

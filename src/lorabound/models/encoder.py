@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lorabound.adapters import Head
 from lorabound.errors import ModelError
-from lorabound.models.classifier import Inputs, Tower, cosine_logits
+from lorabound.models.classifier import Answers, Inputs, Tower, cosine_logits
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
@@ -43,6 +43,7 @@ class PromptClassifier:
     """
 
     towers: tuple[Tower, ...] = (("",),)
+    answers: Answers = "classes"
     prompts: Inputs | None = None
     head: Head | None = None
     limit: TokenLimit | None = None

@@ -27,6 +27,13 @@ def with_fast_products(module: nn.Module) -> nn.Module:
     return module
 
 
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x W`` for x (n, d_out) and the weight (d_out, d_in) of a frozen layer, without gradients."""
+    if _has_onednn() and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0:
+        return _product(x, weight.t(), None)
+    return x @ weight
+
+
 class _FrozenLinear(nn.Linear):
     """``x W' + b`` with gradients for x alone."""
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lorabound.adapters import Head
 from lorabound.errors import ModelError
-from lorabound.models.classifier import Inputs, Tower
+from lorabound.models.classifier import Answers, Inputs, Tower
 from lorabound.models.encoder import refuse_padding_leaks
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import model_sha256
@@ -44,6 +44,7 @@ class SequenceClassifier:
     """
 
     towers: tuple[Tower, ...] = (("",),)
+    answers: Answers = "classes"
     prompts: Inputs | None = None
     logit_scale: float | None = None
     limit: TokenLimit | None

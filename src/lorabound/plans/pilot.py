@@ -68,7 +68,7 @@ class Pilot:
     @property
     def ceiling(self) -> float:
         """The largest test error of a cell: a gap, test minus training error, is never above the test error."""
-        return max(cell.test["error"] for cell in self.summary.cells)
+        return max(cell.test_loss for cell in self.summary.cells)
 
     def law(self, mode: str) -> PowerLaw | None:
         """The power law of a mode; None where the pilot has none."""
@@ -115,6 +115,10 @@ def read_pilot(store: Sweep) -> Pilot:
         raise InputError(f"pilot {store.folder} holds no finished run of an adapter: run the sweep again to go on")
     if store.config.head == "trained":
         raise InputError(f"pilot {store.folder} trains heads, whose parameters a plan does not know: use head prompts")
+    if store.config.task == "completions" and store.config.metric != "exact-match":
+        raise InputError(
+            f"pilot {store.folder} counts wrong tokens: a plan forecasts exact matches, --metric exact-match"
+        )
     if drawn_apart(store):
         raise InputError(
             f"pilot {store.folder} has few-shot samples or a test set from elsewhere: forecasts are for training and "

@@ -9,7 +9,7 @@ import polars as pl
 
 from lorabound.modes import MODES
 from lorabound.sweeps import ZERO_SHOT
-from lorabound.sweeps.cells import LOSSES, WORST_CASE, Cell, Loss
+from lorabound.sweeps.cells import WORST_CASE, Cell, Loss
 from lorabound.sweeps.summary import Summary
 
 # The first colours of the list, in the order of the table of modes; the others wait for modes to come.
@@ -36,7 +36,7 @@ def _chart(summary: Summary, axis: str, panel: str, panel_title: str, line: str)
     rows = []
     for value in sorted({getattr(cell, panel) for cell in cells}):
         in_panel = [cell for cell in cells if getattr(cell, panel) == value]
-        panels = [_panel(in_panel, axis, line, loss, f"{panel_title} = {value}", xs) for loss in LOSSES]
+        panels = [_panel(in_panel, axis, line, loss, f"{panel_title} = {value}", xs) for loss in summary.losses]
         rows.append(alt.hconcat(*panels))
     chart = alt.vconcat(*rows).configure_axis(gridColor="#eee", labelFontSize=11, titleFontSize=11)
     return dict(chart.configure_view(stroke="#ddd").to_dict())

@@ -24,7 +24,7 @@ from lorabound.reports.sentences import (
 )
 from lorabound.reports.spread import reading, spread_cells, spread_heads
 from lorabound.sweeps import Sweep
-from lorabound.sweeps.cells import DELTA, LOSSES, WORST_CASE
+from lorabound.sweeps.cells import DELTA, WORST_CASE
 from lorabound.sweeps.spread import Crossed
 from lorabound.sweeps.summary import Summary
 
@@ -88,7 +88,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
         samples=n_samples(summary),
         spread=_spread(summary.spread) if summary.spread else None,
-        losses=LOSSES,
+        losses=summary.losses,
         notes=notes(summary),
         level=f"{1 - DELTA:.0%}",
         proved=shows_certificate(summary),

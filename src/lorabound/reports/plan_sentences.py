@@ -41,13 +41,13 @@ def _choice(pilot: Pilot, verdict: Verdict) -> str:
     """What the pilot measured at its largest N."""
     best, bare, cheapest = verdict.best, verdict.zero_shot, verdict.cheapest
     seen = f"in the pilot (N = {verdict.n_train:,})"
-    lowest = f"the lowest test error, {best.test['error']:.3f}"
+    lowest = f"the lowest test error, {best.test_loss:.3f}"
     if bare is best:
         return f"Take no adapter: {seen} the model without one has {lowest}."
     if bare is not None and not verdict.beats_zero_shot:
         return (
             f"No adapter is shown to be better than none: {seen} {cell_name(best)} has {lowest}, the model without one "
-            f"{bare.test['error']:.3f}, and the test examples cannot tell the two apart."
+            f"{bare.test_loss:.3f}, and the test examples cannot tell the two apart."
         )
     take = f"Take {cell_name(best)}: {seen} it has {lowest}"
     if any(best is cell for cell in pilot.summary.unfinished):
@@ -55,7 +55,7 @@ def _choice(pilot: Pilot, verdict: Verdict) -> str:
     if cheapest is best:
         return f"{take}."
     return (
-        f"{take}; {cell_name(cheapest)} ({cheapest.test['error']:.3f}) trains fewer parameters and cannot be told "
+        f"{take}; {cell_name(cheapest)} ({cheapest.test_loss:.3f}) trains fewer parameters and cannot be told "
         "apart from it."
     )
 

@@ -30,7 +30,38 @@ def verdict_sentences(summary: Summary) -> list[str]:
     if not summary.verdicts:
         return ["No verdict yet: no cell of the grid holds all of its seeds."]
     main, *others = summary.verdicts
-    return [*_in_full(main, bool(summary.about.get("extended"))), *(_in_short(verdict) for verdict in others)]
+    lines = _in_full(main, bool(summary.about.get("extended")))
+    if summary.completes:
+        lines.insert(1, _completions(main))
+    return [*lines, *(_in_short(verdict) for verdict in others)]
+
+
+def error_sentence(summary: Summary) -> list[str]:
+    """What an error is, where it is none of a class."""
+    if not summary.completes:
+        return []
+    if summary.config.metric == "exact-match":
+        return [
+            "Error: share of the completions of which some token is not the most likely one, given the right tokens "
+            "before it; greedy decoding writes all others word for word."
+        ]
+    return [
+        "Error: share of the tokens of a completion that are not the most likely ones, given the right tokens before "
+        "them; averaged over examples."
+    ]
+
+
+def _completions(verdict: Verdict) -> str:
+    """Exact matches and likelihoods of the best adapter, beside the model without one."""
+    best, bare = verdict.best, verdict.zero_shot
+    exact, nll = f"{1 - best.test['error']:.1%}", f"{best.test['ce']:.3f}"
+    without = bare is not None and bare is not best
+    of_exact = f" (without an adapter {1 - bare.test['error']:.1%})" if without and bare else ""
+    of_nll = f" ({bare.test['ce']:.3f})" if without and bare else ""
+    return (
+        f"Greedy decoding writes {exact} of the test completions word for word{of_exact}; -ln p per token is {nll} "
+        f"nats{of_nll}."
+    )
 
 
 def cell_name(cell: Cell) -> str:
@@ -46,31 +77,31 @@ def _in_full(verdict: Verdict, extended: bool) -> list[str]:
     if best is verdict.zero_shot:
         lines = [
             f"Take no adapter: at N = {verdict.n_train:,} training examples the model without an adapter has the "
-            f"lowest test error of {verdict.n_candidates} choices, {best.test['error']:.3f}."
+            f"lowest test error of {verdict.n_candidates} choices, {best.test_loss:.3f}."
         ]
     elif not verdict.beats_zero_shot and verdict.zero_shot is not None:
         lines = [
             f"No adapter is shown to be better than none by the test set: at N = {verdict.n_train:,} training examples "
-            f"the model without an adapter has test error {verdict.zero_shot.test['error']:.3f}, the lowest is "
-            f"{best.test['error']:.3f} ({cell_name(best)}, {best.n_params:,} trained parameters), and "
+            f"the model without an adapter has test error {verdict.zero_shot.test_loss:.3f}, the lowest is "
+            f"{best.test_loss:.3f} ({cell_name(best)}, {best.n_params:,} trained parameters), and "
             f"{tested} cannot tell the two apart."
         ]
     else:
         lines = [
             f"Take {cell_name(best)}: at N = {verdict.n_train:,} training examples it has the lowest test error of "
-            f"{verdict.n_candidates} choices, {best.test['error']:.3f}, and trains {best.n_params:,} parameters."
+            f"{verdict.n_candidates} choices, {best.test_loss:.3f}, and trains {best.n_params:,} parameters."
         ]
         if cheapest is best:
             lines.append(f"Every choice with fewer parameters is shown to be worse (by {tested}).")
         else:
             lines.append(
                 f"Cheaper: {cell_name(cheapest)} trains {best.n_params / cheapest.n_params:.1f} times fewer "
-                f"({cheapest.n_params:,}); its test error, {cheapest.test['error']:.3f}, cannot be told apart from the "
+                f"({cheapest.n_params:,}); its test error, {cheapest.test_loss:.3f}, cannot be told apart from the "
                 f"lowest by {tested}. It is at most {verdict.extra[1]:.3f} above the best choice ({level})."
             )
         if verdict.zero_shot is not None:
             lines.append(
-                f"Without an adapter the test error is {verdict.zero_shot.test['error']:.3f}: {verdict.gain[1]:.3f} "
+                f"Without an adapter the test error is {verdict.zero_shot.test_loss:.3f}: {verdict.gain[1]:.3f} "
                 f"higher (on new data at least {floored(max(verdict.gain[0], 0))} higher, {level})."
             )
     n_adapters = verdict.n_seeds * verdict.n_samples
@@ -112,15 +143,15 @@ def _proved(choice: Choice, extended: bool) -> str:
 
 def _gap_sentence(verdict: Verdict) -> str:
     best, smallest = verdict.best, verdict.smallest_gap
-    gap = best.gaps["error"].mean
+    gap = best.gap.mean
     side = "above" if gap > 0 else "below"
-    text = f"Gap: its test error is {abs(gap):.3f} {side} its training error, {best.train['error']:.3f}"
+    text = f"Gap: its test error is {abs(gap):.3f} {side} its training error, {best.train_loss:.3f}"
     if smallest is None or smallest is best:
         return f"{text}. {'That says how much training flatters it' if gap > 0 else 'Training does not flatter it'}."
     return (
         f"{text}. That says how much training flatters it, not which model is better: the smallest gap, "
-        f"{smallest.gaps['error'].mean:+.3f} ({cell_name(smallest)}), goes with a test error of "
-        f"{smallest.test['error']:.3f}."
+        f"{smallest.gap.mean:+.3f} ({cell_name(smallest)}), goes with a test error of "
+        f"{smallest.test_loss:.3f}."
     )
 
 
@@ -128,12 +159,12 @@ def _in_short(verdict: Verdict) -> str:
     best, cheapest = verdict.best, verdict.cheapest
     start = f"N = {verdict.n_train:,}: "
     if best is verdict.zero_shot:
-        return f"{start}the model without an adapter has the lowest test error, {best.test['error']:.3f}."
-    lowest = f"{cell_name(best)} has the lowest test error, {best.test['error']:.3f} ({best.n_params:,} parameters)"
+        return f"{start}the model without an adapter has the lowest test error, {best.test_loss:.3f}."
+    lowest = f"{cell_name(best)} has the lowest test error, {best.test_loss:.3f} ({best.n_params:,} parameters)"
     if cheapest is best:
         return f"{start}{lowest}."
     size = f" ({cheapest.n_params:,})" if cheapest.n_params else ""
-    return f"{start}{lowest}; {cell_name(cheapest)}{size}, {cheapest.test['error']:.3f}, cannot be told apart from it."
+    return f"{start}{lowest}; {cell_name(cheapest)}{size}, {cheapest.test_loss:.3f}, cannot be told apart from it."
 
 
 def exponent_text(growth: Growth) -> str:
@@ -225,7 +256,7 @@ def caveats(summary: Summary) -> list[str]:
         )
     if summary.n_missing:
         lines.append(f"{summary.n_missing} runs of the grid are still missing: run the sweep again to go on.")
-    if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test["error"] * n_test) for c in summary.cells)):
+    if any(min(wrong, n_test - wrong) < 10 for wrong in (round(c.test_loss * n_test) for c in summary.cells)):
         lines.append(
             "Where fewer than 10 test examples are wrong, or fewer than 10 right, the interval of the gap is too "
             "narrow; the limit on new data holds."
@@ -252,6 +283,7 @@ def reading(summary: Summary) -> list[str]:
     """What each number is, exactly."""
     n_test, config = _n_test(summary), summary.config
     lines = [
+        *error_sentence(summary),
         f"Gap = test minus training error. {intervals_sentence(summary)}",
         "> lowest test error at this N; ~ cannot be told apart from it (paired over test examples and seeds, every "
         f"choice compared with every other one, {1 - DELTA:.0%} for all at once).",
@@ -292,13 +324,13 @@ def modes_sentence(summary: Summary) -> str:
 
 
 def _n_test(summary: Summary) -> int:
-    return summary.cells[0].gaps["error"].n_test if summary.cells else 0
+    return summary.cells[0].gap.n_test if summary.cells else 0
 
 
 def _on_examples(summary: Summary, n_test: int) -> list[str]:
     """Examples that were cut, taken out or changed."""
     about = summary.about
-    kind = about.get("takes", "texts").removesuffix("s")
+    kind = "prompt" if summary.completes else about.get("takes", "texts").removesuffix("s")
     lines = []
     cut = about.get("cut")
     if cut and (note := cut_note(cut)):
@@ -320,6 +352,11 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
             "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
             "images: the gap is not that of a model fitted to the images it is measured on."
         )
+    if n_long := about.get("n_long"):
+        lines.append(
+            f"{n_long:,} examples of more than {summary.config.most_tokens:,} tokens were left out (--drop-long): "
+            "every error is over examples that are no longer."
+        )
     if about.get("n_skipped"):
         lines.append(
             f"{about['n_skipped']} images cannot be decoded and were left out: every error is over images that can."
@@ -330,7 +367,7 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
 def _unfinished(summary: Summary) -> str:
     cells = summary.unfinished
     trained = sum(cell.mode != ZERO_SHOT for cell in summary.cells)
-    example = f"{cell_name(cells[0])}, N = {cells[0].n_train:,}, to {cells[0].train['error']:.3f}"
+    example = f"{cell_name(cells[0])}, N = {cells[0].n_train:,}, to {cells[0].train_loss:.3f}"
     return (
         f"Training may not have finished in {len(cells)} of {trained} cells: the training error came down by less than "
         f"a fifth (as {example}). Raise --epochs or --lr{' or --head-lr' if summary.config.head == 'trained' else ''} "

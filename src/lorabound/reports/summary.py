@@ -14,6 +14,7 @@ from lorabound.reports.sentences import (
     caveats,
     ceiled,
     comparison_sentence,
+    error_sentence,
     exponent_text,
     modes_sentence,
     n_samples,
@@ -82,15 +83,15 @@ def _cells(summary: Summary) -> Table:
 
 
 def _row(cell: Cell, mark: str, proved: bool, with_bound: bool) -> list[str]:
-    gap = cell.gaps["error"]
+    gap = cell.gap
     bound = cell.information
     columns = [
         f"{mark} {cell.mode}",
         str(cell.rank),
         str(cell.n_params),
         str(cell.n_train),
-        f"{cell.train['error']:.3f}",
-        f"{cell.test['error']:.3f}",
+        f"{cell.train_loss:.3f}",
+        f"{cell.test_loss:.3f}",
         f"{gap.mean:+.3f} ±{gap.high - gap.mean:.3f}",
         ceiled(float(cell.holdout.value)),
     ]
@@ -109,6 +110,7 @@ def _legend(summary: Summary) -> list[str]:
     samples = n_samples(summary)
     over = f"over {samples} training samples too" if samples > 1 else "for this one training sample"
     return [
+        *error_sentence(summary),
         "> lowest test error at this N; ~ cannot be told apart from it. Gap = test - training error, its interval "
         f"{over}. New data <=: limit on the error there, 95% sure for any one row" + _by_training(summary),
         modes_sentence(summary),
@@ -129,7 +131,7 @@ def _findings(summary: Summary) -> list[str]:
         largest = max(summary.comparisons, key=lambda comparison: (comparison.n_train, comparison.rank))
         lines.append(f"{comparison_sentence(largest)}.")
     for axis, other in (("rank", "n_train"), ("n_train", "rank")):
-        growths = [g for g in summary.growth if g.axis == axis and g.loss.column == "error"]
+        growths = [g for g in summary.growth if g.axis == axis and g.loss == summary.losses[0]]
         fixed = max((getattr(cell, other) for cell in summary.cells), default=0)
         growths = [growth for growth in growths if growth.fixed == fixed]
         if any(not math.isnan(growth.exponent.value) for growth in growths):

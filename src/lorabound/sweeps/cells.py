@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lorabound.bounds import Bound, holdout_bounded, information_gap
 from lorabound.stats import CrossedMean, crossed_mean
 from lorabound.sweeps import Row
+from lorabound.sweeps.config import SweepConfig
 
 DELTA = 0.05
 # Trained factors are stored as float32.
@@ -43,11 +44,29 @@ def _log_losses(row: Row) -> Array:
     return np.asarray(row.test_log_losses, dtype=np.float64)
 
 
+def _errors(row: Row) -> Array:
+    return np.asarray(row.test_errors, dtype=np.float64)
+
+
 LOSSES = (
-    Loss("error", "0-1 error", lambda row: np.asarray(row.test_errors, dtype=np.float64)),
+    Loss("error", "0-1 error", _errors),
     Loss("risk", "1 - p(correct)", lambda row: -np.expm1(-_log_losses(row))),
     Loss("ce", "cross-entropy, nats", _log_losses),
 )
+_EXACT = Loss("error", "1 - exact match", _errors)
+_WRONG = Loss("wrong", "share of wrong tokens", lambda row: np.asarray(row.test_wrongs, dtype=np.float64))
+_COMPLETIONS = (
+    Loss("risk", "1 - mean p(token)", lambda row: np.asarray(row.test_misses, dtype=np.float64)),
+    Loss("ce", "-ln p per token, nats", _log_losses),
+)
+
+
+def losses_of(config: SweepConfig) -> tuple[Loss, ...]:
+    """The losses of a sweep, the one that decides first: of classes, or of completions."""
+    if config.task != "completions":
+        return LOSSES
+    both = (_EXACT, _WRONG) if config.metric == "exact-match" else (_WRONG, _EXACT)
+    return (*both, *_COMPLETIONS)
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,7 @@ class Cell:
     """All runs of one (mode, rank, N).
 
     Attributes:
+        metric: column of the loss that decides, in [0, 1].
         gaps: test minus train of each loss, by column name, with its interval.
         train, test: mean over seeds and samples of each loss, by column name.
         holdout: upper limit, by the test set, on the 0-1 risk of one of the cell's adapters, picked at random.
@@ -81,6 +101,22 @@ class Cell:
     holdout: Bound
     information: Bound | None
     progressive: Bound | None = None
+    metric: str = "error"
+
+    @property
+    def train_loss(self) -> float:
+        """Mean of the loss that decides, on the training sets."""
+        return self.train[self.metric]
+
+    @property
+    def test_loss(self) -> float:
+        """Mean of the loss that decides, on the test set."""
+        return self.test[self.metric]
+
+    @property
+    def gap(self) -> CrossedMean:
+        """Test minus train of the loss that decides."""
+        return self.gaps[self.metric]
 
 
 def crossed(rows: Sequence[Row]) -> list[list[Row]]:
@@ -103,18 +139,20 @@ def cell_of(
     rows: Sequence[Row],
     n_diverged: int,
     drawn_apart: bool,
+    losses: Sequence[Loss] = LOSSES,
     proved: Callable[[Sequence[Row]], Bound | None] = lambda _: None,
 ) -> Cell:
     """The cell of runs that share mode, rank and training size.
 
     Args:
+        losses: losses of the sweep, the one that decides first.
         proved: limit that the first pass of these runs proves.
     """
     grid = crossed(rows)
     used = [row for line in grid for row in line]
     first = rows[0]
-    gaps = {loss.column: _gap(grid, loss) for loss in LOSSES}
-    test = {loss.column: float(np.mean([loss.test(row).mean() for row in used])) for loss in LOSSES}
+    gaps = {loss.column: _gap(grid, loss) for loss in losses}
+    test = {loss.column: float(np.mean([loss.test(row).mean() for row in used])) for loss in losses}
     return Cell(
         mode=first.mode,
         rank=first.rank,
@@ -124,10 +162,11 @@ def cell_of(
         n_samples=len(grid[0]),
         n_diverged=n_diverged,
         n_unpaired=len(rows) - len(used),
-        train={loss.column: float(np.mean([loss.train(row) for row in used])) for loss in LOSSES},
+        train={loss.column: float(np.mean([loss.train(row) for row in used])) for loss in losses},
         test=test,
         gaps=gaps,
-        holdout=holdout_bounded(test["error"], gaps["error"].n_test, DELTA),
+        holdout=holdout_bounded(test[losses[0].column], gaps[losses[0].column].n_test, DELTA),
+        metric=losses[0].column,
         information=None if drawn_apart else information_gap(first.n_params, first.n_train, BITS),
         progressive=proved(used),
     )

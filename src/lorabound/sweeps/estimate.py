@@ -20,10 +20,10 @@ import torch
 
 from lorabound.adapters import check_rank
 from lorabound.adapters.targets import Modules, layer_index
-from lorabound.data import NAMED
+from lorabound.data import NAMED, Dialogue, Example
 from lorabound.data.check import CHARACTERS_PER_TOKEN
 from lorabound.data.sizes import TEST_MOST, TRAIN_MOST
-from lorabound.models.kinds import Kind, Tower, find_kind
+from lorabound.models.kinds import Kind, Tower
 from lorabound.models.layers import adapted_layers, check_tokens, weight_outline
 from lorabound.models.locate import locate_model, read_configuration
 from lorabound.models.model_folder import check_values
@@ -31,7 +31,7 @@ from lorabound.models.precision import default_device, resolve_precision
 from lorabound.modes import MODES
 from lorabound.stack import modules_of
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.defaults import resolved
+from lorabound.sweeps.defaults import kind_of, resolved
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.material import Material, read_material
 from lorabound.sweeps.resume import as_resumed, runs_there
@@ -162,7 +162,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         StoreError: ``out`` holds another sweep.
     """
     config = as_resumed(config, out)
-    kind = find_kind(config.model, config.head)
+    kind = kind_of(config)
     named = NAMED.get(config.data)
     if named and named.on_hub:  # the data would have to be downloaded
         material, n_classes = None, named.n_classes
@@ -311,12 +311,18 @@ def _tokens(kind: Kind, configuration: Mapping[str, Any], config: SweepConfig, m
     """Tokens of an example on average; of texts that are not at hand, as many as they may have."""
     if kind.n_tokens is not None:
         return kind.n_tokens(configuration)
+    most = config.max_length or kind.max_length
     if material is None:
-        return config.max_length
+        return most
     if material.lengths is not None:
         return float(material.lengths.mean())
     texts = material.table.examples
-    return float(np.mean([min(len(str(text)) / CHARACTERS_PER_TOKEN + 2, config.max_length) for text in texts]))
+    return float(np.mean([min(_characters(text) / CHARACTERS_PER_TOKEN + 2, most) for text in texts]))
+
+
+def _characters(example: Example) -> int:
+    """Characters of an example, those of its chat template not counted."""
+    return sum(len(turn.content) for turn in example.turns) if isinstance(example, Dialogue) else len(str(example))
 
 
 def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:

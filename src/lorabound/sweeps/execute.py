@@ -177,7 +177,8 @@ class _Sweep:
         """The model without adapters; the test set is measured once for all training sizes."""
         test = evaluate(classifier, self.task.test_set.inputs, self.task.test_set.labels)[0]
         if not test.finite:
-            raise ModelError(f"the zero-shot losses of {self.config.model} are not finite: lower logit_scale")
+            what = "give another --precision" if self.task.kind.writes else "lower logit_scale"
+            raise ModelError(f"the zero-shot losses of {self.config.model} are not finite: {what}")
         rows = []
         for run in runs:
             start = time.perf_counter()
@@ -185,7 +186,11 @@ class _Sweep:
             fitted = evaluate(classifier, train_set.inputs, train_set.labels)[0]
             row = self._row(run, 0, time.perf_counter() - start, (fitted, test))
             order = np.arange(run.n_train)  # a model that does not change has a loss before every update
-            rows.append(_with_first(row, FirstPass(order, fitted.errors, fitted.log_losses, self.config.batch_size)))
+            rows.append(
+                _with_first(
+                    row, FirstPass(order, fitted.errors, fitted.log_losses, self.config.batch_size, fitted.wrong)
+                )
+            )
         return rows
 
     def _train(
@@ -286,7 +291,7 @@ class _Sweep:
             prompt=config.prompt or "",
             classes=self.task.data.classes,
             logit_scale=config.logit_scale,
-            max_length=config.max_length,
+            max_length=config.most_tokens,
             precision=classifier.precision,
             n_train=run.n_train,
             first_row=run.sample * max(config.sizes),
@@ -310,6 +315,10 @@ class _Sweep:
             test_error=test.error,
             train_risk=train.risk,
             test_risk=test.risk,
+            train_wrong=train.wrong_share,
+            test_wrong=test.wrong_share,
+            test_misses=test.misses,
+            test_wrongs=test.wrong,
             train_ce=train.cross_entropy,
             test_ce=test.cross_entropy,
             test_errors=test.errors,
@@ -321,13 +330,19 @@ def _parted(losses: Losses, n_train: int) -> tuple[Losses, NDArray[np.bool_] | N
     """Losses on the training set, and errors on the rows after it where they were measured."""
     if len(losses.errors) == n_train:
         return losses, None
-    return Losses(losses.errors[:n_train], losses.log_losses[:n_train]), losses.errors[n_train:]
+    return losses.head(n_train), losses.errors[n_train:]
 
 
 def _with_first(row: Row, first: FirstPass | None) -> Row:
     if first is None:
         return row
-    return replace(row, first_order=first.order, first_errors=first.errors, first_log_losses=first.log_losses)
+    return replace(
+        row,
+        first_order=first.order,
+        first_errors=first.errors,
+        first_log_losses=first.log_losses,
+        first_wrongs=first.wrong,
+    )
 
 
 def _label(stack: list[Run]) -> str:
@@ -349,6 +364,7 @@ def _about(task: Task) -> dict[str, Any]:
         "n_unlabelled": len(task.data.unlabelled_examples),
         "n_unlabelled_removed": task.data.n_unlabelled_removed,
         "n_skipped": task.n_skipped,
+        "n_long": task.n_long,
         "own_test_set": task.own_test_set,
         "majority_error": 1 - float(np.bincount(task.data.train_labels).max() / len(task.data.train_labels)),
         "n_cut": task.test_set.inputs.n_cut,

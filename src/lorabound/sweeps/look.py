@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lorabound.data import NAMED, DataCheck, Reads, check_data, check_dialogues, fit_sizes, is_export, load_dialogues
 from lorabound.errors import DataError
+from lorabound.models.kinds import ENCODER
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import read_tables
 
@@ -30,7 +31,7 @@ def look_at(config: SweepConfig) -> DataCheck:
             table, test = read_tables(config, "images")
         except DataError:
             raise error from None
-    check = check_data(table, test, max_length=config.max_length, decode=True)
+    check = check_data(table, test, max_length=config.max_length or ENCODER.max_length, decode=True)
     return _sized(config, check, None if test is None else len(test))
 
 

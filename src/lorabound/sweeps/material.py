@@ -5,8 +5,9 @@ Nothing here imports torch or transformers, so that a mistake in the data or the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,17 @@ from numpy.typing import NDArray
 from lorabound.data import (
     NAMED,
     DataCheck,
+    Dialogues,
     Empty,
     Labelled,
     Picture,
     Reads,
     Split,
     check_data,
+    check_dialogues,
     fit_sizes,
+    form_of_data,
+    load_dialogues,
     load_examples,
     read_unlabelled,
     renamed,
@@ -56,8 +61,8 @@ class Material:
     asked: SweepConfig
     config: SweepConfig
     kind: Kind
-    table: Labelled
-    test_table: Labelled | None
+    table: Labelled | Dialogues
+    test_table: Labelled | Dialogues | None
     own_test_set: bool
     check: DataCheck
     divided: Split
@@ -80,14 +85,14 @@ def read_material(config: SweepConfig) -> Material:
     """
     original = config
     config, kind = fitted(config)
-    table, test = read_tables(config, kind.reads)
-    check = check_data(table, test, config.head == "prompts")
+    table, test, check = _read(config, kind)
     own_test_set = test is not None and not config.test_data
     sized, divided, faults = _divide(config, table, test, own_test_set, check.faults == ())
     check = check.with_faults(*faults)
     if divided is None:
         raise DataError(check.refusal)
-    counted = count_tokens(config, table, test) if kind.n_tokens is None else None
+    texts = isinstance(table, Labelled) and kind.n_tokens is None and not kind.writes
+    counted = count_tokens(config, table, test) if texts else None  # type: ignore[arg-type]
     lengths, cut = (counted.lengths, counted.sentence) if counted else (None, "")
     settled = _settled(config, sized, len(table), own_test_set)
     return Material(
@@ -104,8 +109,46 @@ def read_material(config: SweepConfig) -> Material:
     )
 
 
-def divide_again(material: Material, without: frozenset[str]) -> Material:
-    """The same without the images of these names; sizes that were not given are settled anew.
+def _read(config: SweepConfig, kind: Kind) -> tuple[Labelled | Dialogues, Labelled | Dialogues | None, DataCheck]:
+    """The data, the test set where it has one of its own, and what a look at both found."""
+    if kind.reads == "dialogues":
+        dialogues, others = read_dialogues(config)
+        return dialogues, others, check_dialogues(dialogues, others)
+    table, test = read_tables(config, kind.reads)
+    return table, test, check_data(table, test, config.head == "prompts" and not kind.writes)
+
+
+def read_dialogues(config: SweepConfig) -> tuple[Dialogues, Dialogues | None]:
+    """The dialogues of ``data``, and of ``test_data`` where there are such.
+
+    Raises:
+        DataError: one or both cannot be read.
+        InputError: settings that only labelled data have.
+    """
+    for name, what in (("rename_labels", "labels"), ("shots", "classes")):
+        if getattr(config, name):
+            raise InputError(f"{name} is about {what}, and {config.data} holds dialogues: leave it out")
+    if config.metric != "exact-match" and (config.cross_fit or config.blocks):
+        raise InputError("cross_fit and blocks count exact matches: give metric = exact-match, or leave them out")
+    if config.unlabelled is not None:
+        raise InputError(
+            "unlabelled compares the classes that two adapters answer, and dialogues have none: leave it out"
+        )
+    empty: Literal["drop", "refuse"] = "drop" if config.drop_empty else "refuse"
+    found, faults = [], []
+    for source in (config.data, config.test_data):
+        if source is not None:
+            try:
+                found.append(load_dialogues(source, config.form, config.columns, empty))
+            except DataError as error:
+                faults.append(str(error))
+    if faults:
+        raise DataError("; ".join(dict.fromkeys(faults)))
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def divide_again(material: Material, without: Container[Any]) -> Material:
+    """The same without these images or dialogues; sizes that were not given are settled anew.
 
     Raises:
         DataError: too little is left.
@@ -138,7 +181,9 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
             table = load_examples(holds, source, column, config.label_column, empty)
             tables.append(renamed(table, config.rename_labels))
         except DataError as error:
-            faults.append(str(error))
+            form = form_of_data(source)
+            chats = form is not None and form != "text"  # texts without labels may be anything
+            faults.append(_holds_dialogues(source, form, config.model) if chats else str(error))
     if faults:
         raise DataError("; ".join(dict.fromkeys(faults)))
     table, *rest = tables
@@ -148,8 +193,19 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
     return without_rare(table, test, config.min_class_rows)
 
 
+def _holds_dialogues(source: str, form: str | None, model: str) -> str:
+    return (
+        f"{source} holds dialogues (in the form {form}), which {model} does not read: name a causal language model, as "
+        "--model smollm2-135m-instruct"
+    )
+
+
 def _divide(
-    config: SweepConfig, table: Labelled, test: Labelled | None, own_test_set: bool, sound: bool
+    config: SweepConfig,
+    table: Labelled | Dialogues,
+    test: Labelled | Dialogues | None,
+    own_test_set: bool,
+    sound: bool,
 ) -> tuple[SweepConfig, Split | None, list[str]]:
     """Sizes and split; without a split, what keeps the data from being divided. ``sound``: without other faults."""
     labels = {label for part in (table, test) if part for label in part.labels}
@@ -167,7 +223,8 @@ def _divide(
         if not sound:
             return sized, None, []
         divided = split(table, config.samples * max(sizes), n_test, config.data_seed, test, shots)
-        divided = _with_unlabelled(config, divided, n_aside, table)
+        if isinstance(table, Labelled):
+            divided = _with_unlabelled(config, divided, n_aside, table)
     except DataError as error:
         return config, None, [str(error)]
     if config.shots and shots:
@@ -200,8 +257,10 @@ def _with_unlabelled(config: SweepConfig, divided: Split, n_aside: int, table: L
 
 def _prompted(original: SweepConfig, config: SweepConfig) -> str:
     """How a class is asked for, in one sentence; "" where the prompt was given, or classes are no prompts."""
-    if original.prompt or not config.prompt:
+    if original.prompt or original.template or not config.prompt:
         return ""
+    if config.template:
+        return f"No template is given: a label is asked for as {config.template!r}; --template changes that."
     return f"No prompt is given: a class is asked for as {config.prompt!r}; --prompt changes that."
 
 
@@ -221,9 +280,9 @@ def _settled(asked: SweepConfig, sized: SweepConfig, n_rows: int, own_test_set: 
     )
 
 
-def _without(table: Labelled, names: frozenset[str]) -> Labelled:
-    examples: Sequence[str | Picture] = table.examples
-    usable = [i for i, example in enumerate(examples) if isinstance(example, str) or example.name not in names]
+def _without(table: Labelled | Dialogues, names: Container[Any]) -> Labelled | Dialogues:
+    usable = [i for i, row in enumerate(table.examples) if (row.name if isinstance(row, Picture) else row) not in names]
     if not usable:
-        raise DataError(f"{table.name} holds no image that can be decoded")
+        what = "no image that can be decoded" if isinstance(table.examples[0], Picture) else "no example short enough"
+        raise DataError(f"{table.name} holds {what}")
     return table.rows(usable)

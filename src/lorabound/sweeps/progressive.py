@@ -48,7 +48,7 @@ from lorabound.sweeps.grid import runs_of
 from lorabound.sweeps.sweep import Row
 
 Array = NDArray[np.float64]
-LossName = Literal["error", "risk"]
+LossName = Literal["error", "risk", "wrong"]
 
 # Share of the pass, at its end, that the final adapter is compared with.
 FINAL_WINDOW = 0.1
@@ -60,6 +60,11 @@ _NO_REPEATS = (
 )
 _CLASSES_KNOWN = "the classes were known before the examples"
 _ZERO_SHOT = "the model without an adapter"
+
+
+def _known(config: SweepConfig) -> tuple[str, ...]:
+    """What must be known of the classes, where there are any."""
+    return () if config.task == "completions" else (_CLASSES_KNOWN,)
 
 
 def why_not(config: SweepConfig) -> str | None:
@@ -113,36 +118,48 @@ def evidence(config: SweepConfig) -> str:
     return late
 
 
+def decides(config: SweepConfig) -> LossName:
+    """The loss that decides in a sweep: 0-1 errors, or shares of wrong tokens."""
+    return "wrong" if config.task == "completions" and config.metric == "wrong-tokens" else "error"
+
+
 def losses_of(row: Row, loss: LossName = "error") -> Array:
-    """Losses in [0, 1] before each update, in the order of the pass: 0-1 errors, or 1 - p(correct)."""
+    """Losses in [0, 1] before each update, in the order of the pass: 0-1 errors, 1 - p(correct) of classes, or shares
+    of wrong tokens of completions."""
     assert row.first_errors is not None
     assert row.first_log_losses is not None
     if loss == "error":
         return row.first_errors.astype(np.float64)
+    if loss == "wrong":
+        assert row.first_wrongs is not None
+        return np.clip(row.first_wrongs.astype(np.float64), 0.0, 1.0)
+    assert row.first_wrongs is None
     return np.clip(-np.expm1(-row.first_log_losses.astype(np.float64)), 0.0, 1.0)
 
 
 def certificate(
-    row: Row, config: SweepConfig, delta: float = DELTA, loss: LossName = "error", start: int | None = None
+    row: Row, config: SweepConfig, delta: float = DELTA, loss: LossName | None = None, start: int | None = None
 ) -> Bound | None:
     """Limit on the error on new data of a random checkpoint of the window; of the bare model for the zero-shot row.
 
     None where the pass proves nothing (:func:`why_not`), where a store records none, or for a diverged run.
 
     Args:
+        loss: loss that is limited; None takes the one that decides.
         start: place where the window begins; None takes the window of the sweep. Another one must begin between two
             steps, and be fixed before training too.
     """
     if row.first_errors is None or row.status != "done" or config.shots:
         return None
+    loss = loss or decides(config)
     losses = losses_of(row, loss)
     if not row.rank:  # nothing was trained: all examples are fresh
         if loss == "error":
             found = holdout(losses.sum(), len(losses), delta)
-            return replace(found, predictor=_ZERO_SHOT, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+            return replace(found, predictor=_ZERO_SHOT, assumptions=(*found.assumptions, *_known(config)))
         start = min(config.batch_size, len(losses) - 1)
         found = progressive_losses(losses[start:], delta, a=best_a(losses[:start], len(losses) - start, delta))
-        return replace(found, predictor=_ZERO_SHOT, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+        return replace(found, predictor=_ZERO_SHOT, assumptions=(*found.assumptions, *_known(config)))
     if start is None:
         start = window_start(row.n_train, config.batch_size, config.window)
     if why_not(config) or not start:
@@ -153,7 +170,7 @@ def certificate(
         found = progressive(inside.mean(), len(inside), delta, lam=lam)
     else:
         found = progressive_losses(inside, delta, a=best_a(before, len(inside), delta))
-    return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+    return replace(found, assumptions=(*found.assumptions, *_known(config)))
 
 
 def final_start(n_train: int, batch_size: int) -> int:
@@ -198,7 +215,7 @@ def cross_fit_certificate(row: Row, config: SweepConfig, delta: float = DELTA) -
     count = len(row.fold_errors)
     lam = best_lam(_GUESS, count / row.n_folds, delta)
     found = cross_fit(row.fold_errors.mean(), count, row.n_folds, delta, lam=lam)
-    return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+    return replace(found, assumptions=(*found.assumptions, *_known(config)))
 
 
 def stages_of(row: Row, rows: Sequence[Row]) -> list[Row]:
@@ -243,7 +260,7 @@ def block_certificate(row: Row, rows: Sequence[Row], config: SweepConfig, delta:
             "the examples are independent and identically distributed, in an order that does not depend on them",
             "each adapter was trained on the examples before its block, and nothing was tuned on the block",
             "the sizes and the constant were fixed before the data",
-            _CLASSES_KNOWN,
+            *_known(config),
         ),
     )
 
@@ -280,17 +297,18 @@ def gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELTA, st
     if certificate(row, config) is None or not row.rank or zero_shot.first_errors is None:
         return None
     assert row.first_order is not None
-    differences = losses_of(zero_shot)[row.first_order] - losses_of(row)
+    loss = decides(config)
+    differences = losses_of(zero_shot, loss)[row.first_order] - losses_of(row, loss)
     a = best_a(differences[:start], len(differences) - start, delta, "gain")
     found = paired_gain(differences[start:], delta, a=a)
-    return replace(found, assumptions=(*found.assumptions, _CLASSES_KNOWN))
+    return replace(found, assumptions=(*found.assumptions, *_known(config)))
 
 
 def best_gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELTA) -> Bound | None:
     """The gain of what :func:`best_certificate` speaks of: for the final adapter, late checkpoints' gain minus the
     limit on how often it differs from them, at half of delta each; for folds, row by row as for a window."""
     if config.cross_fit is not None:
-        return _gain_of_folds(row, zero_shot, delta)
+        return _gain_of_folds(row, zero_shot, config, delta)
     if config.unlabelled is None:
         return gain(row, zero_shot, config, delta)
     final = final_certificate(row, config, delta)
@@ -309,7 +327,7 @@ def best_gain(row: Row, zero_shot: Row, config: SweepConfig, delta: float = DELT
     )
 
 
-def _gain_of_folds(row: Row, zero_shot: Row, delta: float) -> Bound | None:
+def _gain_of_folds(row: Row, zero_shot: Row, config: SweepConfig, delta: float) -> Bound | None:
     """Least mean gain of the K adapters of the folds: that of a window at delta^K.
 
     Source: ours. Given the other folds prod (1 + a Z_t)/(1 + a mu_j) over fold j has mean 1, and so has its average
@@ -328,7 +346,7 @@ def _gain_of_folds(row: Row, zero_shot: Row, delta: float) -> Bound | None:
             "the examples are independent and identically distributed",
             "each adapter was trained without the fold that tests it",
             "the folds and the constant were fixed before the data",
-            _CLASSES_KNOWN,
+            *_known(config),
         ),
     )
 

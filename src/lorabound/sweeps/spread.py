@@ -20,15 +20,15 @@ from lorabound.arguments import Array
 from lorabound.errors import InputError, ModelError
 from lorabound.modes import Mode
 from lorabound.stats import VarianceComponents, shared_test_noise, variance_components
-from lorabound.sweeps.cells import LOSSES, Loss, crossed, test_losses, train_losses
+from lorabound.sweeps.cells import Loss, crossed, losses_of, test_losses, train_losses
 from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.notes import cut_note
 from lorabound.sweeps.sweep import Row, Sweep
 
 # Seeds and samples that a variance is read from at least.
 LEAST = 3
-# Losses whose gap is taken apart, 0-1 and 1 - p(correct): both in [0, 1], as the guarantee needs.
-_LOSSES = LOSSES[:2]
+# Losses whose gap is taken apart, 0-1 and 1 - p: both in [0, 1], as the guarantee needs.
+_COLUMNS = ("error", "risk")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,9 @@ def spread_of(config: SweepConfig, about: Mapping[str, Any], rows: Sequence[Row]
                 left_out.append(f"{mode}, rank {rank}")
                 continue
             grid = crossed(done)
-            spreads += [_spread(mode, rank, loss, grid, n_train) for loss in _LOSSES]
+            spreads += [
+                _spread(mode, rank, loss, grid, n_train) for loss in losses_of(config) if loss.column in _COLUMNS
+            ]
     if not spreads:
         return None
     cut = about.get("cut") and cut_note(about["cut"])

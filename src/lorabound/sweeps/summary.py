@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ import polars as pl
 from lorabound.modes import guideline
 from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
-from lorabound.sweeps.cells import LEVEL, LOSSES, Cell, Loss, cell_of, crossed, test_losses, train_losses
+from lorabound.sweeps.cells import LEVEL, Cell, Loss, cell_of, crossed, losses_of, test_losses, train_losses
 from lorabound.sweeps.progressive import choices, of_cell
 from lorabound.sweeps.spread import Crossed, spread_of
 from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
@@ -20,7 +21,10 @@ from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
 _COLUMNS: dict[str, type[pl.DataType]] = {
     "mode": pl.String,
     **dict.fromkeys(("rank", "n_train", "n_params", "n_seeds", "n_samples", "n_diverged"), pl.Int64),
-    **dict.fromkeys(("train_error", "test_error", "gap", "gap_low", "gap_high", "error_at_most"), pl.Float64),
+    **dict.fromkeys(
+        ("train_error", "test_error", "train_wrong", "test_wrong", "gap", "gap_low", "gap_high", "error_at_most"),
+        pl.Float64,
+    ),
     "progressive_at_most": pl.Float64,
 }
 
@@ -75,6 +79,16 @@ class Summary:
     n_missing: int
     spread: Crossed | None = None
 
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Losses of the runs, the one that decides first."""
+        return losses_of(self.config)
+
+    @property
+    def completes(self) -> bool:
+        """Whether the runs learnt completions, not classes."""
+        return self.config.task == "completions"
+
     def frame(self) -> pl.DataFrame:
         """One row per cell (mode, rank, training size), as :meth:`lorabound.Sweep.cells` explains the columns."""
         rows = [
@@ -88,9 +102,11 @@ class Summary:
                 "n_diverged": cell.n_diverged,
                 "train_error": cell.train["error"],
                 "test_error": cell.test["error"],
-                "gap": cell.gaps["error"].mean,
-                "gap_low": cell.gaps["error"].low,
-                "gap_high": cell.gaps["error"].high,
+                "train_wrong": cell.train.get("wrong"),
+                "test_wrong": cell.test.get("wrong"),
+                "gap": cell.gap.mean,
+                "gap_low": cell.gap.low,
+                "gap_high": cell.gap.high,
                 "error_at_most": float(cell.holdout.value),
                 "progressive_at_most": float(cell.progressive.value) if cell.progressive else None,
             }
@@ -104,7 +120,7 @@ class Summary:
         answer = "no verdict yet"
         if self.verdicts:
             best = self.verdicts[0].best
-            answer = f"lowest test error {best.test['error']:.3g}: {best.mode}, rank {best.rank}, N = {best.n_train}"
+            answer = f"lowest test error {best.test_loss:.3g}: {best.mode}, rank {best.rank}, N = {best.n_train}"
         return f"Summary: {len(self.rows)} runs{missing}, {len(self.cells)} cells; {answer}"
 
 
@@ -117,9 +133,14 @@ def summarize(store: Sweep) -> Summary:
         by_cell[row.mode, row.rank, row.n_train].append(row)
     done = {key: [row for row in group if row.status == "done"] for key, group in by_cell.items()}
     done = {key: group for key, group in done.items() if group}
+    losses = losses_of(config)
     cells = [
         cell_of(
-            group, len(by_cell[key]) - len(group), drawn_apart(store), partial(of_cell, config=config, of_sweep=rows)
+            group,
+            len(by_cell[key]) - len(group),
+            drawn_apart(store),
+            losses,
+            partial(of_cell, config=config, of_sweep=rows),
         )
         for key, group in done.items()
     ]
@@ -129,10 +150,10 @@ def summarize(store: Sweep) -> Summary:
         about=about,
         rows=rows,
         cells=cells,
-        verdicts=verdicts(cells, done, config.seeds, config.samples, choices(rows, config)),
+        verdicts=verdicts(cells, done, config.seeds, config.samples, choices(rows, config), losses[0]),
         unfinished=unfinished(cells, about.get("majority_error")),
-        comparisons=_comparisons(done),
-        growth=[*_growth(done, "rank"), *_growth(done, "n_train")],
+        comparisons=_comparisons(done, losses[0]),
+        growth=[*_growth(done, "rank", losses), *_growth(done, "n_train", losses)],
         n_missing=n_missing,
         spread=spread_of(config, about, rows),
     )
@@ -144,7 +165,7 @@ def drawn_apart(sweep: Sweep | Summary) -> bool:
     return bool(config.shots or config.test_data or about.get("own_test_set"))
 
 
-def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison]:
+def _comparisons(done: dict[tuple[str, int, int], list[Row]], loss: Loss) -> list[Comparison]:
     """The paper's guideline (section 4.3): at one budget of parameters, freeze A and double the rank."""
     found = []
     for (mode, rank, n_train), both in sorted(done.items(), key=lambda item: (item[0][2], item[0][1])):
@@ -156,7 +177,6 @@ def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison
         pairs = [row for row in both if (row.seed, row.sample) in partners]
         if not pairs:
             continue
-        loss = LOSSES[0]
         both_grid = crossed(pairs)
         frozen_grid = [[partners[row.seed, row.sample] for row in line] for line in both_grid]
         differences = test_losses(frozen_grid, loss) - test_losses(both_grid, loss)
@@ -173,7 +193,7 @@ def _comparisons(done: dict[tuple[str, int, int], list[Row]]) -> list[Comparison
     return found
 
 
-def _growth(done: dict[tuple[str, int, int], list[Row]], axis: str) -> list[Growth]:
+def _growth(done: dict[tuple[str, int, int], list[Row]], axis: str, losses: Sequence[Loss]) -> list[Growth]:
     """Exponents along an axis, over the seeds and samples that every cell on it holds."""
     lines: dict[tuple[str, int], dict[int, list[Row]]] = defaultdict(dict)
     for (mode, rank, n_train), group in done.items():
@@ -187,7 +207,7 @@ def _growth(done: dict[tuple[str, int, int], list[Row]], axis: str) -> list[Grow
             continue
         xs = sorted(line)
         paired = [crossed([row for row in line[x] if (row.seed, row.sample) in draws]) for x in xs]
-        for loss in LOSSES:
+        for loss in losses:
             exponent = growth_exponent(
                 xs,
                 [test_losses(grid, loss) for grid in paired],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lorabound.sweeps.summary import Summary
 
 FILE = "sweep.sqlite"
-FORMAT = 4
+FORMAT = 5
 # An older store is read as it is; with the first runs that are added it gets the columns that came after its format.
 _ADDED = {
     2: ("sample integer not null default 0",),
@@ -45,6 +45,7 @@ _ADDED = {
         "next_errors blob",
     ),
     4: ("adapter_sha256 text",),
+    5: ("train_wrong real", "test_wrong real", "test_misses blob", "test_wrongs blob", "first_wrongs blob"),
 }
 
 _SCHEMA = """
@@ -59,7 +60,8 @@ create table runs (
     final_start integer, n_unlabelled integer, n_differing integer,
     n_folds integer, fold_test_error real, fold_errors blob,
     n_next integer, next_errors blob,
-    adapter_sha256 text
+    adapter_sha256 text,
+    train_wrong real, test_wrong real, test_misses blob, test_wrongs blob, first_wrongs blob
 );
 """
 
@@ -81,6 +83,11 @@ class Row:
     ``next_errors`` (n_next,) bool are errors on the rows of the pool that follow the training set, up to the next
     training size. ``adapter_sha256`` is the hash over the files of the adapter that training ended with
     (:func:`lorabound.adapters.folder_sha256`); None without one, and for runs of older stores.
+
+    Of completions an error is one of which any token is wrong, a log-loss the mean of -ln p over its tokens, a risk the
+    mean of 1 - p over them, and ``train_wrong``, ``test_wrong`` are the share of wrong tokens, averaged over examples;
+    ``test_misses`` and ``test_wrongs`` (n_test,) float32 are risks and shares of the test examples, ``first_wrongs``
+    (n_train,) float32 shares of the training examples before the update that used them. They are None for classes.
     """
 
     key: str
@@ -112,11 +119,23 @@ class Row:
     n_next: int | None = None
     next_errors: NDArray[np.bool_] | None = None
     adapter_sha256: str | None = None
+    train_wrong: float | None = None
+    test_wrong: float | None = None
+    test_misses: NDArray[np.float32] | None = None
+    test_wrongs: NDArray[np.float32] | None = None
+    first_wrongs: NDArray[np.float32] | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Row))
 # How an array is written; errors are one bit each, as many as there are losses beside them, or as other columns say.
-_ARRAYS = {"test_log_losses": "<f4", "first_log_losses": "<f4", "first_order": "<i4"}
+_ARRAYS = {
+    "test_log_losses": "<f4",
+    "first_log_losses": "<f4",
+    "first_order": "<i4",
+    "test_misses": "<f4",
+    "test_wrongs": "<f4",
+    "first_wrongs": "<f4",
+}
 _BITS = {"test_errors": "test_log_losses", "first_errors": "first_log_losses"}
 _COUNTED: dict[str, Callable[[dict[str, Any]], int]] = {
     "fold_errors": lambda values: int(values["n_train"] // values["n_folds"] * values["n_folds"]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lorabound.adapters import Adapter, new_adapter
-from lorabound.data import DataCheck, Split
+from lorabound.data import DataCheck, Split, counted
 from lorabound.engine import Examples
 from lorabound.errors import InputError
 from lorabound.models import (
@@ -15,6 +15,7 @@ from lorabound.models import (
     Inputs,
     Kind,
     LoadedClassifier,
+    TooLong,
     adapted_layers,
     default_device,
     load_classifier,
@@ -43,6 +44,7 @@ class Task:
         samples: largest training set of every sample; smaller ones are its first rows.
         unlabelled: examples without labels; None without any.
         n_skipped: images left out because they cannot be decoded.
+        n_long: examples left out because they have too many tokens.
         own_test_set: whether a named task brought its test set along.
         check: findings on the data before the model was loaded.
     """
@@ -56,6 +58,7 @@ class Task:
     test_set: Examples
     unlabelled: Inputs | None
     n_skipped: int
+    n_long: int
     own_test_set: bool
     check: DataCheck
 
@@ -78,7 +81,9 @@ class Task:
     def notes(self) -> list[str]:
         """Sentences on what was unusual about data and model, and on texts that were cut."""
         cut = self.cut and cut_note(self.cut)
-        return [*self.check.remarks, *self.classifier.notes, *([cut] if cut else [])]
+        long = f"Left out {counted(self.n_long, 'example')} of more than {self.config.most_tokens:,} tokens "
+        long += "(--drop-long): every error is over examples that are no longer."
+        return [*self.check.remarks, *self.classifier.notes, *([cut] if cut else []), *([long] if self.n_long else [])]
 
     def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
         """An untrained adapter of this task, with the head it starts from where heads are trained."""
@@ -102,13 +107,15 @@ def load_task(
     classifier: LoadedClassifier | None = None
     classes: list[str] = []
     skipped: set[str] = set()
+    n_long = 0
     while True:
         config, data = material.config, material.divided
         most = len(data.train_examples) if config.shots else max(config.sizes)
         blocks = [slice(sample * most, (sample + 1) * most) for sample in range(config.samples)]
         if classifier is None or classes != data.classes:
             observe("loading the model")
-            classifier, classes = _load(config, data.classes), data.classes
+            named = [] if material.kind.reads == "dialogues" else data.classes
+            classifier, classes = _load(config, named), data.classes
         observe("making the examples ready")
         try:
             samples = tuple(
@@ -122,6 +129,12 @@ def load_task(
                 raise
             skipped |= error.names
             material = divide_again(material, error.names)
+        except TooLong as error:
+            if not config.drop_long:
+                raise
+            before = len(material.table) + len(material.test_table or ())
+            material = divide_again(material, set(error.examples))
+            n_long += before - len(material.table) - len(material.test_table or ())
     config = config.model_copy(
         update={"precision": classifier.precision, "logit_scale": classifier.logit_scale} | _head_lr(config, classifier)
     )
@@ -138,6 +151,7 @@ def load_task(
         test_set,
         unlabelled,
         len(skipped),
+        n_long,
         material.own_test_set,
         material.check,
     )
@@ -158,7 +172,7 @@ def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
         classes,
         config.prompt,
         config.logit_scale,
-        config.max_length,
+        config.most_tokens,
         device,
         resolve_precision(config.precision, device),
         config.head,

@@ -47,7 +47,7 @@ def count_tokens(config: SweepConfig, table: Labelled, test: Labelled | None) ->
     tokenizer.no_padding()
     lengths = np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(sample)], dtype=np.int64)
     own_limit = stated_limit(read_configuration(config.model))
-    limit = min(config.max_length, own_limit)
+    limit = min(config.most_tokens, own_limit)
     return TokenCount(np.minimum(lengths, limit), _cut_sentence(lengths, limit, own_limit, len(texts)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from lorabound.bounds import Bound, holdout_bounded
 from lorabound.stats import not_worse_than_best
 from lorabound.sweeps import ZERO_SHOT, Row
-from lorabound.sweeps.cells import DELTA, LEVEL, Cell
+from lorabound.sweeps.cells import DELTA, LEVEL, LOSSES, Cell, Loss
 from lorabound.sweeps.progressive import Choice
 
 # Of the way from the error at the start to 0: training that has come less far may not have finished.
@@ -67,6 +67,7 @@ def verdicts(
     seeds: Sequence[int],
     samples: int = 1,
     proved: Mapping[int, Choice] | None = None,
+    loss: Loss = LOSSES[0],
 ) -> list[Verdict]:
     """One verdict per training size, the largest first; sizes with no trained cell that holds all its runs have none.
 
@@ -76,6 +77,7 @@ def verdicts(
         seeds: seeds of the grid; a cell that lacks one is no candidate, because its mean is over other draws.
         samples: number of training samples of the grid; likewise.
         proved: what training proves at each size.
+        loss: loss that decides.
     """
     found = []
     draws = [(seed, sample) for seed in seeds for sample in range(samples)]
@@ -85,7 +87,7 @@ def verdicts(
         complete = [c for c in same_size if c.mode == ZERO_SHOT or set(draws) <= set(by_draw[id(c)])]
         if any(c.mode != ZERO_SHOT for c in complete):
             left_out = tuple(c for c in same_size if c not in complete)
-            verdict = _verdict(complete, by_draw, (len(seeds), samples), draws, left_out)
+            verdict = _verdict(complete, by_draw, (len(seeds), samples), draws, left_out, loss)
             found.append(replace(verdict, proved=(proved or {}).get(n_train)))
     return found
 
@@ -96,13 +98,14 @@ def _verdict(
     shape: tuple[int, int],
     draws: Sequence[tuple[int, int]],
     left_out: tuple[Cell, ...],
+    loss: Loss,
 ) -> Verdict:
-    cells = sorted(cells, key=lambda cell: (cell.n_params, cell.test["error"]))  # of equal means the cheapest is first
+    cells = sorted(cells, key=lambda cell: (cell.n_params, cell.test_loss))  # of equal means the cheapest is first
     losses = []
     for cell in cells:
         rows = by_draw[id(cell)]
         runs = [next(iter(rows.values()))] * len(draws) if cell.mode == ZERO_SHOT else [rows[draw] for draw in draws]
-        per_run = np.stack([np.asarray(row.test_errors, dtype=np.float64) for row in runs])
+        per_run = np.stack([loss.test(row) for row in runs])
         losses.append(per_run.reshape(*shape, -1))
     seedless = [cell.mode == ZERO_SHOT for cell in cells]
     compared = not_worse_than_best(np.stack(losses), seedless, LEVEL)
@@ -124,8 +127,8 @@ def _verdict(
         (step, float(compared.losses_at_most[compared.members[0]])),
         zero_shot,
         gain,
-        holdout_bounded(best.test["error"], n_test, DELTA / len(cells)),
-        min(trained, key=lambda cell: cell.gaps["error"].mean),
+        holdout_bounded(best.test_loss, n_test, DELTA / len(cells)),
+        min(trained, key=lambda cell: cell.gap.mean),
         left_out,
         len(cells),
         *shape,
@@ -139,12 +142,12 @@ def unfinished(cells: Sequence[Cell], majority_error: float | None = None) -> li
     It started at the error of the model without an adapter, or, where that is lower, at ``majority_error``, that of
     always answering the most frequent class.
     """
-    zero_shot = {cell.n_train: cell.train["error"] for cell in cells if cell.mode == ZERO_SHOT}
+    zero_shot = {cell.n_train: cell.train_loss for cell in cells if cell.mode == ZERO_SHOT}
     found = []
     for cell in cells:
         if cell.mode == ZERO_SHOT or cell.n_train not in zero_shot:
             continue
         start = min(zero_shot[cell.n_train], 1.0 if majority_error is None else majority_error)
-        if start > _LEARNT and cell.train["error"] > (1 - _FINISHED) * start:
+        if start > _LEARNT and cell.train_loss > (1 - _FINISHED) * start:
             found.append(cell)
     return found

@@ -1,7 +1,7 @@
 """Kinds of models, one file each: what the model reads, its defaults, how it is loaded, its layers. No torch.
 
 A new kind is a new file with a :class:`Kind`, and an entry of ``KINDS``. Code that computes with the weights stands in
-``lorabound.models`` (``encoder``, ``sequence``, ``clip``) and is imported when a model is loaded.
+``lorabound.models`` (``encoder``, ``sequence``, ``clip``, ``causal``) and is imported when a model is loaded.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from lorabound.errors import InputError
+from lorabound.models.kinds.causal import CAUSAL
 from lorabound.models.kinds.clip import CLIP
 from lorabound.models.kinds.encoder import ENCODER
 from lorabound.models.kinds.kind import Kind, Tower
 from lorabound.models.kinds.sequence import SEQUENCE
 from lorabound.models.locate import has_sentence_modules, read_configuration
 
-KINDS: tuple[Kind, ...] = (ENCODER, SEQUENCE, CLIP)
+KINDS: tuple[Kind, ...] = (ENCODER, SEQUENCE, CLIP, CAUSAL)
 
 _CLASSES = {"prompts": "prompts", "trained": "rows of a head that is trained"}
 
-__all__ = ["CLIP", "ENCODER", "KINDS", "SEQUENCE", "Kind", "Tower", "find_kind"]
+__all__ = ["CAUSAL", "CLIP", "ENCODER", "KINDS", "SEQUENCE", "Kind", "Tower", "find_kind"]
 
 
 def find_kind(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lorabound.adapters.targets import is_decoder
@@ -36,11 +35,9 @@ _FUSED = {
 def _load(
     model: str, classes: Sequence[str], *, prompt: str, max_length: int, device: Any, precision: Any, **_: Any
 ) -> LoadedClassifier:
-    causal: Any = import_module("lorabound.models.causal")  # imports torch
-    loaded: LoadedClassifier = causal.CausalModel.load(
-        model, classes, prompt=prompt, max_length=max_length, device=device, precision=precision
-    )
-    return loaded
+    from lorabound.models.causal import load_causal  # imports torch
+
+    return load_causal(model, classes, prompt, max_length, device, precision)
 
 
 def _knows(configuration: Mapping[str, Any]) -> bool:
@@ -60,7 +57,7 @@ CAUSAL = Kind(
     reads="texts",
     knows=_knows,
     load=_load,
-    prompt="{}",
+    prompt="Choose the label that fits the text, out of: {labels}.\nText: {}\nLabel:",
     targets=("q_proj", "k_proj", "v_proj"),
     targets_of=_targets_of,
     target_names={
@@ -72,5 +69,15 @@ CAUSAL = Kind(
         "value": ("v_proj",),
     },
     yields_to_sentences=True,
+    writes=True,
+    settings={
+        "task": "says what a language model learns",
+        "template": "asks a language model for a label",
+        "form": "says how data hold dialogues, which language models read",
+        "columns": "names columns of dialogues, which language models read",
+        "metric": "says what counts as an error of a completion",
+        "drop_long": "leaves out examples that a language model cannot read whole",
+    },
+    max_length=1024,
     width=hidden_width,
 )

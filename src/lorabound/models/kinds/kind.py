@@ -20,7 +20,8 @@ class Kind:
 
     Attributes:
         name: name with its article, as messages call it: "a CLIP".
-        reads: kind of the examples, "texts" or "images".
+        reads: kind of the examples, "texts", "images" or "dialogues".
+        writes: whether it may learn to complete dialogues as well.
         head: kind of the classes, "prompts" or rows of a head that is "trained" along with the adapters.
         knows: whether a model with this ``config.json`` is of the kind; None for a kind that takes every model that no
             other kind knows.
@@ -38,6 +39,7 @@ class Kind:
             it a sentence encoder all the same.
         settings: settings of a sweep that other kinds do not read -> what they do.
         width: width of the hidden states of an example, from ``config.json``.
+        max_length: tokens that a text may have where nobody says so.
         n_tokens: tokens of every example, from ``config.json``; None where each has as many as its text, cut to
             ``max_length``.
         has_tokenizer: whether a folder must hold the vocabulary of a tokenizer.
@@ -45,6 +47,7 @@ class Kind:
 
     name: str
     reads: Reads
+    writes: bool = False
     head: Literal["prompts", "trained"] = "prompts"
     knows: Callable[[Mapping[str, Any]], bool] | None = None
     load: Callable[..., Any]
@@ -57,6 +60,7 @@ class Kind:
     parts: Mapping[str, Tower] = field(default_factory=lambda: {"both": ("",)})
     yields_to_sentences: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    max_length: int = 32
     width: Callable[[Mapping[str, Any]], int]
     n_tokens: Callable[[Mapping[str, Any]], int] | None = None
     has_tokenizer: bool = True

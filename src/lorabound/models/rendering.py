@@ -1,0 +1,226 @@
+"""Dialogues as rows of tokens, with the tokens that are learnt: what the assistant says, and the mark that ends it.
+
+A chat is written by the tokenizer's own template. What is learnt of it are the turns of the assistant: everything that
+the template adds to the beginning of such a turn, up to the mark that ends it. What is written after the mark (a
+newline) is never generated, so it is read but not learnt. Every piece is turned into tokens by itself, as it is when
+the model answers: then greedy decoding meets the same tokens as training.
+
+    prompt, completion    [start] prompt | completion [end]
+    text                  [start] text [end], everything after the first token learnt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import transformers
+from torch import nn
+
+from lorabound.data import Dialogue, Turn
+from lorabound.errors import DataError, InputError, ModelError, first_line
+from lorabound.models.locate import NO_LIMIT
+from lorabound.models.packing import PackedRows, Row
+from lorabound.models.pretrained import load_part, quiet
+from lorabound.models.text import TokenLimit, check_vocabulary
+
+# Pieces of a row: text, and whether it is learnt.
+Piece = tuple[str, bool]
+
+
+class TooLong(DataError):
+    """Rows that have more tokens than they may; ``examples`` are they."""
+
+    def __init__(self, message: str, examples: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.examples = list(examples)
+
+
+class ChatReader:
+    """The tokenizer of a decoder.
+
+    Attributes:
+        limit: the longest row.
+    """
+
+    def __init__(self, folder: Path, module: nn.Module, max_length: int | None = None) -> None:
+        """Load the tokenizer and find the limits.
+
+        Raises:
+            ModelError: there is none, or it has more tokens than the model has vectors for.
+        """
+        self.folder = folder
+        self._tokenizer = load_part(transformers.AutoTokenizer, folder, "a causal language model")
+        check_vocabulary(folder, self._tokenizer, module)
+        config: Any = module.config
+        own = [
+            (_stated(config, "max_position_embeddings", "n_positions"), "it has no more positions"),
+            (_window(config), "its attention looks back no further"),
+            (int(self._tokenizer.model_max_length), "model_max_length of its tokenizer"),
+            (NO_LIMIT, "the tokenizer"),
+        ]
+        tokens, by = min(((count, why) for count, why in own if count), key=lambda pair: pair[0])
+        self.limit = TokenLimit(min(max_length or tokens, tokens), tokens, by, cuts_end=True)
+
+    def dialogues(self, dialogues: Sequence[Dialogue]) -> PackedRows:
+        """Rows whose completions are learnt.
+
+        Raises:
+            DataError: a chat that the template cannot write, or a row without anything to learn.
+            TooLong: rows of more tokens than ``limit.tokens``.
+        """
+        rows = [self._row(self._pieces(dialogue), chat=dialogue.chat) for dialogue in dialogues]
+        if bare := sum(not any(row.learnt) for row in rows):
+            raise DataError(
+                f"{bare:,} of {len(rows):,} examples have no token to learn (the chat template writes nothing for what "
+                "the assistant says): leave them out, or give another model"
+            )
+        self._refuse_long(dialogues, [len(row.ids) for row in rows])
+        return PackedRows(rows)
+
+    def texts(self, texts: Sequence[str], template: str, labels: Sequence[str]) -> PackedRows:
+        """Rows that end in a branch per label. A template has one ``{}`` for the text; ``{labels}`` names all labels.
+
+        Raises:
+            InputError: a template without exactly one ``{}``.
+            TooLong: as :meth:`dialogues`.
+        """
+        answers = self.answers(template, labels)
+        template = template.replace("{labels}", ", ".join(labels))
+        prompts = [self._row(self._prompt(template, text), chat=self._has_template).ids for text in texts]
+        rows = [Row(ids, branches=[answer[:-1] for answer in answers]) for ids in prompts]
+        longest = max(len(answer) for answer in answers) - 1
+        self._refuse_long(texts, [len(ids) + longest for ids in prompts])
+        return PackedRows(rows)
+
+    def answers(self, template: str, labels: Sequence[str]) -> list[list[int]]:
+        """Tokens of each label, as they follow the template; with an end where one label begins another.
+
+        Raises:
+            InputError: a template without exactly one ``{}``, or two labels of the same tokens.
+        """
+        if template.count("{}") != 1:
+            raise InputError(f"the template needs exactly one {{}} for the text, got {template!r}")
+        blank = "" if self._has_template or template[-1:].isspace() else " "
+        answers = [self._ids(blank + label) for label in labels]
+        begins = any(a == b[: len(a)] for i, a in enumerate(answers) for j, b in enumerate(answers) if i != j)
+        if begins:
+            answers = [[*answer, self._end] for answer in answers]
+        seen: dict[tuple[int, ...], str] = {}
+        for answer, label in zip(answers, labels, strict=True):
+            if tuple(answer) in seen:
+                other = seen[tuple(answer)]
+                raise InputError(f"the model reads the labels {other!r} and {label!r} as the same tokens: rename one")
+            seen[tuple(answer)] = label
+        return answers
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of these tokens, without special ones."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    @property
+    def _has_template(self) -> bool:
+        return bool(self._tokenizer.chat_template)
+
+    @property
+    def _end(self) -> int:
+        end = self._tokenizer.eos_token_id
+        if end is None:
+            raise ModelError(f"{self.folder}: its tokenizer names no end of a text (eos_token)")
+        return int(end)
+
+    def _prompt(self, template: str, text: str) -> list[Piece]:
+        content = template.replace("{}", text)
+        if not self._has_template:
+            return [(content, False)]
+        return [(self._write([Turn("user", content)], begin_answer=True), False)]
+
+    def _pieces(self, dialogue: Dialogue) -> Iterator[Piece]:
+        """The texts of a dialogue, one after the other, each learnt or not."""
+        learnt = set(dialogue.trained)
+        if not dialogue.chat:
+            for number, turn in enumerate(dialogue.turns):
+                yield turn.content, number in learnt
+            return
+        done = ""
+        for number in sorted(learnt):
+            before = self._write(dialogue.turns[:number], begin_answer=True)
+            after = self._write(dialogue.turns[: number + 1])
+            if not before.startswith(done) or not after.startswith(before):
+                raise ModelError(
+                    f"the chat template of {self.folder} writes earlier turns anew when a turn is added, so nobody can "
+                    "say which tokens an answer begins and ends with: give prompt and completion as plain texts"
+                )
+            yield before[len(done) :], False
+            yield after[len(before) :], True
+            done = after
+
+    def _write(self, turns: Sequence[Turn], begin_answer: bool = False) -> str:
+        if not self._has_template:
+            raise DataError(
+                f"{self.folder} has no chat template, and the data are chats: give an instruction-tuned model, or "
+                "columns prompt and completion that hold plain texts"
+            )
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=begin_answer)
+            )
+        except Exception as error:  # a template may raise anything
+            roles = ", ".join(turn.role for turn in turns)
+            raise DataError(
+                f"the chat template of {self.folder} does not take a chat of the roles {roles}: {first_line(error)}"
+            ) from None
+
+    def _row(self, pieces: Iterator[Piece] | list[Piece], *, chat: bool) -> Row:
+        ids: list[int] = []
+        learnt: list[bool] = []
+        for number, (text, wanted) in enumerate(pieces):
+            tokens = self._start(text) if number == 0 and not chat else self._ids(text)
+            if wanted and not chat:
+                tokens = [*tokens, self._end]
+            n = len(tokens)
+            if wanted and chat and self._end in tokens:  # what follows the mark that ends a turn is never generated
+                n = len(tokens) - tokens[::-1].index(self._end)
+            ids += tokens
+            learnt += [wanted] * n + [False] * (len(tokens) - n)
+        if learnt:
+            learnt[0] = False  # nothing stands before it
+        return Row(ids, learnt)
+
+    def _start(self, text: str) -> list[int]:
+        """The first piece of a plain row, with the token that starts a text where the model has one."""
+        with quiet():
+            ids: list[int] = list(self._tokenizer(text)["input_ids"])
+        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id and self._ids(text)[-1:] != ids[-1:] else ids
+
+    def _ids(self, text: str) -> list[int]:
+        with quiet():
+            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _refuse_long(self, examples: Sequence[Any], lengths: list[int]) -> None:
+        most = self.limit.tokens
+        long = [number for number, length in enumerate(lengths) if length > most]
+        if not long:
+            return
+        longest = max(lengths)
+        enough = longest <= self.limit.model_tokens
+        raise TooLong(
+            f"{len(long):,} of {len(lengths):,} examples have more than {most:,} tokens, the longest {longest:,}: "
+            + (f"give --max-length {longest}, or " if enough else f"the model takes no more ({self.limit.by}); ")
+            + "leave them out with --drop-long",
+            [examples[number] for number in long],
+        )
+
+
+def _stated(config: Any, *names: str) -> int | None:
+    values = [getattr(config, name, None) for name in names]
+    return next((int(value) for value in values if isinstance(value, int) and value > 0), None)
+
+
+def _window(config: Any) -> int | None:
+    """Tokens that sliding attention looks back; rows within it are computed as with whole attention."""
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    return _stated(config, "sliding_window")

