@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ import polars as pl
 import torch
 
 from lorabound.adapters import check_rank
-from lorabound.adapters.targets import Modules, layer_index
+from lorabound.adapters.targets import OUTPUT_LAYERS, Modules, layer_index
 from lorabound.data import NAMED, Dialogue, Example
 from lorabound.data.check import CHARACTERS_PER_TOKEN
 from lorabound.data.sizes import TEST_MOST, TRAIN_MOST
+from lorabound.models import PackedRows
 from lorabound.models.kinds import Kind, Tower
 from lorabound.models.layers import adapted_layers, check_tokens, weight_outline
 from lorabound.models.locate import locate_model, read_configuration
@@ -144,6 +145,7 @@ class Shape:
         n_classes: number of class prompts.
         products: (d_out, d_in) of these linear layers.
         below: entries of the linear layers below, which every example passes once per sweep.
+        written: entries of the output layer of a language model times the tokens of an example that it predicts.
     """
 
     weights: int
@@ -152,6 +154,7 @@ class Shape:
     n_classes: int
     products: Sequence[tuple[int, int]]
     below: int
+    written: float = 0.0
 
 
 def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
@@ -187,6 +190,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
     configuration = read_configuration(config.model)
     width, tokens = kind.width(configuration), _tokens(kind, configuration, settled, material)
     shape = shape_of(outline.modules, kind, list(shapes), tokens, n_classes)
+    shape = replace(shape, written=_learnt(material) * (outline.n_vectors or 0) * width)
     n_unlabelled = len(material.divided.unlabelled_examples) if material else 0
     device = default_device()
     precision = resolve_precision(settled.precision, device)
@@ -202,6 +206,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         few_runs, few_layers = [run for run in missing if run.rank in ends], shape
         if settled.layers is None and len({layer_index(name) for name in shapes}) > 3:
             few_layers = shape_of(outline.modules, kind, list(adapted("top2")), tokens, n_classes)
+            few_layers = replace(few_layers, written=shape.written)
             quicker["--layers top2"] = seconds(few_layers, missing)
         if len(few_runs) < len(missing):
             quicker[" ".join([*quicker, f"--ranks {ends[0]},{ends[1]}"])] = seconds(few_layers, few_runs)
@@ -248,6 +253,9 @@ def seconds_left(task: Task, missing: Sequence[Run]) -> float:
     shape = shape_of(
         modules_of(classifier.module), task.kind, list(task.shapes), float(lengths.mean()), len(task.data.classes)
     )
+    if isinstance(inputs := task.test_set.inputs, PackedRows) and classifier.answers == "tokens":
+        output = classifier.module.get_output_embeddings().weight.numel()  # type: ignore[operator]
+        shape = replace(shape, written=float(inputs.n_learnt.mean()) * output)
     speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
     trained = [run for run in missing if run.rank]
     n_unlabelled = len(task.data.unlabelled_examples)
@@ -304,7 +312,7 @@ def arithmetic(config: SweepConfig, shape: Shape, runs: Sequence[Run], n_test: i
     samples = {run.sample for run in runs}
     stored = sum(max(run.n_train for run in runs if run.sample == sample) for sample in samples)
     once = (stored + n_test + n_unlabelled if runs else 0) * shape.tokens * shape.below
-    return 2.0 * (passes * shape.tokens * shape.weights + prompts + once)
+    return 2.0 * (passes * (shape.tokens * shape.weights + shape.written) + prompts + once)
 
 
 def _tokens(kind: Kind, configuration: Mapping[str, Any], config: SweepConfig, material: Material | None) -> float:
@@ -320,6 +328,15 @@ def _tokens(kind: Kind, configuration: Mapping[str, Any], config: SweepConfig, m
     return float(np.mean([min(_characters(text) / CHARACTERS_PER_TOKEN + 2, most) for text in texts]))
 
 
+def _learnt(material: Material | None) -> float:
+    """Tokens of an example that are learnt, on average; 0 for classes."""
+    if material is None or material.kind.reads != "dialogues":
+        return 0.0
+    dialogues = [example for example in material.table.examples if isinstance(example, Dialogue)]
+    counts = [sum(len(d.turns[i].content) / CHARACTERS_PER_TOKEN + 1 for i in d.trained) for d in dialogues]
+    return float(np.mean(counts))
+
+
 def _characters(example: Example) -> int:
     """Characters of an example, those of its chat template not counted."""
     return sum(len(turn.content) for turn in example.turns) if isinstance(example, Dialogue) else len(str(example))
@@ -332,9 +349,13 @@ def _first_products(shapes: dict[str, tuple[int, int]]) -> list[tuple[int, int]]
 
 
 def _inside(modules: Modules, tower: Tower) -> dict[str, tuple[int, int]]:
-    """(d_out, d_in) of the linear layers of a tower, by name."""
+    """(d_out, d_in) of the linear layers of a tower, by name; an output layer is none that every token passes."""
     prefixes = tuple(f"{name}." if name else "" for name in tower)
-    return {name: shape for name, shape in modules.linears.items() if f"{name}.".startswith(prefixes)}
+    return {
+        name: shape
+        for name, shape in modules.linears.items()
+        if f"{name}.".startswith(prefixes) and name.rsplit(".", 1)[-1] not in OUTPUT_LAYERS
+    }
 
 
 def _above(modules: Modules, tower: Tower, adapted: Sequence[str]) -> list[tuple[int, int]]:
