@@ -89,6 +89,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         samples=n_samples(summary),
         spread=_spread(summary.spread) if summary.spread else None,
         losses=summary.losses,
+        compared=summary.losses[:1] if summary.completes else summary.losses,
         notes=notes(summary),
         level=f"{1 - DELTA:.0%}",
         proved=shows_certificate(summary),

@@ -32,7 +32,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
     main, *others = summary.verdicts
     lines = _in_full(main, bool(summary.about.get("extended")))
     if summary.completes:
-        lines.insert(1, _completions(main))
+        lines.insert(1, _completions(summary, main))
     return [*lines, *(_in_short(verdict) for verdict in others)]
 
 
@@ -51,16 +51,18 @@ def error_sentence(summary: Summary) -> list[str]:
     ]
 
 
-def _completions(verdict: Verdict) -> str:
-    """Exact matches and likelihoods of the best adapter, beside the model without one."""
+def _completions(summary: Summary, verdict: Verdict) -> str:
+    """What an error is; exact matches and likelihoods of the best adapter, beside the model without one."""
     best, bare = verdict.best, verdict.zero_shot
+    exactly = summary.config.metric == "exact-match"
+    what = f"Error is here the share of {'completions that are not exactly right' if exactly else 'wrong tokens'}."
     exact, nll = f"{1 - best.test['error']:.1%}", f"{best.test['ce']:.3f}"
     without = bare is not None and bare is not best
     of_exact = f" (without an adapter {1 - bare.test['error']:.1%})" if without and bare else ""
     of_nll = f" ({bare.test['ce']:.3f})" if without and bare else ""
     return (
-        f"Greedy decoding writes {exact} of the test completions word for word{of_exact}; -ln p per token is {nll} "
-        f"nats{of_nll}."
+        f"{what} Greedy decoding writes {exact} of the test completions word for word{of_exact}; -ln p per token is "
+        f"{nll} nats{of_nll}."
     )
 
 
