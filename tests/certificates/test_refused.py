@@ -148,3 +148,38 @@ def test_a_file_that_is_not_there_is_called_a_file(tmp_path, capsys, monkeypatch
     assert "label and predicted" in " ".join(errors.split())
     pl.DataFrame({"label": ["a", "b"] * 20, "predicted": ["a"] * 40}).write_csv(tmp_path / "answers.csv")
     assert run(capsys, monkeypatch, "certify", tmp_path / "answers.csv")[0] == 0
+
+
+def test_a_certificate_of_something_else_is_never_replaced(mine, capsys, monkeypatch):
+    where = mine.parent
+    out = ["--out", where / "kept"]
+    assert certify(mine, capsys, monkeypatch, *out)[0] == 0
+    assert certify(mine, capsys, monkeypatch, *out, "--delta", "0.1")[0] == 0  # of the same adapter and rows
+    kept = (where / "kept/certificate.json").read_bytes()
+
+    def refused(*arguments):
+        status, _, errors = run(capsys, monkeypatch, "certify", *arguments, "--classes", "red,green,blue", *out)
+        assert status == 2
+        assert (where / "kept/certificate.json").read_bytes() == kept
+        return " ".join(errors.split())
+
+    data = write(letters(60, 9, 10), where / "other.csv")
+    assert "by other rows, labels or answers" in refused(mine, "--holdout", data)
+    assert "by fresh rows too" in refused(mine, "--data", data, "--methods", "as-stored")
+    answers = pl.DataFrame({"label": ["a", "b"] * 20, "predicted": ["a"] * 40})
+    answers.write_csv(where / "answers.csv")
+    assert "of another adapter (mine" in refused(where / "answers.csv")
+    with_tensors(lambda tensors: tensors[f"base_model.model.{QUERY}.lora_A.weight"].fill(0.5))(mine)
+    assert "choose another --out" in refused(mine, "--holdout", where / "fresh.csv")
+    (where / "kept/certificate.json").write_text("mine own")
+    kept = b"mine own"
+    assert "a file that is no certificate" in refused(mine, "--holdout", where / "fresh.csv")
+
+
+def test_a_table_replaces_only_its_own_certificate(tmp_path, capsys, monkeypatch):
+    table = tmp_path / "answers.csv"
+    answers = pl.DataFrame({"label": ["a", "b"] * 20, "predicted": ["a"] * 40, "other": ["b"] * 40})
+    answers.write_csv(table)
+    assert run(capsys, monkeypatch, "certify", table, "--out", tmp_path / "kept")[0] == 0
+    assert run(capsys, monkeypatch, "certify", table, "--out", tmp_path / "kept")[0] == 0
+    assert run(capsys, monkeypatch, "certify", table, "--predicted", "other", "--out", tmp_path / "kept")[0] == 2

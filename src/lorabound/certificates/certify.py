@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorabound.certificates.certificate import Certificate
+from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
 from lorabound.certificates.found import Asked, Observe, find_adapter, kept, read_fresh, read_sample, refuse_changed
 from lorabound.certificates.methods import METHODS, chosen
-from lorabound.certificates.rows import of_completions
+from lorabound.certificates.replaced import refuse_to_replace
+from lorabound.certificates.rows import FreshRows, of_completions
 from lorabound.data import Labelled
 from lorabound.errors import InputError
 from lorabound.sweeps.grid import Run
@@ -43,9 +45,16 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
     if asked.holdout is not None and not fresh:
         raise InputError("--holdout gives rows for the method holdout: add it to --methods, or leave --holdout out")
     rows = read_fresh(folders, asked, table, observe) if fresh else None
+    sample = {"data": table and rows_sha256(table.examples, table.labels)}
+    refuse_to_replace(asked.out, sample | _fresh(rows), [adapter_sha256(found.path)])
     from lorabound.certificates.measure import certificate_of  # imports torch
 
     return certificate_of(found, methods, asked, table, rows, asked.delta / len(methods), observe)
+
+
+def _fresh(rows: FreshRows | None) -> dict[str, str]:
+    """The hash of the fresh rows, as the record of a certificate has it."""
+    return {"holdout": rows_sha256(rows.examples, rows.labels)} if rows else {}
 
 
 def _best_on_fresh_rows(
@@ -59,6 +68,7 @@ def _best_on_fresh_rows(
     if asked.methods is not None and list(asked.methods) != ["holdout"]:
         raise InputError("several adapters are certified by holdout only: name one adapter for other methods")
     rows = read_fresh(folders, asked, table, observe)
+    refuse_to_replace(asked.out, _fresh(rows), [adapter_sha256(Path(folder)) for folder in folders])
     from lorabound.certificates.measure import best_on_fresh_rows  # imports torch
 
     return best_on_fresh_rows(rows, asked, observe)
@@ -97,14 +107,17 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     run = Run(**{name: getattr(row, name) for name in Run.__dataclass_fields__})
     adapter = find_adapter(Path(folder) / ADAPTERS / run.name, asked.use)
     refuse_changed(adapter, [METHODS[method]])
+    refuse_to_replace(asked.out, {"data": None}, [adapter_sha256(adapter.path)])
     share = asked.delta / choice.n_candidates
     from lorabound.certificates.measure import certificate_of  # imports torch
 
     made = certificate_of(adapter, [METHODS[method]], asked, None, None, share, observe)
-    note = (
-        f"The best of {choice.n_candidates} runs at N = {row.n_train:,} by this certificate. The choice is counted: "
-        f"each has delta / {choice.n_candidates}."
-    )
+    note = f"It is the only run at N = {row.n_train:,}."
+    if choice.n_candidates > 1:
+        note = (
+            f"The best of {choice.n_candidates} runs at N = {row.n_train:,} by this certificate. The choice is counted: "
+            f"each has delta / {choice.n_candidates}."
+        )
     if sweep.about.get("extended"):
         note += " The grid was extended after its first runs: the limit holds if that was not decided by their results."
     return replace(

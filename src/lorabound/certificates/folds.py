@@ -114,7 +114,9 @@ def _of_folds(content: bytes, record: Mapping[str, Any], delta: float) -> Statem
     if errors is None or len(errors) != whole:
         raise AdapterError(f"{CROSS_FIT} is damaged: it does not hold the errors of {whole:,} rows")
     row = replace(_row(record["n_train"]), n_folds=record["n_folds"], fold_errors=errors)
-    return _statement("cross-fit", cross_fit_certificate(row, SweepConfig(), delta), errors, record, CROSS_FIT, content)
+    said = f"one of {row.n_folds} adapters trained alike without one fold each, picked at random,"
+    bound = cross_fit_certificate(row, SweepConfig(), delta)
+    return _statement("cross-fit", said, bound, errors, record, CROSS_FIT, content)
 
 
 def _of_blocks(content: bytes, record: Mapping[str, Any], delta: float) -> Statement:
@@ -126,17 +128,25 @@ def _of_blocks(content: bytes, record: Mapping[str, Any], delta: float) -> State
         raise AdapterError(f"{BLOCKS} is damaged: it holds no errors of smaller sizes than {record['n_train']:,}")
     bound = block_certificate(_row(record["n_train"]), stages, SweepConfig(), delta)
     parts = [blocks[str(size)][: end - size] for size, end in zip(sizes, ends, strict=True)]
-    return _statement("blocks", bound, np.concatenate(parts), record, BLOCKS, content)
+    one, rows = len(sizes) == 1, sum(len(part) for part in parts)
+    drawn = " or ".join(
+        f"{size:,}" if one else f"{size:,} ({len(part) / rows:.1%})" for size, part in zip(sizes, parts, strict=True)
+    )
+    said = f"an adapter trained alike on {drawn} rows{'' if one else ', drawn at random with these shares,'}"
+    return _statement("blocks", said, bound, np.concatenate(parts), record, BLOCKS, content)
 
 
 def _statement(
-    method: str, bound: Bound | None, errors: NDArray[np.bool_], record: Mapping[str, Any], name: str, content: bytes
+    method: str,
+    speaks_of: str,
+    bound: Bound | None,
+    errors: NDArray[np.bool_], record: Mapping[str, Any], name: str, content: bytes
 ) -> Statement:
     if bound is None:
         raise AdapterError(f"{name} certifies nothing")
     return Statement(
         method=method,
-        speaks_of=bound.predictor,
+        speaks_of=speaks_of,
         bound=bound,
         error=float(errors.mean()),
         record=dict(record),

@@ -27,6 +27,7 @@ class Asked:
 
     data: str | None = None
     holdout: str | None = None
+    out: str | None = None
     methods: Sequence[str] | None = None
     delta: float = 0.05
     text_column: str | None = None

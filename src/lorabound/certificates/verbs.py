@@ -9,6 +9,7 @@ from pathlib import Path
 from lorabound.arguments import probability
 from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.predictions import LABEL, PREDICTED, certify_predictions
+from lorabound.certificates.replaced import refuse_to_replace
 from lorabound.data.files import FORMATS
 from lorabound.errors import DataError, InputError
 from lorabound.files import make_folder
@@ -50,7 +51,8 @@ def certify(
             ``holdout`` where fresh rows are given, else the first of ``progressive``, ``cross-fit`` and ``blocks`` that
             the sweep kept, else ``compressed`` and ``pac-bayes``. Of m methods each has delta/m.
         delta: probability that one of the limits is wrong, in (0, 1).
-        out: folder that ``certificate.json`` and its files are written to.
+        out: folder that ``certificate.json`` and its files are written to; an earlier one of the same adapter and rows
+            is replaced, one of something else is refused.
         predicted: columns of the table that hold answers, one per model.
         text_column: column of texts or images; None takes text or image.
         label_column: column of labels.
@@ -94,6 +96,7 @@ def certify(
                 f"{needless[0]} is for rows of texts or images: mend such rows in the table of answers itself"
             )
         made = certify_predictions(named[0], predicted, label_column, delta)
+        refuse_to_replace(out, {"table": made.record["table"]["sha256"]})
     else:
         from lorabound.certificates.certify import certify_adapters
         from lorabound.certificates.found import Asked
@@ -101,6 +104,7 @@ def certify(
         asked = Asked(
             data=None if data is None else fspath(data),
             holdout=None if holdout is None else fspath(holdout),
+            out=None if out is None else fspath(out),
             methods=methods,
             delta=delta,
             text_column=text_column,
