@@ -140,7 +140,10 @@ def _statement(
     method: str,
     speaks_of: str,
     bound: Bound | None,
-    errors: NDArray[np.bool_], record: Mapping[str, Any], name: str, content: bytes
+    errors: NDArray[np.bool_],
+    record: Mapping[str, Any],
+    name: str,
+    content: bytes,
 ) -> Statement:
     if bound is None:
         raise AdapterError(f"{name} certifies nothing")
