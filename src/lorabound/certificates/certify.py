@@ -115,8 +115,8 @@ def _best_of_sweep(folder: str, asked: Asked, observe: Observe) -> Certificate:
     note = f"It is the only run at N = {row.n_train:,}."
     if choice.n_candidates > 1:
         note = (
-            f"The best of {choice.n_candidates} runs at N = {row.n_train:,} by this certificate. The choice is counted: "
-            f"each has delta / {choice.n_candidates}."
+            f"The best of {choice.n_candidates} runs at N = {row.n_train:,} by this certificate. The choice is "
+            f"counted: each has delta / {choice.n_candidates}."
         )
     if sweep.about.get("extended"):
         note += " The grid was extended after its first runs: the limit holds if that was not decided by their results."
