@@ -7,10 +7,11 @@ import pytest
 
 import lorabound as lb
 from lorabound.adapters import load_adapter
-from lorabound.errors import DataError, InputError
+from lorabound.errors import DataError, InputError, StoreError
 from lorabound.reports.page import write_page
-from lorabound.reports.sentences import caveats, error_sentence, verdict_sentences
+from lorabound.reports.sentences import caveats, error_sentence, reading, verdict_sentences
 from lorabound.sweeps import Sweep, SweepConfig, execute
+from lorabound.sweeps.look import look_at
 from lorabound.sweeps.material import read_material
 from lorabound.sweeps.progressive import certificate, gain, losses_of, why_not
 from tests.decoder_models import save_llama
@@ -165,3 +166,32 @@ def test_an_encoder_given_chats_says_what_reads_them(place, tmp_path):
     save_text_model(tmp_path / "encoder")
     with pytest.raises(DataError, match="dialogues.*causal language model"):
         read_material(SweepConfig(**settings(place, model=str(tmp_path / "encoder"), targets=None, layers=None)))
+
+
+def test_a_sweep_of_labels_goes_on_with_its_template(place):
+    rows = [f"{word} {i},{'animal' if word in ('cat', 'dog') else 'thing'}" for i, word in enumerate(WORDS * 8)]
+    (place / "more.csv").write_text("\n".join(["text,label", *rows]))
+    asked = settings(place, "more.csv", targets=None, ranks=[2], seeds=1)
+    made = lb.sweep(out=place / "more", template="say {}", **asked)
+    again = lb.sweep(out=place / "more", **asked)
+    assert again.config.template == "say {}"
+    assert again.frame().equals(made.frame())
+    with pytest.raises(StoreError, match="template = 'say {}'"):
+        lb.sweep(out=place / "more", template="tell {}", **asked)
+    assert any("asked for as 'say {}'" in line for line in reading(made.summary()))
+
+
+def test_too_few_examples_that_are_short_enough_are_counted(place):
+    with pytest.raises(DataError, match=r"examples of more than 12 tokens had to be left out \(--drop-long\)"):
+        lb.sweep(out=place / "none", **settings(place, max_length=12, drop_long=True))
+
+
+def test_labels_are_not_asked_of_chats(place):
+    with pytest.raises(DataError, match="have no labels: leave --task labels out"):
+        read_material(SweepConfig(**settings(place, task="labels")))
+
+
+def test_a_look_at_chats_needs_no_model(place):
+    seen = look_at(SweepConfig(data=str(place / "chats.jsonl")))
+    assert seen.usable
+    assert seen.n_rows == 90

@@ -18,6 +18,8 @@ from lorabound.sweeps.config import SweepConfig, read_configs
 # What a look at data depends on.
 _OF_DATA = (
     "test_data",
+    "form",
+    "columns",
     "text_column",
     "image_column",
     "label_column",

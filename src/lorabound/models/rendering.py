@@ -1,9 +1,9 @@
 """Dialogues as rows of tokens, with the tokens that are learnt: what the assistant says, and the mark that ends it.
 
 A chat is written by the tokenizer's own template. What is learnt of it are the turns of the assistant: everything that
-the template adds to the beginning of such a turn, up to the mark that ends it. What is written after the mark (a
-newline) is never generated, so it is read but not learnt. Every piece is turned into tokens by itself, as it is when
-the model answers: then greedy decoding meets the same tokens as training.
+the template adds to the beginning of such a turn, up to the mark that ends it, the first special token behind what was
+said. What is written after the mark (a newline) is never generated, so it is read but not learnt. Every piece is turned
+into tokens by itself, as it is when the model answers: then greedy decoding meets the same tokens as training.
 
     prompt, completion    [start] prompt | completion [end]
     text                  [start] text [end], everything after the first token learnt
@@ -22,7 +22,8 @@ from lorabound.data import Dialogue, Turn
 from lorabound.errors import DataError, InputError, ModelError, first_line
 from lorabound.models.locate import NO_LIMIT
 from lorabound.models.packing import PackedRows, Row
-from lorabound.models.pretrained import load_part, quiet
+from lorabound.models.pieces import PieceTokenizer
+from lorabound.models.pretrained import load_part
 from lorabound.models.text import TokenLimit, check_vocabulary
 
 # Pieces of a row: text, and whether it is learnt.
@@ -53,6 +54,7 @@ class ChatReader:
         self.folder = folder
         self._tokenizer = load_part(transformers.AutoTokenizer, folder, "a causal language model")
         check_vocabulary(folder, self._tokenizer, module)
+        self._tokens = PieceTokenizer(self._tokenizer)
         config: Any = module.config
         own = [
             (_stated(config, "max_position_embeddings", "n_positions"), "it has no more positions"),
@@ -87,8 +89,8 @@ class ChatReader:
             TooLong: as :meth:`dialogues`.
         """
         answers = self.answers(template, labels)
-        template = template.replace("{labels}", ", ".join(labels))
-        prompts = [self._row(self._prompt(template, text), chat=self._has_template).ids for text in texts]
+        named = ", ".join(labels)
+        prompts = [self._row(self._prompt(template, text, named), chat=self._has_template).ids for text in texts]
         rows = [Row(ids, branches=[answer[:-1] for answer in answers]) for ids in prompts]
         longest = max(len(answer) for answer in answers) - 1
         self._refuse_long(texts, [len(ids) + longest for ids in prompts])
@@ -97,16 +99,20 @@ class ChatReader:
     def answers(self, template: str, labels: Sequence[str]) -> list[list[int]]:
         """Tokens of each label, as they follow the template; with an end where one label begins another.
 
+        A chat template writes the label as it writes what an assistant says.
+
         Raises:
             InputError: a template without exactly one ``{}``, or two labels of the same tokens.
         """
         if template.count("{}") != 1:
             raise InputError(f"the template needs exactly one {{}} for the text, got {template!r}")
-        blank = "" if self._has_template or template[-1:].isspace() else " "
-        answers = [self._ids(blank + label) for label in labels]
+        prompt = self._row(self._prompt(template, ""), chat=self._has_template).ids
+        written = [self._label(template, label) for label in labels]
+        answers = [self._tokens.after(prompt, said) for said, _ in written]
         begins = any(a == b[: len(a)] for i, a in enumerate(answers) for j, b in enumerate(answers) if i != j)
         if begins:
-            answers = [[*answer, self._end] for answer in answers]
+            ends = [self._tokens.tokens(mark) if mark else [self._end] for _, mark in written]
+            answers = [[*answer, *end] for answer, end in zip(answers, ends, strict=True)]
         seen: dict[tuple[int, ...], str] = {}
         for answer, label in zip(answers, labels, strict=True):
             if tuple(answer) in seen:
@@ -130,11 +136,24 @@ class ChatReader:
             raise ModelError(f"{self.folder}: its tokenizer names no end of a text (eos_token)")
         return int(end)
 
-    def _prompt(self, template: str, text: str) -> list[Piece]:
-        content = template.replace("{}", text)
+    def _prompt(self, template: str, text: str, labels: str = "") -> list[Piece]:
+        # Texts and labels may hold braces themselves.
+        content = text.join(part.replace("{labels}", labels) for part in template.split("{}"))
         if not self._has_template:
             return [(content, False)]
         return [(self._write([Turn("user", content)], begin_answer=True), False)]
+
+    def _label(self, template: str, label: str) -> tuple[str, str]:
+        """A label as the model is to write it, and the mark that ends it; "" for the end of a text."""
+        if not self._has_template:
+            return ("" if template[-1:].isspace() else " ") + label, ""
+        asked = Turn("user", template)
+        before = self._write([asked], begin_answer=True)
+        after = self._write([asked, Turn("assistant", label)])
+        if not after.startswith(before):
+            return label, ""
+        said, mark = self._tokens.said(after[len(before) :], label)
+        return said, mark.strip()
 
     def _pieces(self, dialogue: Dialogue) -> Iterator[Piece]:
         """The texts of a dialogue, one after the other, each learnt or not."""
@@ -143,18 +162,27 @@ class ChatReader:
             for number, turn in enumerate(dialogue.turns):
                 yield turn.content, number in learnt
             return
-        done = ""
+        done, after = "", ""
         for number in sorted(learnt):
             before = self._write(dialogue.turns[:number], begin_answer=True)
             after = self._write(dialogue.turns[: number + 1])
-            if not before.startswith(done) or not after.startswith(before):
+            if not before.startswith(done):
                 raise ModelError(
-                    f"the chat template of {self.folder} writes earlier turns anew when a turn is added, so nobody can "
-                    "say which tokens an answer begins and ends with: give prompt and completion as plain texts"
+                    f"the chat template of {self.folder} writes earlier answers anew when a turn is added (as "
+                    "templates of models that think do), so not all answers of a chat can be learnt from one text: "
+                    "give each answer a row of its own, with what was said before it as the prompt"
+                )
+            if not after.startswith(before):
+                raise ModelError(
+                    f"the chat template of {self.folder} does not go on from its own beginning of an answer, so nobody "
+                    "can say which tokens an answer begins with: give prompt and completion as plain texts"
                 )
             yield before[len(done) :], False
-            yield after[len(before) :], True
-            done = after
+            said = "".join(self._tokens.said(after[len(before) :], dialogue.turns[number].content))
+            yield said, True
+            done = before + said
+        if after[len(done) :]:
+            yield after[len(done) :], False
 
     def _write(self, turns: Sequence[Turn], begin_answer: bool = False) -> str:
         if not self._has_template:
@@ -177,27 +205,17 @@ class ChatReader:
         ids: list[int] = []
         learnt: list[bool] = []
         for number, (text, wanted) in enumerate(pieces):
-            tokens = self._start(text) if number == 0 and not chat else self._ids(text)
-            if wanted and not chat:
+            if number:
+                tokens = self._tokens.after(ids, text)
+            else:
+                tokens = self._tokens.tokens(text) if chat else self._tokens.start(text)
+            if wanted and not chat and tokens[-1:] != [self._end]:
                 tokens = [*tokens, self._end]
-            n = len(tokens)
-            if wanted and chat and self._end in tokens:  # what follows the mark that ends a turn is never generated
-                n = len(tokens) - tokens[::-1].index(self._end)
             ids += tokens
-            learnt += [wanted] * n + [False] * (len(tokens) - n)
+            learnt += [wanted] * len(tokens)
         if learnt:
             learnt[0] = False  # nothing stands before it
         return Row(ids, learnt)
-
-    def _start(self, text: str) -> list[int]:
-        """The first piece of a plain row, with the token that starts a text where the model has one."""
-        with quiet():
-            ids: list[int] = list(self._tokenizer(text)["input_ids"])
-        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id and self._ids(text)[-1:] != ids[-1:] else ids
-
-    def _ids(self, text: str) -> list[int]:
-        with quiet():
-            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _refuse_long(self, examples: Sequence[Any], lengths: list[int]) -> None:
         most = self.limit.tokens

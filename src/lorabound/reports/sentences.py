@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lorabound.data import counted as number_of
 from lorabound.modes import MODES
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
@@ -312,7 +313,11 @@ def reading(summary: Summary) -> list[str]:
             "settings were chosen before these examples were looked at. Without an adapter: by all training examples."
         )
     lines.append(modes_sentence(summary))
-    if config.head == "prompts" and config.prompt:
+    if config.task == "labels":
+        lines.append(
+            f"A label is asked for as {config.template!r} and scored by the likelihood of its text (--template)."
+        )
+    elif config.head == "prompts" and config.prompt:
         lines.append(f"A class is asked for by its prompt, {config.prompt!r} (--prompt).")
     if config.precision == "bfloat16":
         lines.append("The frozen model ran in bfloat16; factors, losses and optimizer in float32 (see --precision).")
@@ -354,16 +359,23 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
             "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
             "images: the gap is not that of a model fitted to the images it is measured on."
         )
-    if n_long := about.get("n_long"):
-        lines.append(
-            f"{n_long:,} examples of more than {summary.config.most_tokens:,} tokens were left out (--drop-long): "
-            "every error is over examples that are no longer."
-        )
+    lines += left_out(summary)
     if about.get("n_skipped"):
         lines.append(
             f"{about['n_skipped']} images cannot be decoded and were left out: every error is over images that can."
         )
     return lines
+
+
+def left_out(summary: Summary) -> list[str]:
+    """How many examples were too long, and what that makes of every error."""
+    if not (n_long := summary.about.get("n_long")):
+        return []
+    return [
+        f"{number_of(n_long, 'example')} of more than {summary.config.most_tokens:,} tokens "
+        f"{'was' if n_long == 1 else 'were'} left out (--drop-long): every error and every limit is over examples that "
+        "are no longer."
+    ]
 
 
 def _unfinished(summary: Summary) -> str:

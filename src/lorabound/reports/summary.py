@@ -16,6 +16,7 @@ from lorabound.reports.sentences import (
     comparison_sentence,
     error_sentence,
     exponent_text,
+    left_out,
     modes_sentence,
     n_samples,
     remarks,
@@ -48,10 +49,11 @@ def _(summary: Summary, width: int) -> Iterator[Part]:
     yield from others
     if summary.cells:
         yield _cells(summary)
-    room, hidden = _LINES, 0
+    room, hidden, long = _LINES, 0, left_out(summary)
     for style, sentences in [
+        ("", long),
         ("dim", _legend(summary)),
-        ("", caveats(summary)),
+        ("", [sentence for sentence in caveats(summary) if sentence not in long]),
         ("", _findings(summary)),
         ("dim", remarks(summary)),
     ]:

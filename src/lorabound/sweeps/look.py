@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lorabound.data import NAMED, DataCheck, Reads, check_data, check_dialogues, fit_sizes, is_export, load_dialogues
+from lorabound.data import NAMED, DataCheck, Reads, check_data, check_dialogues, fit_sizes, form_of_data, is_export
 from lorabound.errors import DataError
 from lorabound.models.kinds import ENCODER
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.material import read_tables
+from lorabound.sweeps.material import read_dialogues, read_tables
 
 
 def look_at(config: SweepConfig) -> DataCheck:
@@ -19,9 +19,9 @@ def look_at(config: SweepConfig) -> DataCheck:
         DataError: the data cannot be read.
     """
     holds = content_of(config.data)
-    if holds == "dialogues":
-        chats, others = load_dialogues(config.data), config.test_data and load_dialogues(config.test_data)
-        return _sized(config, check_dialogues(chats, others or None), len(others) if others else None)
+    if holds == "dialogues" or _is_dialogues(config):
+        chats, others = read_dialogues(config)
+        return _sized(config, check_dialogues(chats, others), len(others) if others else None)
     try:
         table, test = read_tables(config, holds or "texts")
     except DataError as error:
@@ -43,6 +43,11 @@ def _sized(config: SweepConfig, check: DataCheck, n_own_test: int | None) -> Dat
         return check.with_faults(str(error))
     train = " and ".join(f"{n:,}" for n in sizes)
     return replace(check, sizes=f"A sweep trains on {train} rows and tests on {n_test:,} (--n-train, --n-test).")
+
+
+def _is_dialogues(config: SweepConfig) -> bool:
+    """Whether data are read as dialogues: as asked, or by their columns; texts alone may lack their labels."""
+    return config.form is not None or form_of_data(config.data) not in (None, "text")
 
 
 def content_of(data: str) -> Reads | None:

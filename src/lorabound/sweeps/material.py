@@ -35,7 +35,7 @@ from lorabound.data import (
     without_rare,
 )
 from lorabound.errors import DataError, InputError
-from lorabound.models.kinds import Kind
+from lorabound.models.kinds import Kind, find_kind
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.defaults import fitted
 from lorabound.sweeps.tokens import count_tokens
@@ -183,7 +183,7 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
         except DataError as error:
             form = form_of_data(source)
             chats = form is not None and form != "text"  # texts without labels may be anything
-            faults.append(_holds_dialogues(source, form, config.model) if chats else str(error))
+            faults.append(_holds_dialogues(source, form, config) if chats else str(error))
     if faults:
         raise DataError("; ".join(dict.fromkeys(faults)))
     table, *rest = tables
@@ -193,9 +193,12 @@ def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled |
     return without_rare(table, test, config.min_class_rows)
 
 
-def _holds_dialogues(source: str, form: str | None, model: str) -> str:
+def _holds_dialogues(source: str, form: str | None, config: SweepConfig) -> str:
+    if config.task == "labels" and find_kind(config.model, config.head).writes:
+        return f"{source} holds dialogues (in the form {form}), which have no labels: leave --task labels out"
     return (
-        f"{source} holds dialogues (in the form {form}), which {model} does not read: name a causal language model, as "
+        f"{source} holds dialogues (in the form {form}), which {config.model} does not read: name a causal language "
+        "model, as "
         "--model smollm2-135m-instruct"
     )
 

@@ -13,19 +13,21 @@ from lorabound.sweeps.sweep import FILE, Sweep
 
 
 def as_resumed(config: SweepConfig, out: str | Path | None) -> SweepConfig:
-    """A sweep that goes on keeps the prompt, test size and number format it began with, where none is given now.
+    """A sweep that goes on keeps prompt or template, test size and number format it began with, where none is given.
 
     Another version may ask for a class otherwise; what is fast may be measured otherwise on another machine or day.
 
     Raises:
         StoreError: ``out`` holds a store that cannot be read.
     """
-    open_settings = [name for name in ("prompt", "n_test") if getattr(config, name) is None]
+    open_settings = [name for name in ("prompt", "template", "n_test") if getattr(config, name) is None]
     open_settings += ["precision"] if config.precision == "auto" else []
     if not open_settings or (store := _store_at(out)) is None:
         return config
     try:
         earlier = store.config
+        if earlier.template is not None:  # it stands in the place of a prompt as well
+            open_settings = [name for name in open_settings if name != "prompt"]
         return config.model_copy(update={name: getattr(earlier, name) for name in open_settings})
     finally:
         store.close()

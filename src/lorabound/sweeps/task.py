@@ -9,7 +9,7 @@ from typing import Any
 from lorabound.adapters import Adapter, new_adapter
 from lorabound.data import DataCheck, Split, counted
 from lorabound.engine import Examples
-from lorabound.errors import InputError
+from lorabound.errors import DataError, InputError
 from lorabound.models import (
     CorruptImages,
     Inputs,
@@ -133,7 +133,13 @@ def load_task(
             if not config.drop_long:
                 raise
             before = len(material.table) + len(material.test_table or ())
-            material = divide_again(material, set(error.examples))
+            try:
+                material = divide_again(material, set(error.examples))
+            except DataError as few:
+                found = counted(n_long + len(error.examples), "example")
+                raise DataError(
+                    f"{few}; {found} of more than {config.most_tokens:,} tokens had to be left out (--drop-long)"
+                ) from None
             n_long += before - len(material.table) - len(material.test_table or ())
     config = config.model_copy(
         update={"precision": classifier.precision, "logit_scale": classifier.logit_scale} | _head_lr(config, classifier)
