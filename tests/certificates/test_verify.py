@@ -196,6 +196,28 @@ def test_the_choice_among_adapters_is_made_again(several, tmp_path):
     assert {part.what: part.outcome for part in found.parts}["choice among adapters"] == "differs"
 
 
+def test_a_choice_whose_others_are_gone_is_not_shown_and_its_limit_holds(several, tmp_path):
+    """Rows that do not fit then are not called changed: those that another adapter knew cannot be left out."""
+    made = lb.certify(
+        [several / f"out/adapters/freeze_a-r{rank}-n120-seed0" for rank in (1, 2)], holdout=several / "fresh.csv"
+    )
+    other = next(one.name for one in made.fresh.predictors if one is not made.fresh.best)
+    record = json.loads((several / "choice" / NAME).read_text())
+    (entry,) = (one for one in record["of"]["choices"] if one["name"] == other)
+    entry["folder"] += "-gone"
+    record.pop("sha256")
+    shutil.copytree(several / "choice", several / "gone")
+    (several / "gone" / NAME).write_text(json.dumps(record | {"sha256": _sha256(record)}))
+    found = lb.verify(several / "gone")
+    assert found.holds
+    assert {part.what: part.outcome for part in found.parts}["choice among adapters"] == "not shown"
+    write(pl.read_csv(several / "fresh.csv").head(150), tmp_path / "fewer.csv")
+    for folder, outcome in (("gone", "not shown"), ("choice", "differs")):
+        found = lb.verify(several / folder, holdout=tmp_path / "fewer.csv")
+        assert not found.holds
+        assert {part.what: part.outcome for part in found.parts}["hold-out rows"] == outcome
+
+
 def test_away_from_its_sweep_less_is_shown(several, tmp_path):
     """Window, seed and counts are then only what the record says."""
     alone = shutil.copytree(several / "out/adapters/freeze_a-r2-n120-seed0", tmp_path / "alone")
