@@ -338,6 +338,9 @@ def test_classes_left_out_by_counting_labels_are_an_assumption(copy):
     assert any("--min-class-rows 3" in line for line in made.assumptions)
     assert lb.verify(copy / "c").holds
     assert any("--min-class-rows 3" in line for line in lb.verify(copy / "c").assumptions)
+    sweep.set_config(sweep.config.model_copy(update={"min_class_rows": 2}))
+    found = lb.verify(copy / "c")
+    assert "classes left out" in [part.what for part in found.parts if part.outcome == "differs"]
 
 
 def test_what_training_kept_is_not_told_of_another_adapter(copy):

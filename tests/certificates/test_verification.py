@@ -33,6 +33,11 @@ def test_as_many_examples_may_flip_as_rounding_flips(n, flips):
         assert "another machine rounds otherwise" in compared(near, again).detail
         assert outcome(by_rows(n // 5 + sign * (flips + 1), n), again) == "differs"
     assert compared(again, again).detail == f"computed again: {float(again.bound.value):.6g}"
+    for other in (
+        replace(again, error=0.0001 + again.error),
+        replace(again, bound=replace(again.bound, value=0.0001 + float(again.bound.value))),
+    ):
+        assert "another machine rounds otherwise" in compared(other, again).detail
     assert compared(again, again).what == "limit by holdout"
     assert compared(again, again, "gain").what == "gain"
 
@@ -61,7 +66,7 @@ def test_random_draws_move_by_four_deviations(draws, fewest):
 
 @pytest.mark.parametrize(("name", "value"), [
     ("kind", "gap"), ("direction", "lower"), ("delta", 0.0500001), ("n_samples", 101), ("theorem", "ours"),
-    ("predictor", "every adapter"), ("scope", "uniform"), ("assumptions", ()), ("trivial", 2.0), ("combine", "a + b"),
+    ("predictor", "every adapter"), ("scope", "uniform"), ("assumptions", ()), ("assumptions", None), ("trivial", None), ("trivial", 2.0), ("combine", "a + b"),
     ("terms", {}), ("inputs", {"k": 3}),
 ])  # fmt: skip
 def test_everything_else_of_a_bound_is_the_same(name, value):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
+from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.predictions import certify_predictions
 from lorabound.certificates.stored import Stored, read_certificate
@@ -64,14 +65,19 @@ def verify(
 
 def _levels(made: Certificate) -> Part:
     """Whether the limits share delta as they are made to, choices among runs or predictors counted."""
-    shares = made.n_choices * math.fsum(float(one.bound.delta or 1.0) for one in made.statements)
-    gain = made.n_choices * float(made.gain.delta or 1.0) if made.gain else 0.0
-    bare = float(made.zero_shot.bound.delta or 1.0) if made.zero_shot else 0.0
-    odd = [share for share in (shares, gain, bare) if share and abs(share - made.delta) > 1e-9 * made.delta]
+    shares = [made.n_choices * math.fsum(_delta(one.bound) for one in made.statements)]
+    shares += [made.n_choices * _delta(made.gain)] if made.gain else []
+    shares += [_delta(made.zero_shot.bound)] if made.zero_shot else []
+    odd = [share for share in shares if abs(share - made.delta) > 1e-9 * made.delta]
     if not odd:
         return Part(what="certificate.json", outcome="same", detail="whole, with every file it names")
     said = f"its limits have {odd[0]:g} of delta, not the {made.delta:g} it says (choices among runs counted)"
     return Part(what="certificate.json", outcome="differs", detail=said)
+
+
+def _delta(bound: Bound) -> float:
+    assert bound.delta is not None
+    return bound.delta
 
 
 def _unchecked(made: Certificate, checked: set[str]) -> list[Part]:
