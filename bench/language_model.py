@@ -66,7 +66,7 @@ def ours(kind, layers):
     none = examples.head(1)
     start = time.perf_counter()
     half = [SEEDS[:3], SEEDS[3:]] if torch.get_num_threads() > 1 else [SEEDS]
-    with Pool(model, list(adapters[0].layers), [rows], len(half)) as pool:
+    with Pool(model, list(adapters[0].layers), [rows], len(half), memory=4.0) as pool:
         allotment = pool.fit(adapters[0])
 
         def one(worker, seeds):
