@@ -69,25 +69,27 @@ def save_llama(folder: Path, **options) -> Path:
     """Llama, built as SmolLM2 is: grouped-query attention, tied embeddings, a chat template, pad = eos = STOP."""
     tokenizer = {"pad": STOP, "eos": STOP, "chat": True}
     sizes = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
-    return _save(folder, transformers.LlamaConfig, tokenizer, _SIZES | sizes | options)
+    return save_decoder(folder, transformers.LlamaConfig, tokenizer, _SIZES | sizes | options)
 
 
 def save_qwen2(folder: Path, **options) -> Path:
     """Qwen2: biases in q, k and v, an output layer of its own, a chat template, a pad token of its own."""
     sizes = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}
-    return _save(folder, transformers.Qwen2Config, {"pad": PAD, "eos": STOP, "chat": True}, _SIZES | sizes | options)
+    return save_decoder(
+        folder, transformers.Qwen2Config, {"pad": PAD, "eos": STOP, "chat": True}, _SIZES | sizes | options
+    )
 
 
 def save_gpt2(folder: Path, **options) -> Path:
     """GPT-2: layers that are transformers' Conv1D, positions in a table, tied embeddings, no pad token."""
     sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 128}
-    return _save(folder, transformers.GPT2Config, {}, sizes | options)
+    return save_decoder(folder, transformers.GPT2Config, {}, sizes | options)
 
 
 def save_neox(folder: Path, **options) -> Path:
     """GPT-NeoX (Pythia): query, key and value in one layer, an output layer ``embed_out``, no pad token."""
     sizes = {"num_attention_heads": 4, "tie_word_embeddings": False}
-    return _save(folder, transformers.GPTNeoXConfig, {}, _SIZES | sizes | options)
+    return save_decoder(folder, transformers.GPTNeoXConfig, {}, _SIZES | sizes | options)
 
 
 SAVE = {"llama": save_llama, "qwen2": save_qwen2, "gpt2": save_gpt2, "neox": save_neox}
@@ -95,7 +97,7 @@ SAVE = {"llama": save_llama, "qwen2": save_qwen2, "gpt2": save_gpt2, "neox": sav
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "intermediate_size": 48, "max_position_embeddings": 128}
 
 
-def _save(folder: Path, config, tokenizer: dict, options: dict) -> Path:
+def save_decoder(folder: Path, config, tokenizer: dict, options: dict) -> Path:
     """Save a model; ``options["tokenizer"]`` changes options of :func:`save_decoder_tokenizer`."""
     torch.manual_seed(0)
     tokenizer = tokenizer | options.pop("tokenizer", {})

@@ -17,7 +17,7 @@ from lorabound.models.packing import PackedRows, Row
 from lorabound.models.rendering import TooLong
 from lorabound.models.token_losses import token_losses
 from lorabound.stack import Stack, select_linears
-from tests.decoder_models import SAVE, save_gpt2, save_llama
+from tests.decoder_models import SAVE, save_decoder, save_gpt2, save_llama
 
 WORDS = ["the", "room", "was", "lovely", "house", "cat", "dog", "water", "bread", "maison", "chat", "chien"]
 LABELS = ["the room", "cat", "bread"]
@@ -292,3 +292,14 @@ def test_a_model_that_mixes_packed_rows_is_refused(tmp_path):
     transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="causal language model|share a pass|continue"):
         load_causal(str(tmp_path), [], "", device="cpu")
+
+
+def test_rows_stay_where_all_positions_are_scaled_alike(tmp_path):
+    """Phi-3 of long contexts: one row beyond the original length would turn every row of its pass otherwise."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 4}
+    scaling = {
+        "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0],
+    }  # fmt: skip
+    lengths = {"max_position_embeddings": 128, "original_max_position_embeddings": 16}
+    folder = save_decoder(tmp_path / "m", transformers.Phi3Config, {}, sizes | lengths | {"rope_parameters": scaling})
+    assert load_causal(str(folder), [], "", device="cpu").limit.tokens == 16

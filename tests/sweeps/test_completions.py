@@ -195,3 +195,10 @@ def test_a_look_at_chats_needs_no_model(place):
     seen = look_at(SweepConfig(data=str(place / "chats.jsonl")))
     assert seen.usable
     assert seen.n_rows == 90
+
+
+def test_a_look_at_texts_alone_names_both_ways_to_read_them(tmp_path):
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": f"the cat {i}"}) for i in range(40)))
+    with pytest.raises(DataError, match="no column 'label'.*add --form text"):
+        look_at(SweepConfig(data=str(tmp_path / "texts.jsonl")))
+    assert look_at(SweepConfig(data=str(tmp_path / "texts.jsonl"), form="text")).usable

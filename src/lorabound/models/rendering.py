@@ -59,6 +59,7 @@ class ChatReader:
         own = [
             (_stated(config, "max_position_embeddings", "n_positions"), "it has no more positions"),
             (_window(config), "its attention looks back no further"),
+            (_one_scale(config), "beyond that a long row changes the positions of all rows of a pass"),
             (int(self._tokenizer.model_max_length), "model_max_length of its tokenizer"),
             (NO_LIMIT, "the tokenizer"),
         ]
@@ -242,3 +243,11 @@ def _window(config: Any) -> int | None:
     if getattr(config, "use_sliding_window", True) is False:
         return None
     return _stated(config, "sliding_window")
+
+
+def _one_scale(config: Any) -> int | None:
+    """Tokens up to which rotary positions are scaled alike, however long other rows of a pass are."""
+    scaling = getattr(config, "rope_parameters", None) or {}
+    if scaling.get("rope_type") not in ("longrope", "dynamic"):
+        return None
+    return scaling.get("original_max_position_embeddings") or _stated(config, "original_max_position_embeddings")

@@ -30,7 +30,9 @@ def look_at(config: SweepConfig) -> DataCheck:
         try:  # a table with a column of images
             table, test = read_tables(config, "images")
         except DataError:
-            raise error from None
+            if form_of_data(config.data) != "text":
+                raise error from None
+            raise DataError(f"{error}; if the texts themselves are to be learnt, add --form text") from None
     check = check_data(table, test, max_length=config.max_length or ENCODER.max_length, decode=True)
     return _sized(config, check, None if test is None else len(test))
 
