@@ -70,6 +70,7 @@ def test_a_sweep_of_chats_ends_in_a_verdict_by_wrong_tokens(done, place):
         assert row.test_risk == pytest.approx(row.test_misses.mean(), abs=1e-6)
         assert np.array_equal(row.test_errors, row.test_wrongs > 0)
     assert "share of the tokens" in error_sentence(summary)[0]
+    assert not any("classes" in line for line in reading(summary))
     assert any("word for word" in line for line in verdict_sentences(summary))
     assert "share of wrong tokens" in write_page(summary, place / "page.html").read_text()
     assert {"train_wrong", "test_wrong"} <= set(done.cells().columns)
@@ -202,3 +203,9 @@ def test_a_look_at_texts_alone_names_both_ways_to_read_them(tmp_path):
     with pytest.raises(DataError, match="no column 'label'.*add --form text"):
         look_at(SweepConfig(data=str(tmp_path / "texts.jsonl")))
     assert look_at(SweepConfig(data=str(tmp_path / "texts.jsonl"), form="text")).usable
+
+
+def test_completions_that_are_hardly_learnt_are_told(place):
+    idle = lb.sweep(out=place / "idle", **settings(place, lr=1e-6, ranks=[2], seeds=1)).summary()
+    assert idle.unfinished
+    assert any("came down by less than a fifth (as freeze_a" in line for line in caveats(idle))

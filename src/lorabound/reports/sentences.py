@@ -306,10 +306,11 @@ def reading(summary: Summary) -> list[str]:
     if not shows_certificate(summary):
         lines.append(why_not(config) or "Training certifies nothing here: no run kept its losses in several steps.")
     else:
+        known = "" if summary.completes else ", that the classes were known before them"
         lines.append(
             f"New data <= by training: of {speaks_of(config)}{'' if config.cross_fit else ','} in one of the cell's "
             f"runs picked at random, by {evidence(config)}; {1 - DELTA:.0%} for each row on its own. It "
-            "assumes that the examples are independent draws, that the classes were known before them, and that the "
+            f"assumes that the examples are independent draws{known}, and that the "
             "settings were chosen before these examples were looked at. Without an adapter: by all training examples."
         )
     lines.append(modes_sentence(summary))
@@ -379,11 +380,18 @@ def left_out(summary: Summary) -> list[str]:
 
 
 def _unfinished(summary: Summary) -> str:
-    cells = summary.unfinished
+    cells, config = summary.unfinished, summary.config
     trained = sum(cell.mode != ZERO_SHOT for cell in summary.cells)
-    example = f"{cell_name(cells[0])}, N = {cells[0].n_train:,}, to {cells[0].train_loss:.3f}"
+    of = f"{len(cells)} of {trained} cells"
+    name, reached = f"{cell_name(cells[0])}, N = {cells[0].n_train:,}", f"{cells[0].train_loss:.3f}"
+    bare = [cell.train_loss for cell in summary.cells if cell.mode == ZERO_SHOT and cell.n_train == cells[0].n_train]
+    frequent = None if summary.completes else summary.about.get("majority_error")
+    if frequent is not None and bare and frequent < bare[0]:
+        seen = f"is not a fifth below {frequent:.3f}, that of always answering the most frequent class"
+        seen += f" (as {name}: {reached})"
+    else:
+        seen = f"came down by less than a fifth (as {name}, to {reached})"
     return (
-        f"Training may not have finished in {len(cells)} of {trained} cells: the training error came down by less than "
-        f"a fifth (as {example}). Raise --epochs or --lr{' or --head-lr' if summary.config.head == 'trained' else ''} "
-        "before you compare."
+        f"Training may not have finished in {of}: the training error {seen}. Raise --epochs or "
+        f"--lr{' or --head-lr' if config.head == 'trained' else ''} before you compare."
     )

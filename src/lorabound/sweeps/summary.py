@@ -151,7 +151,7 @@ def summarize(store: Sweep) -> Summary:
         rows=rows,
         cells=cells,
         verdicts=verdicts(cells, done, config.seeds, config.samples, choices(rows, config), losses[0]),
-        unfinished=unfinished(cells, about.get("majority_error")),
+        unfinished=unfinished(cells, None if config.task == "completions" else about.get("majority_error")),
         comparisons=_comparisons(done, losses[0]),
         growth=[*_growth(done, "rank", losses), *_growth(done, "n_train", losses)],
         n_missing=n_missing,
