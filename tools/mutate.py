@@ -6,8 +6,9 @@
 
 Mutants come from the syntax tree: arithmetic and comparison operators, numbers, signs, conditions, and/or,
 and calls that have a replica (minimum/maximum, argmin/argmax, log/log1p ...). Docstrings, annotations
-and messages are left alone. A mutant runs in a forked child; a failing test or a time-out kills it. The tests
-of speed are left out: a busy machine must not count as a kill.
+and messages are left alone. A mutant runs in a forked child; a failing test kills it, and so does a limit on
+its processor time (an endless loop). The tests of speed are left out, and a child that waits too long by the
+clock is counted apart: a busy machine must not count as a kill.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import copy
 import importlib.machinery
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -153,14 +155,15 @@ def order(file: str) -> list[str]:
     return [str(TESTS / "bounds" / name) for name in dict.fromkeys(first + rest)]
 
 
-def survives(path: Path, tree: ast.Module, seconds: int) -> bool:
-    """Run the tests in a child with ``path`` replaced by ``tree``."""
+def survives(path: Path, tree: ast.Module, seconds: int) -> bool | None:
+    """Run the tests in a child with ``path`` replaced by ``tree``; None where the clock ended it."""
     child = os.fork()
     if child == 0:
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
-        signal.alarm(seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+        signal.alarm(10 * seconds)
         code = compile(tree, str(path), "exec")
         original = importlib.machinery.SourceFileLoader.get_code
 
@@ -183,7 +186,8 @@ def survives(path: Path, tree: ast.Module, seconds: int) -> bool:
         except BaseException:
             status = 1
         os._exit(1 if status else 0)
-    return os.waitpid(child, 0)[1] == 0
+    status = os.waitpid(child, 0)[1]
+    return None if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM else status == 0
 
 
 def main() -> int:
@@ -191,7 +195,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="how many mutants, drawn at random from all; default all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one of the files")
-    parser.add_argument("--seconds", type=int, default=180, help="time-out of one mutant")
+    parser.add_argument("--seconds", type=int, default=180, help="processor time of one mutant")
     parser.add_argument("--verify", action="store_true", help="what checks certificates, in place of the bounds")
     options = parser.parse_args()
     files = [*sorted((SOURCE / "bounds").glob("*.py")), SOURCE / "arguments.py"]
@@ -217,17 +221,18 @@ def main() -> int:
     if not survives(path, ast.parse(path.read_text()), 10 * options.seconds):
         print("the tests fail without any mutation")
         return 1
-    killed, start = 0, time.time()
+    killed, waited, start = 0, 0, time.time()
     for done, (path, line, what, tree) in enumerate(pool, start=1):
-        if survives(path, tree, options.seconds):
-            print(f"survived  {path.name}:{line}  {what}", flush=True)
-        else:
-            killed += 1
+        alive = survives(path, tree, options.seconds)
+        waited += alive is None
+        killed += alive is False
+        if alive is not False:
+            print(f"{'survived' if alive else 'not known'}  {path.name}:{line}  {what}", flush=True)
         if done % 20 == 0:
             print(f"{killed} of {done} killed, {time.time() - start:.0f} s", flush=True)
     print(
         f"{killed} of {len(pool)} mutants killed ({killed / len(pool):.1%}), of {total} possible, "
-        f"seed {options.seed}, {time.time() - start:.0f} s"
+        f"seed {options.seed}, {time.time() - start:.0f} s" + (f"; {waited} waited too long" if waited else "")
     )
     return 0
 
