@@ -165,7 +165,7 @@ def test_other_names_of_columns(tmp_path):
 
 
 @pytest.mark.parametrize(("record", "message"), [
-    ({"text": "a", "label": "b"}, "a labelled text, whose label is to be predicted; .* add --form text"),
+    ({"text": "a", "label": "b"}, "a labelled text, whose label is to be predicted .*--task labels.* add --form text"),
     ({"messages": [ASK, ANSWER], "prompt": "a", "completion": "b"}, "the columns of messages and of prompt-completion: say which is meant, with --form messages"),
     ({"prompt": "a"}, "has the columns prompt, and dialogues need completion beside prompt, or messages; .* --columns prompt=question"),
     ({"question": "a", "answer": "b"}, "has the columns question, answer, and dialogues need messages; "),
