@@ -151,6 +151,7 @@ def order(file: str) -> list[str]:
         "test_contract.py",
         "test_validity.py",
         "test_rates.py",
+        "test_recursive_arguments.py",
     ]
     return [str(TESTS / "bounds" / name) for name in dict.fromkeys(first + rest)]
 
