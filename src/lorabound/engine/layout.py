@@ -35,13 +35,22 @@ class Layout:
         return self.token.shape[0], self.token.shape[1]
 
 
-def layout(inputs: Inputs, index: Index, n_adapters: int = 1) -> Layout:
-    """The pass that holds the rows ``index``, those of one adapter after those of another."""
+def first_tokens(inputs: Inputs) -> Int[np.ndarray, " n"]:
+    """(n,) number of the first own token of every row."""
+    return inputs.starts if isinstance(inputs, PackedRows) else np.cumsum(inputs.lengths) - inputs.lengths
+
+
+def layout(inputs: Inputs, index: Index, n_adapters: int = 1, starts: Int[np.ndarray, " n"] | None = None) -> Layout:
+    """The pass that holds the rows ``index``, those of one adapter after those of another.
+
+    Args:
+        starts: :func:`first_tokens`, where many passes are laid out; worked out when it is not given.
+    """
     if isinstance(inputs, PackedRows):
         token, owner = inputs.places(index.reshape(n_adapters, -1))
         return Layout(index, token, torch.from_numpy(owner == -2) if (owner == -2).any() else None)
     lengths = inputs.lengths[index]
-    starts = np.cumsum(inputs.lengths) - inputs.lengths
+    starts = first_tokens(inputs) if starts is None else starts
     width = int(lengths.max())
     token = starts[index][:, None] + np.minimum(np.arange(width), lengths[:, None] - 1)
     beyond = torch.from_numpy(np.arange(width) >= lengths[:, None]) if lengths.min() < width else None

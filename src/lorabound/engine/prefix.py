@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lorabound.engine.layout import layout
+from lorabound.engine.layout import first_tokens, layout
 from lorabound.engine.trace import Forward, trace_tower
 from lorabound.models import Answers, Classifier, CompletionLosses, Inputs, PackedRows, Tower
 from lorabound.stack import n_stacked
@@ -74,6 +74,7 @@ class WithPrefix:
         self.names = [name for tower in towers for name in tower.needed]
         self._outputs = [tower.outputs for tower in towers]
         self._stored: dict[Inputs, dict[str, Tensor]] = {}
+        self._starts = {rows: first_tokens(rows) for _, these in sources for rows in these}
         for tower, (run, these) in zip(towers, sources, strict=True):
             for rows in these:
                 self._stored[rows] = tower.store(run, rows, folder if self.on_disk else None)
@@ -152,7 +153,7 @@ class WithPrefix:
             for name in self._outputs[tower]:
                 self._stubs[name].rows = None
             return
-        rows = layout(inputs, index, n_stacked())
+        rows = layout(inputs, index, n_stacked(), self._starts[inputs])
         for name, output in self._outputs[tower].items():
             self._stubs[name].rows = output.rebuild(stored.get(name), rows)
 

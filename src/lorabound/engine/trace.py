@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from lorabound.engine.layout import Layout, cut, layout, n_tokens
+from lorabound.engine.layout import Layout, cut, first_tokens, layout, n_tokens
 from lorabound.errors import InputError
 from lorabound.models import Inputs, Tower
 
@@ -82,8 +82,9 @@ class TracedTower:
             return values
         order = np.argsort(inputs.lengths, kind="stable")
         cuts = [np.arange(len(inputs))] if self.all_at_once else [order[part] for part in cut(inputs, order[None])]
+        starts = first_tokens(inputs)
         for index in cuts:
-            rows = layout(inputs, index)
+            rows = layout(inputs, index, starts=starts)
             token = torch.from_numpy(rows.token)
             real = torch.ones(rows.shape, dtype=torch.bool) if rows.beyond is None else ~rows.beyond
             for name, value in self._outputs_of(run, inputs, index).items():

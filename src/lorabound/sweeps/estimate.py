@@ -319,7 +319,7 @@ def _tokens(kind: Kind, configuration: Mapping[str, Any], config: SweepConfig, m
     """Tokens of an example on average; of texts that are not at hand, as many as they may have."""
     if kind.n_tokens is not None:
         return kind.n_tokens(configuration)
-    most = config.max_length or kind.max_length
+    most = config.most_tokens
     if material is None:
         return most
     if material.lengths is not None:
