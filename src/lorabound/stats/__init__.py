@@ -11,6 +11,9 @@ Two seeds, four test examples (1 is an error), and the training error of each se
 """
 
 from lorabound.stats.best import BestSet, not_worse_than_best
+from lorabound.stats.cells import MeasuredCells
+from lorabound.stats.choice import Choice, Forecast, pick
+from lorabound.stats.curves import Curves, fit_curves
 from lorabound.stats.forecast import (
     Coefficient,
     HeldOut,
@@ -33,22 +36,28 @@ from lorabound.stats.variance import (
 
 __all__ = [
     "BestSet",
+    "Choice",
     "Coefficient",
     "Component",
     "CrossedMean",
+    "Curves",
     "Exponent",
+    "Forecast",
     "HeldOut",
+    "MeasuredCells",
     "PowerLaw",
     "Prediction",
     "SharedNoise",
     "SingleRun",
     "VarianceComponents",
     "crossed_mean",
+    "fit_curves",
     "fit_power_law",
     "growth_exponent",
     "leave_largest_out",
     "leave_one_cell_out",
     "not_worse_than_best",
+    "pick",
     "shared_test_noise",
     "variance_components",
 ]
