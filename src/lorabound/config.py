@@ -205,9 +205,11 @@ def origin(source: Source) -> str:
     return "options" if source is None or isinstance(source, Settings) else str(source)
 
 
-def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
+def read_yaml(path: str | PathLike[str], example: str = "ranks: [1, 2, 4]") -> dict[str, Any]:
     """The ``name: value`` lines of a YAML file; dashes in names become underscores.
 
+    Args:
+        example: line that such a file may hold, for messages.
     Raises:
         InputError: the file is missing, not YAML, holds something else, or says one thing twice.
     """
@@ -219,7 +221,7 @@ def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):
-        raise InputError(f"{path}: expected 'name: value' lines, such as  ranks: [1, 2, 4]")
+        raise InputError(f"{path}: expected 'name: value' lines, such as  {example}")
     lines: dict[str, list[int]] = {}
     top = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(top, yaml.MappingNode)  # as a dict came of it

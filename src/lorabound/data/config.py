@@ -52,10 +52,13 @@ class DialogueConfig(LabelledConfig):
 
     form: Form | None = setting(
         None,
-        "How the data hold dialogues: messages, prompt-completion, alpaca, sharegpt or text.",
+        "How the data hold dialogues: messages, prompt-completion, alpaca, alpaca-text, sharegpt or text.",
         DATA,
         shown="recognized by the columns",
     )
     columns: Annotated[dict[str, str], BeforeValidator(_renamed)] = setting(
-        {}, "NAME=COLUMN: the data call the column NAME of a form COLUMN, as prompt=question. May be repeated.", DATA
+        {},
+        "NAME=COLUMN: the data call the column NAME of a form COLUMN, as prompt=question; - leaves it unread. May be "
+        "repeated.",
+        DATA,
     )

@@ -87,6 +87,11 @@ def _read_as(form: Form, read: Sequence[Dialogue]) -> str:
         case "alpaca":
             more = ", those of history too" if any(len(dialogue.trained) > 1 for dialogue in read) else ""
             return f"read as alpaca: chats in which the user gives instruction and input; outputs are learnt{more}."
+        case "alpaca-text":
+            return (
+                "read as alpaca-text: plain texts in alpaca's own template (### Instruction, ### Response); outputs "
+                "are learnt."
+            )
         case "prompt-completion" if not chats:
             return "read as prompt-completion: the completion is learnt, put right after the prompt without a template."
         case "prompt-completion":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-Form = Literal["messages", "prompt-completion", "alpaca", "sharegpt", "text"]
+Form = Literal["messages", "prompt-completion", "alpaca", "alpaca-text", "sharegpt", "text"]
 """How a file holds dialogues."""
 LEARNT = ("assistant", "completion")
 

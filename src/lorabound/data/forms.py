@@ -6,10 +6,11 @@ They are those that TRL, LLaMA-Factory and axolotl document:
     sharegpt            conversations: a list of turns with from and value
     prompt-completion   prompt, completion: two texts, or two lists of turns
     alpaca              instruction, input (may be empty), output; system and history where there are such
+    alpaca-text         the same columns without system and history, in alpaca's own template, without a chat template
     text                text, all of which is learnt
 
 A file with columns of two forms is refused, but for a column ``text`` beside another form, which is not read: alpaca's
-own file keeps the filled template there. A form that is named is taken as it is.
+own file keeps the filled template there. A form that is named is taken as it is; alpaca-text has to be.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ NEEDED: dict[Form, tuple[str, ...]] = {
     "sharegpt": ("conversations",),
     "prompt-completion": ("prompt", "completion"),
     "alpaca": ("instruction", "output"),
+    "alpaca-text": ("instruction", "output"),
     "text": ("text",),
 }
 TAKEN: dict[Form, tuple[str, ...]] = {
@@ -34,9 +36,15 @@ TAKEN: dict[Form, tuple[str, ...]] = {
     "sharegpt": ("system", "tools"),
     "prompt-completion": ("tools",),
     "alpaca": ("input", "system", "history", "tools"),
+    "alpaca-text": ("input",),
     "text": (),
 }
 COLUMNS = tuple(dict.fromkeys(column for columns in (*NEEDED.values(), *TAKEN.values()) for column in columns))
+UNREAD = "-"
+"""In place of the name of a column: it is not read."""
+_NO_COLUMN = "\0"  # a name that no column has
+_NAMED_ONLY = ("alpaca-text",)  # forms with the columns of another one
+_OPTIONAL = tuple(c for c in COLUMNS if not any(c in needed for needed in NEEDED.values()))
 _NO_TEXTS = ("image", "images", "video", "videos", "audio", "audios")
 _RATINGS = {"prompt-completion": "label", "alpaca": "kto_tag"}
 _SUCH = (
@@ -88,16 +96,19 @@ def known_columns(columns: Mapping[str, str]) -> dict[str, str]:
     """What the file calls each column that a form asks for.
 
     Raises:
-        DataError: no form asks for such a column, or two are to be one.
+        DataError: no form asks for such a column, one that a form needs is not to be read, or two are to be one.
     """
     for column in columns:
         if column not in COLUMNS:
             raise DataError(f"--columns {column}=...: no form has a column {quoted(column)}, only {', '.join(COLUMNS)}")
-    twice = [name for name in columns.values() if list(columns.values()).count(name) > 1]
+        if columns[column] == UNREAD and any(column in needed for needed in NEEDED.values()):
+            raise DataError(f"--columns {column}={UNREAD}: only {', '.join(_OPTIONAL)} may be left unread")
+    taken = [name for name in columns.values() if name != UNREAD]
+    twice = [name for name in taken if taken.count(name) > 1]
     if twice:
         raise DataError(f"--columns: column {quoted(twice[0])} is to be two things at once")
-    taken = set(columns.values())
-    return {c: columns.get(c, c if c not in taken else "") for c in COLUMNS}
+    called = {c: columns.get(c, c if c not in taken else UNREAD) for c in COLUMNS}
+    return {c: _NO_COLUMN if name == UNREAD else name for c, name in called.items()}
 
 
 def form_of(name: str, found: Sequence[str], called: Mapping[str, str], form: Form | None) -> Form:
@@ -132,7 +143,8 @@ def form_of(name: str, found: Sequence[str], called: Mapping[str, str], form: Fo
         raise DataError(
             f"{name} has a column {quoted(media[0])}, and only texts are learnt: leave such rows and it out"
         )
-    forms = [f for f, needed in NEEDED.items() if all(called[column] in found for column in needed)]
+    fitting = [f for f, needed in NEEDED.items() if all(called[column] in found for column in needed)]
+    forms = [f for f in fitting if f not in _NAMED_ONLY]
     if len(forms) > 1 and "text" in forms:
         forms.remove("text")
     if len(forms) > 1:

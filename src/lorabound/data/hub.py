@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ class HubName:
     Attributes:
         where: name on the hub, or path of an export.
         configuration: configuration of the data set; None takes its usual one.
-        split: split of the data set; None takes "train", or else the first.
+        split: split of the data set, or a part of one in the datasets library's words, as "train[:10%]"; None takes
+            "train", or else the first.
     """
 
     where: str
@@ -125,6 +127,25 @@ def _rows(name: HubName, column: str, label_column: str) -> Any:
     return found
 
 
+def rows_of_part(part: str, n_rows: int) -> range | None:
+    """The rows that a part in square brackets names, as the datasets library counts them; None for no such part.
+
+    Args:
+        part: "[100:200]", "[:10%]", "[-5%:]"; a percentage is rounded to the nearest row.
+    """
+    found = re.fullmatch(r"\[(-?\d+%?)?:(-?\d+%?)?\]", part.replace(" ", ""))
+    if not found:
+        return None
+
+    def row(written: str | None, otherwise: int) -> int:
+        if written is None:
+            return otherwise
+        number = round(n_rows * int(written[:-1]) / 100) if written.endswith("%") else int(written)
+        return min(max(number + n_rows if number < 0 else number, 0), n_rows)
+
+    return range(row(found[1], 0), row(found[2], n_rows))
+
+
 def _split(name: HubName) -> Any:
     try:
         import datasets
@@ -149,9 +170,17 @@ def _split(name: HubName) -> Any:
             datasets.enable_progress_bars()
     if isinstance(found, datasets.DatasetDict):
         split = name.split or ("train" if "train" in found else next(iter(found)))
-        if split not in found:
-            raise DataError(f"{name.where} has no split {split!r}, only {listed(found)}")
-        found = found[split]
+        whole, bracket, part = split.partition("[")
+        if whole not in found:
+            raise DataError(f"{name.where} has no split {whole!r}, only {listed(found)}")
+        found = found[whole]
+        if bracket:
+            rows = rows_of_part(f"[{part}", len(found))
+            if not rows:
+                raise DataError(
+                    f"{name}: [{part} names no rows of the {len(found):,} in {whole}: write it as [:10%] or [100:200]"
+                )
+            found = found.select(rows)
     elif name.split:
         raise DataError(f"{name.where} holds one split only: leave @{name.split} out")
     return found

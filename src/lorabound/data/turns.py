@@ -26,6 +26,16 @@ ROLES = {
 _SPEAKERS = "system, user (human), assistant (gpt), tool (observation)"
 _WHO, _WHAT = ("role", "from"), ("content", "value")
 _CALLS = ("tool_calls", "function_call")
+# Alpaca's own template (Taori et al. 2023), without and with an input.
+_ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Response:\n"
+)
+_ALPACA_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+    "response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
 _READ = frozenset((*_WHO, *_WHAT, *_CALLS, "train", "weight", "train_detail"))
 
 
@@ -56,6 +66,8 @@ def read_row(form: Form, row: Mapping[str, Any]) -> Dialogue:
         return Dialogue((Turn("completion", _text(row.get("text"), "text")),), chat=False)
     if form == "alpaca":
         return _alpaca(row)
+    if form == "alpaca-text":
+        return _alpaca_text(row)
     if form == "prompt-completion":
         return _pair(row.get("prompt"), row.get("completion"))
     column = "messages" if form == "messages" else "conversations"
@@ -96,6 +108,12 @@ def _alpaca(row: Mapping[str, Any]) -> Dialogue:
     return _chat(
         [*turns, Turn("user", "\n".join(filter(None, asked))), Turn("assistant", _text(row.get("output"), "output"))]
     )
+
+
+def _alpaca_text(row: Mapping[str, Any]) -> Dialogue:
+    asked, context = _text(row.get("instruction"), "instruction"), _optional(row.get("input"), "input")
+    prompt = (_ALPACA_INPUT if context else _ALPACA).format(instruction=asked, input=context)
+    return Dialogue((Turn("prompt", prompt), Turn("completion", _text(row.get("output"), "output"))), chat=False)
 
 
 def _pair(prompt: Any, completion: Any) -> Dialogue:
