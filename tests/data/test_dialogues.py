@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorabound.data import Dialogue, Dialogues, Turn, check_dialogues, load_dialogues, load_table, split
+from lorabound.data.hub import rows_of_part
 from lorabound.errors import DataError
 from tests.data.test_readers import TYPED, to_csv
 
@@ -182,15 +183,34 @@ def test_columns_that_are_no_dialogues_or_two(tmp_path, record, message):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"form": "chatml"}, "no form 'chatml': --form is one of messages, prompt-completion, alpaca, sharegpt, text"),
+    ({"form": "chatml"}, "no form 'chatml': --form is one of messages, prompt-completion, alpaca, alpaca-text, sharegpt, text"),
     ({"form": "alpaca"}, "no column 'instruction', 'output', which the form alpaca needs, only messages: name it with"),
     ({"columns": {"question": "a"}}, "no form has a column 'question', only messages, conversations, prompt"),
     ({"columns": {"prompt": "a", "completion": "a"}}, "column 'a' is to be two things at once"),
+    ({"columns": {"messages": "-"}}, "--columns messages=-: only system, tools, input, history may be left unread"),
     ({"columns": {"messages": "chat"}}, "has the columns messages, and dialogues need"),
 ])  # fmt: skip
 def test_options_that_do_not_fit(tmp_path, options, message):
     with pytest.raises(DataError, match=message):
         load_dialogues(saved(tmp_path, {"messages": [ASK, ANSWER]}), **options)
+
+
+def test_alpaca_in_its_own_template(tmp_path):
+    row = {"instruction": "Name {it}.", "input": "A large {cat}.", "output": "Tiger", "system": "Be short."}
+    read = load_dialogues(saved(tmp_path, row), "alpaca-text")
+    prompt, answer = read.examples[0].turns
+    assert prompt.content.endswith("### Instruction:\nName {it}.\n\n### Input:\nA large {cat}.\n\n### Response:\n")
+    assert (prompt.role, answer) == ("prompt", Turn("completion", "Tiger"))
+    assert any("not read: 1 column system" in note for note in read.notes)
+    bare = load_dialogues(saved(tmp_path, row), "alpaca-text", {"input": "-"}).examples[0].turns[0].content
+    assert bare.endswith("completes the request.\n\n### Instruction:\nName {it}.\n\n### Response:\n")
+
+
+def test_columns_that_are_left_unread(tmp_path):
+    row = {"instruction": "Name it.", "input": "A large cat.", "output": "Tiger", "system": "Be short.", "": "0"}
+    read = load_dialogues(saved(tmp_path, row), None, {"input": "-", "system": "-", "history": "-"})
+    assert read.form == "alpaca"
+    assert [turn.content for turn in read.examples[0].turns] == ["Name it.", "Tiger"]
 
 
 TOOL_CALL = {"role": "assistant", "tool_calls": [
@@ -376,3 +396,36 @@ def test_without_a_prompt_the_whole_dialogue_is_its_identity():
     assert said("a") != said("b")
     assert said("a", system) != said("b", system)
     assert said("a", system, Turn("user", "Hi")) == said("b", system, Turn("user", "hi"))
+
+
+@given(
+    n_rows=st.integers(1, 300),
+    start=st.none() | st.integers(-120, 120),
+    stop=st.none() | st.integers(-120, 120),
+    percent=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_part_of_a_split_is_that_of_the_datasets_library(n_rows, start, stop, percent):
+    from datasets import ReadInstruction
+
+    if percent:
+        start, stop = (None if edge is None else max(-100, min(edge, 100)) for edge in (start, stop))
+    written = "[" + ":".join("" if edge is None else f"{edge}{'%' if percent else ''}" for edge in (start, stop)) + "]"
+    rows = rows_of_part(written, n_rows)
+    try:
+        (theirs,) = ReadInstruction.from_spec(f"train{written}").to_absolute({"train": n_rows})
+    except (AssertionError, ValueError):  # a number beyond the rows, or an empty part
+        return
+    assert list(rows) == list(range(theirs.from_, theirs.to))
+
+
+def test_a_part_of_a_split_on_disk(tmp_path):
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(10)]})
+    datasets.DatasetDict({"train": rows, "test": rows.select([0])}).save_to_disk(tmp_path / "two")
+    read = load_dialogues(f"{tmp_path / 'two'}@train[20%:40%]", "text")
+    assert [example.turns[0].content for example in read.examples] == ["text 2", "text 3"]
+    for name, message in (("train[5]", "names no rows of the 10 in train"), ("valid[:2]", "no split 'valid'")):
+        with pytest.raises(DataError, match=re.escape(message)):
+            load_dialogues(f"{tmp_path / 'two'}@{name}", "text")

@@ -202,8 +202,8 @@ def _layers(keys: Keys, lora: OwnLora) -> dict[str, Any]:
         settings["alpha_over_r"] = lora.scale
         if lora.rslora:
             keys.remark(
-                f"peft_use_rslora: the scale lora_alpha / sqrt(lora_r) = {lora.scale:.4g} at rank {lora.rank} is taken at "
-                "every rank here."
+                f"peft_use_rslora: the scale lora_alpha / sqrt(lora_r) = {lora.scale:.4g} at rank {lora.rank} is taken "
+                "at every rank here."
             )
     targets = without_tables(keys, "lora_target_modules", lora.targets)
     if targets:

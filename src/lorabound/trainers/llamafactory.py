@@ -99,7 +99,7 @@ def read_llamafactory(source: str | PathLike[str], training: str | PathLike[str]
     keys = read_keys(Path(training)) if training is not None else None
     names = (keys.names("dataset") or []) if keys else []
     file, name = _place(str(source), keys, names)
-    data = describe(file, name) if name or source else None
+    data = describe(file, name) if name or source else None  # else a fault is noted
     lora, validation, settings = OwnLora(), _Validation(), dict(data.settings) if data else {}
     if keys:
         lora = _lora(keys)
@@ -136,7 +136,8 @@ def _place(source: str, keys: Keys | None, names: Sequence[str]) -> tuple[Path, 
         assert keys is not None
         if first is None:
             keys.fault("dataset", "no data set is named")
-        return _folder(keys) / _INFO, first
+        folder = _folder(keys)
+        return (folder / _INFO, first) if folder else (Path(_INFO), None)
     before, colon, name = source.rpartition(":")
     if not colon or Path(source).exists():
         before, name = source, ""
@@ -148,19 +149,20 @@ def _check_data(keys: Keys, names: Sequence[str], name: str | None, data: Descri
     others = [other for other in names if other != name]
     if others and name:
         keys.remark(
-            f"dataset names {', '.join(names)}: only {name} is read; to count all rows, put those of the others into one "
-            "file with it."
+            f"dataset names {', '.join(names)}: only {name} is read; to count all rows, put those of the others into "
+            "one file with it."
         )
     form = data.settings.get("form") if data else None
     if keys.text("stage") == "pt" and form not in (None, "text"):
         keys.fault("stage", f"pt learns whole texts, and {name} is described as {form}")
 
 
-def _folder(keys: Keys) -> Path:
-    """The folder of data sets, from the present folder as LLaMA-Factory has it, or beside the file."""
+def _folder(keys: Keys) -> Path | None:
+    """The folder of data sets, from the present folder as LLaMA-Factory has it, or beside the file; None on the hub."""
     stated = keys.text("dataset_dir") or "data"
     if stated.startswith("REMOTE:") or stated == "ONLINE":
         keys.fault("dataset_dir", f"{stated} is on the hub: download its {_INFO} and give it as  FOLDER/{_INFO}:NAME")
+        return None
     beside = keys.path.parent / stated
     return beside if not Path(stated).is_dir() and beside.is_dir() else Path(stated)
 
@@ -202,7 +204,7 @@ def _model_and_training(keys: Keys, lora: OwnLora) -> dict[str, Any]:
     settings["alpha_over_r"] = lora.scale
     if lora.rslora:
         keys.remark(
-            f"use_rslora: the scale is lora_alpha / sqrt(lora_rank) = {lora.scale:g} at rank {lora.rank}, and the same at "
+            f"use_rslora: the scale lora_alpha / sqrt(lora_rank) = {lora.scale:.4g} at rank {lora.rank} is taken at "
             "every rank here."
         )
     targets = without_tables(keys, "lora_target", lora.targets)

@@ -113,16 +113,17 @@ def _frozen(trainer: Trainer, mode: Mode, values: Any) -> str | None:
     factors = MODES[mode].frozen
     if not factors:
         if trainer == "axolotl" and values.get("unfrozen_parameters"):
-            return f"mode {mode} trains A and B: take unfrozen_parameters out of the file, which freezes all but what it names."
+            return (
+                f"mode {mode} trains A and B: take unfrozen_parameters out of the file, which freezes all but what it "
+                "names."
+            )
         return ""
-    line = f'lorabound.hf.freeze_factor(model, "{factors[0]}")'
-    if "b" in factors:
+    line = f'lorabound.hf.freeze_factor(model, "{factors[0].upper()}", seed=0)'
+    if trainer != "axolotl" or factors != ("a",):
         return (
-            f"mode {mode}: PEFT starts with B = 0, and with B frozen at 0 nothing is learnt; {trainer} cannot say it: "
-            f"load the adapter that was saved here, and call {line} on the model before training."
+            f"mode {mode}: no setting of {trainer} draws {factors[0].upper()} and freezes it: call {line} on the PEFT model "
+            "before training."
         )
-    if trainer != "axolotl":
-        return f"mode {mode}: PEFT has no field for a frozen A: call {line} on the model before training."
     kwargs = values.get("gradient_checkpointing_kwargs")
     for key, clashes in (
         ("unfrozen_parameters", values.get("unfrozen_parameters") not in (None, [], [ONLY_B])),
@@ -160,9 +161,10 @@ class _Text:
             InputError: the value is tied to others, or the file is laid out so that its place cannot be told.
         """
         self._wanted[key] = yaml.safe_load(value)
-        pairs = self._pairs()
+        top = self._top()
+        pairs = {str(name.value): (name, node) for name, node in top.value}
         if key not in pairs:
-            self._insert(f"{key}: {value}", pairs.get(behind))
+            self._insert(f"{key}: {value}", top, pairs.get(behind))
             self.said.append(f"{key} {value} (was not there)")
             return
         name, node = pairs[key]
@@ -198,26 +200,31 @@ class _Text:
             found = None
         plain = {**found, **{key: _plain(found[key]) for key in self._wanted if key in found}} if found else {}
         if plain != {key: _plain(value) for key, value in self._wanted.items()}:
-            asked = ", ".join(change.partition(" (")[0] for change in self.said)
-            raise InputError(f"{self.path} is laid out in an unusual way: write there by hand: {asked}")
+            raise self._unusual()
 
-    def _pairs(self) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        top = yaml.compose(self.now, Loader=yaml.SafeLoader)
+    def _unusual(self) -> InputError:
+        asked = ", ".join(change.partition(" (")[0] for change in self.said)
+        return InputError(f"{self.path} is laid out in an unusual way: write there by hand: {asked}")
+
+    def _top(self) -> yaml.MappingNode:
+        try:
+            top = yaml.compose(self.now, Loader=yaml.SafeLoader)
+        except yaml.YAMLError:
+            raise self._unusual() from None
         assert isinstance(top, yaml.MappingNode)  # as the file was read
         if top.flow_style:
             raise InputError(f"{self.path} is one mapping in braces: write it as  name: value  lines")
-        return {str(name.value): (name, node) for name, node in top.value}
+        return top
 
-    def _insert(self, line: str, behind: tuple[yaml.Node, yaml.Node] | None) -> None:
-        """A new line behind that of a pair, as far to the right as that; at the end where there is none."""
+    def _insert(self, line: str, top: yaml.MappingNode, behind: tuple[yaml.Node, yaml.Node] | None) -> None:
+        """A new line behind that of a pair, at the end of the mapping where there is none."""
         ends = re.search(r"\r\n|\n|\r", self.now)
         newline = ends.group() if ends else "\n"
-        at = len(self.now)
-        if behind:
-            last = behind[1].end_mark.index if isinstance(behind[1], yaml.ScalarNode) else at
-            found = re.compile(r"\r\n|\n|\r").search(self.now, last)
+        at = int(top.end_mark.index)
+        if behind and isinstance(behind[1], yaml.ScalarNode):
+            found = re.compile(r"\r\n|\n|\r").search(self.now, behind[1].end_mark.index)
             at = found.end() if found else at
-        head = self.now[:at]
+        head, line = self.now[:at], " " * int(top.start_mark.column) + line
         if head and head[-1] not in "\r\n":
             head += newline
         self.now = f"{head}{line}{newline}{self.now[at:]}"
