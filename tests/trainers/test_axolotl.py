@@ -170,7 +170,7 @@ def test_what_is_no_yaml_is_one_sentence(tmp_path):
     ({"excess_length_strategy": "truncate"}, "longer rows are left out here, not cut"),
     ({"lora_target_linear": None, "lora_target_modules": "[q_proj, lm_head]"}, "lm_head: tables of tokens get no"),
     ({"datasets": '[{path: rows.jsonl, type: alpaca}, {path: more.jsonl, type: alpaca}]'},
-     "datasets names 2 data sets: only the first is read, rows.jsonl"),
+     r"not read: datasets\[1\].path: no file 'more.jsonl'"),
     ({"test_datasets": '[{path: gone.jsonl, type: alpaca}]'}, r"not read: test_datasets\[0\].path: no file 'gone.jsonl'"),
     ({"test_datasets": '[{path: rows.jsonl, type: completion}]'}, "test_datasets rows.jsonl: not read, as its rows have"),
 ])  # fmt: skip

@@ -93,7 +93,8 @@ def test_a_training_names_its_data_set(folder, tmp_path):
     told = " ".join(file.remarks)
     assert "template qwen: chats are written by the tokenizer's own template here." in told
     assert "cutoff_len 1024: longer rows are left out here, not cut." in told
-    assert read_llamafactory(tmp_path / "data" / "dataset_info.json:others", "train.yaml").other_data == ("mine",)
+    named = read_llamafactory(tmp_path / "data" / "dataset_info.json:others", "train.yaml")
+    assert [read["data"] for read in named.other_data] == [str(tmp_path / "data" / "rows.json")]
 
 
 def test_names_on_the_hub(folder):
@@ -145,11 +146,12 @@ def test_faults_of_both_files_come_at_once(folder):
 
 
 def test_what_is_read_otherwise_is_told(folder):
-    folder(training="dataset: mine,others\nmask_history: true\nuse_rslora: true\nmax_samples: 10", num_samples=5)
+    folder(training="dataset: mine,others,gone\nmask_history: true\nuse_rslora: true\nmax_samples: 10", num_samples=5)
     file = read_llamafactory("train.yaml")
     told = " ".join(file.remarks)
-    assert file.other_data == ("others",)
-    assert "only mine is read" in told
+    assert file.unread_data == ("gone",)
+    assert "dataset names 3 data sets, and the settings name the first" in told
+    assert "gone is not read: no data set 'gone'" in told
     assert "mask_history: all answers of a chat are learnt here" in told
     assert "max_samples 10: all rows are read here" in told
     assert "num_samples 5: all rows are read here" in told

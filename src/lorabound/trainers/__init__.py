@@ -5,6 +5,7 @@ No torch. The readers give settings of a sweep (:class:`lorabound.trainers.Train
 
 from lorabound.trainers.axolotl import read_axolotl
 from lorabound.trainers.llamafactory import read_llamafactory
+from lorabound.trainers.merge import merged
 from lorabound.trainers.rules import Rule, axolotl_rule, public_rules, tinker_rule, trl_rule
 from lorabound.trainers.trainer_file import OwnLora, Trainer, TrainerFile
 from lorabound.trainers.write import Written, write_back
@@ -16,6 +17,7 @@ __all__ = [
     "TrainerFile",
     "Written",
     "axolotl_rule",
+    "merged",
     "public_rules",
     "read_axolotl",
     "read_llamafactory",

@@ -19,6 +19,7 @@ from lorabound.trainers.keys import (
     note_defaults,
     note_epochs,
     note_schedule,
+    note_several,
     read_keys,
     refuse_faults,
     tell_unfollowed,
@@ -87,15 +88,14 @@ def read_axolotl(path: str | PathLike[str]) -> TrainerFile:
     """
     keys = read_keys(Path(path))
     _refuse_other_trainings(keys)
-    entries = _entries(keys, "datasets")
-    data = entries[0] if entries else None
+    data, others, unread = _entries(keys, "datasets")
     if not keys.values.get("datasets") and not keys.values.get("pretraining_dataset"):
         keys.fault("datasets", "no data set is named: axolotl lists them there, each with path and type")
     lora = _lora(keys)
     settings = {**(data.settings if data else {}), **_model_and_training(keys, lora)}
-    tested = _tested(keys)
+    tested = _tested(keys, data)
     share, rows = _validation(keys)
-    _remark_data(keys, entries, tested)
+    note_several(keys, "datasets", 1 + len(others) + len(unread))
     tell_unfollowed(keys, _OTHERWISE)
     refuse_faults(keys)
     return TrainerFile(
@@ -105,8 +105,9 @@ def read_axolotl(path: str | PathLike[str]) -> TrainerFile:
         lora=lora,
         validation_share=share,
         validation_rows=rows,
-        validation_data=_same_reading(keys, data, tested),
-        other_data=tuple(entry.settings["data"] for entry in entries[1:]),
+        validation_data=tested,
+        other_data=tuple(entry.settings for entry in others),
+        unread_data=tuple(unread),
         remarks=tuple(keys.remarks),
     )
 
@@ -122,27 +123,41 @@ def _refuse_other_trainings(keys: Keys) -> None:
             keys.fault(key, why)
 
 
-def _entries(keys: Keys, key: str) -> list[Entry]:
-    """The data sets of a list, those that can be read."""
+def _entries(keys: Keys, key: str) -> tuple[Entry | None, list[Entry], list[str]]:
+    """The first data set of a list, the others that can be read, and the names of those that cannot."""
     listed = keys.values.get(key)
     if listed in (None, "", []):
-        return []
+        return None, [], []
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
         keys.fault(key, "no list of data sets, each with path and type")
-        return []
-    # A first one that cannot be read is a fault; the others are not read anyway.
-    found = read_entry(keys, listed[0], f"{key}[0]")
-    others = [Entry.named(entry) for entry in listed[1:]]
-    return [found, *others] if found else []
+        return None, [], []
+    first, others, unread = read_entry(keys, listed[0], f"{key}[0]"), [], []
+    for number, entry in enumerate(listed[1:], 1):
+        aside = replace(keys, faults=[], remarks=keys.remarks)
+        found = read_entry(aside, entry, f"{key}[{number}]")
+        if found:
+            others.append(found)
+        else:
+            unread.append(str(entry.get("path")))
+            keys.remark(f"not read: {'; '.join(aside.faults)}.")
+    return first, others, unread
 
 
-def _tested(keys: Keys) -> list[Entry]:
-    """The data sets for validation; those that cannot be read are told, and are no fault."""
+def _tested(keys: Keys, data: Entry | None) -> str | None:
+    """The data set for validation, where it is read as that of the training is; what cannot be read is told."""
     aside = replace(keys, faults=[], remarks=[])
-    entries = _entries(aside, "test_datasets")
+    first, others, unread = _entries(aside, "test_datasets")
     if aside.faults:
         keys.remark(f"not read: {aside.faults[0]}.")
-    return entries
+    if first is None or data is None:
+        return None
+    if others or unread:
+        keys.remark(f"test_datasets names {1 + len(others) + len(unread)} data sets: only the first is read.")
+    name = str(first.settings["data"])
+    if {**data.settings, "data": name} == first.settings:
+        return name
+    keys.remark(f"test_datasets {name}: not read, as its rows have another form than those of the training.")
+    return None
 
 
 def _lora(keys: Keys) -> OwnLora:
@@ -219,24 +234,3 @@ def _validation(keys: Keys) -> tuple[float | None, int | None]:
     if size <= 0:
         return None, None
     return (None, int(size)) if size > 1 else (size, None)
-
-
-def _same_reading(keys: Keys, data: Entry | None, tested: list[Entry]) -> str | None:
-    """The data set of ``test_datasets``, where it is read as that of the training is."""
-    if not data or not tested:
-        return None
-    name = str(tested[0].settings["data"])
-    if {**data.settings, "data": name} == tested[0].settings:
-        return name
-    keys.remark(f"test_datasets {name}: not read, as its rows have another form than those of the training.")
-    return None
-
-
-def _remark_data(keys: Keys, entries: list[Entry], tested: list[Entry]) -> None:
-    for key, several in (("datasets", entries), ("test_datasets", tested)):
-        if len(several) > 1:
-            others = ", ".join(str(entry.settings["data"]) for entry in several[1:])
-            keys.remark(
-                f"{key} names {len(several)} data sets: only the first is read, {several[0].settings['data']}; to "
-                f"count all rows, put {others} into one file with it."
-            )

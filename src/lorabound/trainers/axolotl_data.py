@@ -93,11 +93,6 @@ class Entry:
 
     settings: dict[str, Any]
 
-    @classmethod
-    def named(cls, entry: Mapping[str, Any]) -> Entry:
-        """A data set of which the name alone is of interest."""
-        return cls(settings={"data": str(entry.get("path"))})
-
 
 def read_entry(keys: Keys, entry: Mapping[str, Any], where: str) -> Entry | None:
     """The data set that an entry describes; None where it cannot be read, which is noted as a fault.

@@ -146,6 +146,15 @@ def note_defaults(keys: Keys, trainer: str, defaults: Mapping[str, Any]) -> None
         keys.remark(f"not given, so {trainer}'s own defaults are taken: {', '.join(taken)}.")
 
 
+def note_several(keys: Keys, key: str, n_sets: int) -> None:
+    """Tell that a training has more data sets than one."""
+    if n_sets > 1:
+        keys.remark(
+            f"{key} names {n_sets} data sets, and the settings name the first: merged() puts all that can be read into "
+            "one file."
+        )
+
+
 def note_epochs(keys: Keys, key: str, default: float) -> int:
     """Passes over the data as a whole number."""
     stated = keys.number(key, default, above=0) or default

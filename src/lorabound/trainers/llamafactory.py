@@ -19,6 +19,7 @@ from lorabound.trainers.keys import (
     note_defaults,
     note_epochs,
     note_schedule,
+    note_several,
     read_keys,
     refuse_faults,
     tell_unfollowed,
@@ -104,9 +105,15 @@ def read_llamafactory(source: str | PathLike[str], training: str | PathLike[str]
     if keys:
         lora = _lora(keys)
         settings |= _model_and_training(keys, lora)
-        _check_data(keys, names, name, data)
+        _check_stage(keys, name, data)
         validation = _validation(keys, file, data)
         tell_unfollowed(keys, _OTHERWISE)
+    others = {other: describe(file, other) for other in names if other != name}
+    unread = [other for other, described in others.items() if described.keys.faults]
+    if keys:
+        note_several(keys, "dataset", 1 + len(others))
+        for other in unread:
+            keys.remark(f"{other} is not read: {'; '.join(others[other].keys.faults)}.")
     told = [place for place in (data.keys if data else None, keys) if place]
     refuse_faults(*told)
     return TrainerFile(
@@ -117,7 +124,8 @@ def read_llamafactory(source: str | PathLike[str], training: str | PathLike[str]
         validation_share=validation.share,
         validation_rows=validation.rows,
         validation_data=validation.data,
-        other_data=tuple(other for other in names if other != name),
+        other_data=tuple(others[other].settings for other in others if other not in unread),
+        unread_data=tuple(unread),
         remarks=tuple(remark for place in told for remark in place.remarks),
     )
 
@@ -145,13 +153,7 @@ def _place(source: str, keys: Keys | None, names: Sequence[str]) -> tuple[Path, 
     return path / _INFO if path.is_dir() else path, name or first
 
 
-def _check_data(keys: Keys, names: Sequence[str], name: str | None, data: Described | None) -> None:
-    others = [other for other in names if other != name]
-    if others and name:
-        keys.remark(
-            f"dataset names {', '.join(names)}: only {name} is read; to count all rows, put those of the others into "
-            "one file with it."
-        )
+def _check_stage(keys: Keys, name: str | None, data: Described | None) -> None:
     form = data.settings.get("form") if data else None
     if keys.text("stage") == "pt" and form not in (None, "text"):
         keys.fault("stage", f"pt learns whole texts, and {name} is described as {form}")

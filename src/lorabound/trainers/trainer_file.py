@@ -50,7 +50,9 @@ class TrainerFile:
         validation_share: share of the rows that the trainer sets aside; None where it sets none aside by share.
         validation_rows: number of rows that the trainer sets aside; None where it sets none aside by number.
         validation_data: data set of its own for validation, read as ``settings`` say; None without one.
-        other_data: further data sets of the training, which are not read.
+        other_data: further data sets of the training that can be read: data, form and columns of each. Settings hold
+            the first one; :func:`lorabound.trainers.merged` puts all into one file.
+        unread_data: names of further data sets that cannot be read.
         remarks: sentences on what was not taken over, or is read otherwise than the trainer does.
     """
 
@@ -61,5 +63,6 @@ class TrainerFile:
     validation_share: float | None = None
     validation_rows: int | None = None
     validation_data: str | None = None
-    other_data: tuple[str, ...] = ()
+    other_data: tuple[dict[str, Any], ...] = ()
+    unread_data: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -121,8 +121,8 @@ def _frozen(trainer: Trainer, mode: Mode, values: Any) -> str | None:
     line = f'lorabound.hf.freeze_factor(model, "{factors[0].upper()}", seed=0)'
     if trainer != "axolotl" or factors != ("a",):
         return (
-            f"mode {mode}: no setting of {trainer} draws {factors[0].upper()} and freezes it: call {line} on the PEFT model "
-            "before training."
+            f"mode {mode}: no setting of {trainer} draws {factors[0].upper()} and freezes it: call {line} on the PEFT "
+            "model before training."
         )
     kwargs = values.get("gradient_checkpointing_kwargs")
     for key, clashes in (
@@ -135,7 +135,7 @@ def _frozen(trainer: Trainer, mode: Mode, values: Any) -> str | None:
             what = "use_reentrant: true" if key == "gradient_checkpointing_kwargs" else key
             return (
                 f'mode {mode}: A is frozen by  unfrozen_parameters: ["{ONLY_B}"], which axolotl does not take together '
-                f"with {what}: change that by hand, or call {line} on the model before training."
+                f"with {what}: change that by hand, or call {line} on the PEFT model before training."
             )
     return None
 
