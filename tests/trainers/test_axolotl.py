@@ -1,6 +1,8 @@
 """axolotl's configurations, in the forms that its documentation shows, read to settings of a sweep."""
 
 import json
+import re
+from contextlib import suppress
 
 import pytest
 
@@ -18,9 +20,7 @@ lora_r: 32
 lora_alpha: 16
 lora_dropout: 0.05
 lora_target_linear: true
-datasets:
-  - path: rows.jsonl
-    type: alpaca
+datasets: [{path: rows.jsonl, type: alpaca}]
 val_set_size: 0.05
 sequence_len: 2048
 sample_packing: true
@@ -129,7 +129,7 @@ def test_a_file_of_another_folder_and_a_name_on_the_hub(written, tmp_path, monke
     ({"adapter": None}, "adapter: not given, so axolotl trains all of the model: write  adapter: lora  or qlora"),
     ({"adapter": "llama-adapter"}, "adapter .*: llama-adapter is not LoRA"),
     ({"datasets": None}, "datasets: no data set is named"),
-    ({"datasets": "[{path: gone.jsonl, type: alpaca}]"}, r"datasets\[0\].path \(line 18\): no file 'gone.jsonl' in"),
+    ({"datasets": "[{path: gone.jsonl, type: alpaca}]"}, r"datasets\[0\].path \(line 17\): no file 'gone.jsonl' in"),
     ({"datasets": "[{path: s3://bucket/rows.jsonl, type: alpaca}]"}, "is far away: download it"),
     ({"datasets": entry(type="pygmalion")}, "'pygmalion' is not read: types that are read are alpaca, "),
     ({"datasets": entry()}, "not given, so the rows are tokens already"),
@@ -170,12 +170,11 @@ def test_what_is_no_yaml_is_one_sentence(tmp_path):
     ({"excess_length_strategy": "truncate"}, "longer rows are left out here, not cut"),
     ({"lora_target_linear": None, "lora_target_modules": "[q_proj, lm_head]"}, "lm_head: tables of tokens get no"),
     ({"datasets": '[{path: rows.jsonl, type: alpaca}, {path: more.jsonl, type: alpaca}]'},
-     r"not read: datasets\[1\].path: no file 'more.jsonl'"),
-    ({"test_datasets": '[{path: gone.jsonl, type: alpaca}]'}, r"not read: test_datasets\[0\].path: no file 'gone.jsonl'"),
+     r"not read: datasets\[1\].path \(line 17\): no file 'more.jsonl'"),
+    ({"test_datasets": '[{path: gone.jsonl, type: alpaca}]'}, r"not read: test_datasets\[0\].path \(line 18\): no file 'gone.jsonl'"),
     ({"test_datasets": '[{path: rows.jsonl, type: completion}]'}, "test_datasets rows.jsonl: not read, as its rows have"),
 ])  # fmt: skip
 def test_what_is_read_otherwise_is_told(written, lines, said):
-    import re
 
     remarks = read_axolotl(written(**lines)).remarks
     assert any(re.search(said, remark) for remark in remarks), remarks
@@ -192,6 +191,25 @@ def test_a_validation_set_of_its_own_and_one_by_number(written):
     same = read_axolotl(written(test_datasets="[{path: rows.jsonl, type: alpaca}]", val_set_size="100"))
     assert same.validation_data == "rows.jsonl"
     assert (same.validation_share, same.validation_rows) == (None, 100)
+
+
+ODD = [5, -1, "x", True, [], [1], {}, {"a": 1}, None, [[]], 1e400]
+KEYS = ["base_model", "adapter", "lora_r", "lora_alpha", "lora_dropout", "lora_target_linear", "lora_target_modules",
+        "datasets", "test_datasets", "val_set_size", "sequence_len", "micro_batch_size", "num_epochs", "learning_rate",
+        "lr_scheduler", "optimizer", "weight_decay", "peft_layers_to_transform", "chat_template", "batch_size",
+        "excess_length_strategy", "load_in_4bit", "peft_use_rslora", "rl", "warmup_ratio"]  # fmt: skip
+ENTRY_KEYS = ["path", "type", "data_files", "name", "split", "field_messages", "message_property_mappings", "roles",
+              "roles_to_train", "field", "train_on_eos", "shards", "revision"]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [*KEYS, *(f"datasets.{key}" for key in ENTRY_KEYS)])
+def test_odd_values_are_read_or_told(written, key):
+    for value in ODD:
+        lines = {key: json.dumps(value)}
+        if key.startswith("datasets."):
+            lines = {"datasets": entry(**{"type": "chat_template", key.partition(".")[2]: value})}
+        with suppress(InputError):
+            read_axolotl(written(**lines))
 
 
 def test_layers_by_name_and_by_pattern(written):

@@ -1,6 +1,7 @@
 """``dataset_info.json`` and trainings of LLaMA-Factory, in the forms that its README of data shows."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -8,6 +9,7 @@ from lorabound.data import Turn, load_dialogues
 from lorabound.errors import InputError
 from lorabound.sweeps.config import SweepConfig
 from lorabound.trainers import read_llamafactory
+from tests.trainers.test_axolotl import ODD
 
 ALPACA = {"instruction": "Name it.", "input": "A large cat.", "output": "Tiger", "system": "Be short."}
 SHAREGPT = {
@@ -44,7 +46,8 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / "data" / "rows.json").write_text(json.dumps([row]))
         info = {"mine": {"file_name": "rows.json", **described}, "others": {"file_name": "rows.json"}}
         (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info))
-        kept = [line for line in TRAINING.splitlines() if line.partition(":")[0] + ":" not in training]
+        given = [line.partition(":")[0] for line in training.splitlines()]
+        kept = [line for line in TRAINING.splitlines() if line.partition(":")[0] not in given]
         (tmp_path / "train.yaml").write_text("\n".join(kept) + f"\n{training}\n")
         return "data/dataset_info.json:mine"
 
@@ -156,6 +159,21 @@ def test_what_is_read_otherwise_is_told(folder):
     assert "max_samples 10: all rows are read here" in told
     assert "num_samples 5: all rows are read here" in told
     assert file.settings["alpha_over_r"] == pytest.approx(16 / 8**0.5)
+
+
+KEYS = ["model_name_or_path", "stage", "finetuning_type", "lora_rank", "lora_target", "dataset", "dataset_dir",
+        "template", "cutoff_len", "learning_rate", "num_train_epochs", "val_size", "eval_dataset", "use_rslora"]  # fmt: skip
+DESCRIBED = ["file_name", "hf_hub_url", "ms_hub_url", "formatting", "columns", "tags", "split", "subset", "ranking",
+             "num_samples"]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [*KEYS, *(f"mine.{key}" for key in DESCRIBED)])
+def test_odd_values_are_read_or_told(folder, key):
+    for value in ODD:
+        described = {key.partition(".")[2]: value} if key.startswith("mine.") else {}
+        folder(training="" if described else f"{key}: {json.dumps(value)}", **{"formatting": "sharegpt"} | described)
+        with suppress(InputError):
+            read_llamafactory("train.yaml")
 
 
 @pytest.mark.parametrize(("content", "said"), [

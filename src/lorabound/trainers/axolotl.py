@@ -161,9 +161,8 @@ def _tested(keys: Keys, data: Entry | None) -> str | None:
 
 
 def _lora(keys: Keys) -> OwnLora:
-    targets = keys.values.get("lora_target_modules")
-    if isinstance(targets, str):
-        targets = [targets]
+    stated = keys.values.get("lora_target_modules")
+    targets = [stated] if isinstance(stated, str) and stated else keys.names("lora_target_modules") or []
     if keys.flag("lora_target_linear"):
         targets = [ALL_LINEAR]
     return OwnLora(
@@ -171,7 +170,7 @@ def _lora(keys: Keys) -> OwnLora:
         alpha=keys.number("lora_alpha", above=0),
         dropout=keys.number("lora_dropout", 0.0) or 0.0,
         rslora=keys.flag("peft_use_rslora"),
-        targets=tuple(map(str, targets or ())),
+        targets=tuple(targets),
     )
 
 

@@ -178,6 +178,9 @@ def _shown(stated: Any) -> str:
 def _chats(keys: Keys, entry: Mapping[str, Any], where: str) -> Kind | None:
     """Lists of turns: the names of column and keys, and whose turns are learnt."""
     mapped = entry.get("message_property_mappings") or {}
+    if not isinstance(mapped, Mapping):
+        keys.fault(f"{where}.message_property_mappings", f"{quoted(mapped)} is no mapping of role and content")
+        return None
     who = mapped.get("role") or entry.get("message_field_role") or "role"
     what = mapped.get("content") or entry.get("message_field_content") or "content"
     if who not in ("role", "from") or what not in ("content", "value"):
@@ -189,7 +192,7 @@ def _chats(keys: Keys, entry: Mapping[str, Any], where: str) -> Kind | None:
         return None
     _roles(keys, entry.get("roles"), where)
     learnt = entry.get("roles_to_train", ["assistant"])
-    if not isinstance(learnt, list) or [ROLES.get(role, role) for role in learnt] != ["assistant"]:
+    if not isinstance(learnt, list) or [ROLES.get(str(role), role) for role in learnt] != ["assistant"]:
         meant = ", ".join(map(str, learnt)) if isinstance(learnt, list) and learnt else "none by their role"
         keys.remark(f"{where} roles_to_train: axolotl learns {meant}; here all that assistants say is learnt.")
     for key in ("message_field_training", "message_field_training_detail"):

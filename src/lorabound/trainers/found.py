@@ -34,7 +34,7 @@ def located(keys: Keys, key: str, path: str, folders: list[Path]) -> str | None:
             return None
     if HubName.parse(path):
         return path
-    looked = " or ".join(str(folder.absolute()) for folder in dict.fromkeys(folders))
+    looked = " or ".join(dict.fromkeys(str(folder.absolute()) for folder in folders))
     keys.fault(
         key,
         f"no file {quoted(path, 80)} in {looked}, and it is no name on the hub (owner/name): give the path of a file",

@@ -114,8 +114,8 @@ def read_llamafactory(source: str | PathLike[str], training: str | PathLike[str]
         note_several(keys, "dataset", 1 + len(others))
         for other in unread:
             keys.remark(f"{other} is not read: {'; '.join(others[other].keys.faults)}.")
-    told = [place for place in (data.keys if data else None, keys) if place]
-    refuse_faults(*told)
+    told = [described.keys for described in (data, *others.values()) if described and not described.keys.faults]
+    refuse_faults(*(place for place in (data.keys if data else None, keys) if place))
     return TrainerFile(
         trainer="LLaMA-Factory",
         path=keys.path if keys else None,
@@ -126,7 +126,7 @@ def read_llamafactory(source: str | PathLike[str], training: str | PathLike[str]
         validation_data=validation.data,
         other_data=tuple(others[other].settings for other in others if other not in unread),
         unread_data=tuple(unread),
-        remarks=tuple(remark for place in told for remark in place.remarks),
+        remarks=tuple(remark for place in (*told, keys) if place for remark in place.remarks),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lorabound.data import Dialogue, Turn, counted, load_dialogues
 from lorabound.data.phrases import listed
@@ -19,13 +19,14 @@ from lorabound.files import Place, write_text
 from lorabound.trainers.trainer_file import TrainerFile
 
 
-def merged(file: TrainerFile, path: Place) -> TrainerFile:
+def merged(file: TrainerFile, path: Place, empty: Literal["refuse", "drop"] = "refuse") -> TrainerFile:
     """The same with all data sets that can be read in one file of JSON lines; itself where there is one only.
 
     Rows that stand in several data sets stand several times in the file, as trainers learn them.
 
     Args:
         path: file to write, which ends in .jsonl.
+        empty: treatment of rows that cannot be learnt from: they are refused, or left out.
     Raises:
         DataError: a data set that cannot be found or used, or texts alone beside prompts, which have no common form.
         OutputError: the file cannot be written.
@@ -33,7 +34,8 @@ def merged(file: TrainerFile, path: Place) -> TrainerFile:
     if not file.other_data:
         return file
     sets = [
-        load_dialogues(read["data"], read["form"], read.get("columns")) for read in (file.settings, *file.other_data)
+        load_dialogues(read["data"], read["form"], read.get("columns"), empty)
+        for read in (file.settings, *file.other_data)
     ]
     dialogues = [dialogue for found in sets for dialogue in found.examples]
     names = listed([found.name for found in sets], len(sets), 80)
