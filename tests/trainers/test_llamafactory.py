@@ -8,7 +8,7 @@ import pytest
 from lorabound.data import Turn, load_dialogues
 from lorabound.errors import InputError
 from lorabound.sweeps.config import SweepConfig
-from lorabound.trainers import read_llamafactory
+from lorabound.trainers import merged, read_llamafactory
 from tests.trainers.test_axolotl import ODD
 
 ALPACA = {"instruction": "Name it.", "input": "A large cat.", "output": "Tiger", "system": "Be short."}
@@ -154,6 +154,9 @@ def test_what_is_read_otherwise_is_told(folder):
     told = " ".join(file.remarks)
     assert file.unread_data == ("gone",)
     assert "dataset names 3 data sets, and the settings name the first" in told
+    together = merged(file, "all.jsonl")
+    assert "2 rows of 2 data sets" in together.remarks[-1]
+    assert not any("name the first" in remark for remark in together.remarks)
     assert "gone is not read: no data set 'gone'" in told
     assert "mask_history: all answers of a chat are learnt here" in told
     assert "max_samples 10: all rows are read here" in told

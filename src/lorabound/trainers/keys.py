@@ -16,6 +16,7 @@ import yaml
 from lorabound.config import read_yaml
 from lorabound.data.phrases import quoted
 from lorabound.errors import InputError
+from lorabound.trainers.trainer_file import TOGETHER
 
 SCHEDULES = {
     "constant": "constant",
@@ -149,10 +150,7 @@ def note_defaults(keys: Keys, trainer: str, defaults: Mapping[str, Any]) -> None
 def note_several(keys: Keys, key: str, n_sets: int) -> None:
     """Tell that a training has more data sets than one."""
     if n_sets > 1:
-        keys.remark(
-            f"{key} names {n_sets} data sets, and the settings name the first: merged() puts all that can be read into "
-            "one file."
-        )
+        keys.remark(f"{key} names {n_sets} data sets, and the settings name the first; {TOGETHER}.")
 
 
 def note_epochs(keys: Keys, key: str, default: float) -> int:

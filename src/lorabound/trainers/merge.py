@@ -16,7 +16,7 @@ from lorabound.data import Dialogue, Turn, counted, load_dialogues
 from lorabound.data.phrases import listed
 from lorabound.errors import DataError
 from lorabound.files import Place, write_text
-from lorabound.trainers.trainer_file import TrainerFile
+from lorabound.trainers.trainer_file import TOGETHER, TrainerFile
 
 
 def merged(file: TrainerFile, path: Place, empty: Literal["refuse", "drop"] = "refuse") -> TrainerFile:
@@ -51,7 +51,7 @@ def merged(file: TrainerFile, path: Place, empty: Literal["refuse", "drop"] = "r
         settings={**own, "data": str(path), "form": form},
         other_data=(),
         validation_data=None,
-        remarks=(*file.remarks, *remarks),
+        remarks=(*(remark for remark in file.remarks if TOGETHER not in remark), *remarks),
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Trainer = Literal["axolotl", "LLaMA-Factory"]
+TOGETHER = "lorabound.trainers.merged puts all that can be read into one file"
+"""End of the remark on several data sets, which no longer holds once they are in one file."""
 
 
 @dataclass(frozen=True, kw_only=True)
