@@ -90,6 +90,7 @@ ALPACA = (
 
 @pytest.mark.parametrize(("row", "keys", "turns"), [
     (ROW, {"type": "alpaca"}, [("prompt", ALPACA), ("completion", "Tiger")]),
+    (ROW, {"type": "alpaca_instruct.load"}, [("prompt", ALPACA), ("completion", "Tiger")]),
     ({"instruction": "Name a cat.", "input": "", "response": "Tiger"}, {"type": "gpteacher"},
      [("prompt", ALPACA), ("completion", "Tiger")]),
     ({"INSTRUCTION": "Name a cat.", "RESPONSE": "Tiger"}, {"type": "oasst"},

@@ -74,6 +74,8 @@ KINDS = {
 }  # fmt: skip
 """Types that are read."""
 _SAME = {
+    "alpaca_instruct": "alpaca",
+    "alpaca_instruct.load": "alpaca",
     "alpaca_chat.load": "alpaca_chat",
     "alpaca_w_system.load": "alpaca_w_system",
     "alpaca_w_system.load_chat": "alpaca_w_system",
