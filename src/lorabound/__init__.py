@@ -1,6 +1,7 @@
 """Which rank, which factor to freeze, how much data, and how bad a LoRA fine-tune can be on data it has not seen.
 
     plan              before training: what is guaranteed, and how many examples a target needs
+    recommend         which rank and which factor to freeze for these rows and this model; with a trained adapter
     sweep             trains a grid of adapters and measures them; open_sweep opens its folder again
     certify           after training: how bad the result can be on new data; verify computes a certificate again
     inspect_adapter   tells how large the update of an adapter is; load_adapter and save_adapter read and write one
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lorabound.certificates.verify import verify
     from lorabound.notation import Bound
     from lorabound.plans.verbs import plan
+    from lorabound.recommendations.verbs import recommend
     from lorabound.reports.page import report
     from lorabound.reports.show import show
     from lorabound.sweeps import Sweep, SweepConfig
@@ -47,6 +49,7 @@ _ROOMS = {
     "load_adapter": "lorabound.adapters",
     "open_sweep": "lorabound.sweeps.verbs",
     "plan": "lorabound.plans.verbs",
+    "recommend": "lorabound.recommendations.verbs",
     "report": "lorabound.reports.page",
     "save_adapter": "lorabound.adapters",
     "show": "lorabound.reports.show",
@@ -66,6 +69,7 @@ __all__ = [
     "load_adapter",
     "open_sweep",
     "plan",
+    "recommend",
     "report",
     "save_adapter",
     "show",

@@ -6,6 +6,7 @@ import typer
 from lorabound.certificates.config import CertifyConfig
 from lorabound.cli import COMMANDS, app
 from lorabound.plans.config import PlanConfig
+from lorabound.recommendations import RecommendConfig
 from lorabound.sweeps import SweepConfig
 from lorabound.worst_case.options import ComplexityConfig, LowerConfig
 from tests.commands import run
@@ -16,6 +17,8 @@ KEPT = {
              "image-column label-column law layers logit-scale lr max-length memory min-class-rows model modes n-test n-train "
              "out precision prompt ranks rename-label schedule seeds shots skip-corrupt targets test-data text-column "
              "weight-decay",
+    "recommend": "axolotl batch-size budget data data-seed delta dry-run epochs holdout layers llamafactory lr lrs memory metric "
+                 "model modes n-train out prompt ranks schedule seeds targets task template test-fraction write",
     "data": "drop-empty image-column label-column max-length min-class-rows n-test n-train rename-label test-data text-column",
     "report": "figure page",
     "export": "",
@@ -48,12 +51,12 @@ def test_no_option_is_lost(name):
     assert {f"--{option}" for option in KEPT[name].split()} <= set(options_of(name))
 
 
-@pytest.mark.parametrize("name", ["sweep", "data", "certify", "plan", "lower-bound", "complexity", "concentration"])
+@pytest.mark.parametrize("name", ["recommend", "sweep", "data", "certify", "plan", "lower-bound", "complexity", "concentration"])
 def test_settings_may_come_from_a_file(name):
     assert "--config" in options_of(name)
 
 
-@pytest.mark.parametrize("kind", [SweepConfig, PlanConfig, CertifyConfig, LowerConfig, ComplexityConfig])
+@pytest.mark.parametrize("kind", [RecommendConfig, SweepConfig, PlanConfig, CertifyConfig, LowerConfig, ComplexityConfig])
 def test_every_setting_is_made_by_setting_and_says_what_it_does(kind):
     for name, field in kind.model_fields.items():
         assert field.description.endswith("."), name

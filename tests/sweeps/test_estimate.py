@@ -13,8 +13,8 @@ from lorabound.engine.batches import TOKENS_PER_PASS
 from lorabound.engine.pool import n_workers
 from lorabound.errors import InputError
 from lorabound.models import locate_model, weight_outline
-from lorabound.reports.estimates import about_time
 from lorabound.reports.show import show
+from lorabound.reports.times import about_time
 from lorabound.stack import modules_of
 from lorabound.sweeps import SweepConfig, read_config, read_configs, speed
 from lorabound.sweeps.estimate import Estimates, estimate

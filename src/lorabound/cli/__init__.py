@@ -22,6 +22,7 @@ from lorabound.errors import LoraboundError
 # Heading -> command -> file of this room that holds it, and what it does.
 COMMANDS = {
     "Commands": {
+        "recommend": ("recommend", "Which rank to take, which factor to freeze, for my data."),
         "data": ("sweep", "Check a data set: can it be used, what has to be mended?"),
         "plan": ("plan", "Before training: what is guaranteed for a rank and data size."),
         "sweep": ("sweep", "Train adapters of several ranks and compare them."),
@@ -95,10 +96,10 @@ def _lorabound(
     Start with one of these; each has a --help of its own.
 
     \b
-      lorabound data FILE                      can my data be used?
-      lorabound sweep --data FILE --out DIR    which rank is best for my data?
-      lorabound certify ADAPTER                how bad can my adapter be on new data?
-      lorabound plan --model NAME              what can be said before training?
+      lorabound data FILE                          can my data be used?
+      lorabound recommend --data FILE --out DIR    which rank is best for my data?
+      lorabound certify ADAPTER                    how bad can my adapter be on new data?
+      lorabound plan --model NAME                  what can be said before training?
     """
     if version:
         say(__version__)

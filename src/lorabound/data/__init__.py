@@ -20,7 +20,7 @@ from lorabound.data.mend import renamed, without_rare
 from lorabound.data.named import NAMED
 from lorabound.data.phrases import counted
 from lorabound.data.sizes import fit_sizes
-from lorabound.data.split import Example, Split, identity, set_aside, split, with_unlabelled
+from lorabound.data.split import Example, Split, drawn, identity, set_aside, split, with_unlabelled
 from lorabound.data.words import words
 from lorabound.errors import DataError
 
@@ -41,6 +41,7 @@ __all__ = [
     "check_data",
     "check_dialogues",
     "counted",
+    "drawn",
     "fit_sizes",
     "form_of_data",
     "holds_labels",

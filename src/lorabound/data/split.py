@@ -73,6 +73,7 @@ def split(
     seed: int = 0,
     test: Labelled | Dialogues | None = None,
     shots: int | None = None,
+    turn: int = 0,
 ) -> Split:
     """Shuffle, divide, and take out of the test set what stands in the pool.
 
@@ -83,11 +84,14 @@ def split(
         seed: seed of the shuffle (Philox words, sorted: the same order under every NumPy release).
         test: data that the test rows come from (shuffled, the first n_test); None takes them from the pool.
         shots: number of examples of every class in the pool, which then holds nothing else.
+        turn: number of shuffled rows that go from the front to the back first. With n_test, 2 n_test, ... the test rows
+            are other ones each time.
     Raises:
         DataError: labels of fewer than two classes, or more than half as many as rows; fewer rows than asked for, of a
             class with ``shots``; or fewer than two test rows left.
     """
     rows = _shuffled(pool, seed)
+    rows = rows[turn:] + rows[:turn]
     if test:
         train_rows, test_rows = rows, _shuffled(test, seed)[:n_test]
         if len(test_rows) < n_test:
@@ -155,6 +159,12 @@ def with_unlabelled(divided: Split, examples: Sequence[Example], name: str) -> S
     if not unseen:
         raise DataError(f"{name}: every row stands in the training pool or in the test set; give rows that do not")
     return replace(divided, unlabelled_examples=unseen, n_unlabelled_removed=len(examples) - len(unseen))
+
+
+def drawn(n_rows: int, count: int, seed: int) -> list[int]:
+    """Places of ``count`` of so many rows, drawn at random without repeats (Philox words, sorted)."""
+    order = np.argsort(np.random.Philox(key=seed).jumped().random_raw(n_rows), kind="stable")
+    return [int(place) for place in order[:count]]
 
 
 def _in_rounds(rows: list[Row], shots: int, classes: list[str], name: str) -> list[Row]:

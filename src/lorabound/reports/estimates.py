@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf
 
 from lorabound.data import counted
 from lorabound.reports.show import Part, parts, table
+from lorabound.reports.times import about_time
 from lorabound.sweeps.estimate import Estimate, Estimates
 
 
@@ -36,17 +36,6 @@ def _(estimates: Estimates, _: int) -> Iterator[Part]:
     unread = [name for name, one in each.items() if one.seen is None]
     if unread:
         yield f"Not looked at, because it would be downloaded: {', '.join(unread)}. Their sizes are taken as given."
-
-
-def about_time(seconds: float) -> str:
-    """ "about 40 seconds", "about 12 minutes", "about 3 hours", "about 5 days": in the unit that fits."""
-    if seconds < 5:
-        return "a few seconds"
-    units = ((90.0, "seconds", 1.0), (5400.0, "minutes", 60.0), (172_800.0, "hours", 3600.0), (inf, "days", 86_400.0))
-    unit, size = next((unit, size) for limit, unit, size in units if seconds < limit)
-    count = seconds / size
-    rounded = 5 * round(count / 5) if unit == "seconds" or count >= 20 else round(count)
-    return f"about {rounded:,} {unit}"
 
 
 def _sentences(name: str, each: Estimate) -> list[str]:

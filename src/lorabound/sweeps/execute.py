@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -84,21 +85,42 @@ def run_sweep(
         tell("reading the data")
         material = read_material(as_resumed(config, out))
     task = load_task(config, observe=tell, material=material)
-    config = task.config
-    check_rank(task.shapes, max(config.ranks))
+    check_rank(task.shapes, max(task.config.ranks))
+    with open_runs(task, out) as runs:
+        planned = runs_of(task.config)
+        if missing := runs.missing(planned):
+            expected = seconds_left(task, list(missing))
+            there = len(planned) - len(missing)
+            observe(Progress(0, 1, there, len(planned), "storing what the frozen layers compute", expected))
+            with open_pool(task, len(planned), out) as pool:
+                runs.run(pool, planned, missing, observe, expected)
+    return runs.store
 
+
+@contextmanager
+def open_runs(task: Task, out: str | Path) -> Iterator[Runs]:
+    """The runs of a task in a folder that no other process writes to meanwhile; begun where there are none.
+
+    Raises:
+        StoreError: ``out`` was made by another configuration, or cannot be written.
+    """
     with only_writer(out):
         about = _about(task)
         store = Sweep.open_or_create(out, about)
-        extend(store, config, about)
-        write_rows(
-            Path(out), task.data.train_examples[: sum(len(s.labels) for s in task.samples)], task.data.test_examples
-        )
+        extend(store, task.config, about)
+        n_rows = sum(len(sample.labels) for sample in task.samples)
+        write_rows(Path(out), task.data.train_examples[:n_rows], task.data.test_examples)
         for draft in (Path(out) / ADAPTERS).glob(".*.tmp"):  # left by a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
-        fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | config.decisive
-        _Sweep(task, Path(out), store, fixed).go(observe)
-    return store
+        fixed = {name: about[name] for name in ("data_sha256", "model_sha256", "engine")} | task.config.decisive
+        yield Runs(task, Path(out), store, fixed)
+
+
+def open_pool(task: Task, n_jobs: int, folder: str | Path) -> Pool:
+    """Workers that have the examples of a task at hand."""
+    sets = [*(sample.inputs for sample in task.samples), task.test_set.inputs]
+    sets += [task.unlabelled] if task.unlabelled is not None else []
+    return Pool(task.classifier, list(task.shapes), sets, n_jobs, task.config.memory, folder)
 
 
 @dataclass(frozen=True)
@@ -111,7 +133,16 @@ class Folds:
 
 
 @dataclass
-class _Sweep:
+class Runs:
+    """The runs of one sweep: which are there, and how others get there.
+
+    Attributes:
+        task: what is trained on what.
+        out: folder of the sweep.
+        store: the runs that are there.
+        fixed: everything beside the run itself that decides its result.
+    """
+
     task: Task
     out: Path
     store: Sweep
@@ -121,53 +152,59 @@ class _Sweep:
     def config(self) -> SweepConfig:
         return self.task.config
 
-    def go(self, observe: Observer) -> None:
-        runs = runs_of(self.config)
+    def missing(self, planned: Sequence[Run]) -> set[Run]:
+        """Those of the runs that are not stored."""
         stored_keys = self.store.keys()
-        missing = {run for run in runs if run_key(run, self.fixed) not in stored_keys}
-        zero_shots = [run for run in runs if run in missing and run.rank == 0]
+        return {run for run in planned if run_key(run, self.fixed) not in stored_keys}
+
+    def run(
+        self,
+        pool: Pool,
+        planned: Sequence[Run],
+        missing: set[Run],
+        observe: Observer,
+        expected: float | None = None,
+    ) -> None:
+        """Train, measure and store the missing ones of the planned runs, one stack at a time.
+
+        Args:
+            expected: seconds that they will take, for the observer.
+        """
+        zero_shots = [run for run in planned if run in missing and run.rank == 0]
         total = sum(self._work(run) for run in missing)
-        work, n_done = 0.0, len(runs) - len(missing)
+        work, n_done = 0.0, len(planned) - len(missing)
 
         def report(part: float, now: str) -> None:
-            observe(Progress(work + part, total, n_done, len(runs), now, expected))
+            observe(Progress(work + part, total, n_done, len(planned), now, expected))
 
-        if not missing:
-            return
-        expected = seconds_left(self.task, list(missing))
-        report(0.0, "storing what the frozen layers compute")
-        sets = [*(sample.inputs for sample in self.task.samples), self.task.test_set.inputs]
-        sets += [self.task.unlabelled] if self.task.unlabelled is not None else []
-        n_jobs, memory = len(runs), self.config.memory
-        with Pool(self.task.classifier, list(self.task.shapes), sets, n_jobs, memory, self.out) as pool:
-            allotment = pool.fit(self.task.new_adapter(max(self.config.ranks), LARGEST_MODE, 0))
-            if zero_shots:
-                report(0.0, "measuring the zero-shot model")
-                self.store.add(self._zero_shot(pool.workers[0], zero_shots))
-                work += sum(map(self._work, zero_shots))
-                n_done += len(zero_shots)
-            all_stacks = stacks_of(runs, allotment.width, len(pool.workers))
-            stacks = [rest for stack in all_stacks if (rest := [run for run in stack if run in missing])]
-            partial_work: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
+        allotment = pool.fit(self.task.new_adapter(max(self.config.ranks), LARGEST_MODE, 0))
+        if zero_shots:
+            report(0.0, "measuring the zero-shot model")
+            self.store.add(self._zero_shot(pool.workers[0], zero_shots))
+            work += sum(map(self._work, zero_shots))
+            n_done += len(zero_shots)
+        all_stacks = stacks_of(list(planned), allotment.width, len(pool.workers))
+        stacks = [rest for stack in all_stacks if (rest := [run for run in stack if run in missing])]
+        partial_work: dict[Run, float] = {}  # work done in the stacks that train now, by their first run
 
-            def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], list[Folds | None], float]:
-                label, stack_work = _label(stack), sum(map(self._work, stack))
+        def train_stack(worker: WithPrefix, stack: list[Run]) -> tuple[list[Trained], list[Folds | None], float]:
+            label, stack_work = _label(stack), sum(map(self._work, stack))
 
-                def on_step(done: int, n_steps: int) -> None:
-                    share = 0.9 / (1 + (self.config.cross_fit or 0))  # the folds follow
-                    partial_work[stack[0]] = share * stack_work * done / n_steps
-                    report(sum(partial_work.values()), label)
-
+            def on_step(done: int, n_steps: int) -> None:
+                share = 0.9 / (1 + (self.config.cross_fit or 0))  # the folds follow
+                partial_work[stack[0]] = share * stack_work * done / n_steps
                 report(sum(partial_work.values()), label)
-                return self._train(worker, stack, allotment.tokens_per_pass, allotment.width, on_step)
 
-            for stack, (trained, folds, seconds) in pool.run(stacks, train_stack):
-                self._write(stack, trained, folds, seconds / len(pool.workers))
-                partial_work.pop(stack[0], None)
-                work += sum(map(self._work, stack))
-                n_done += len(stack)
-                report(sum(partial_work.values()), _label(stack))
-            self.store.note("resources", pool.resources(allotment))
+            report(sum(partial_work.values()), label)
+            return self._train(worker, stack, allotment.tokens_per_pass, allotment.width, on_step)
+
+        for stack, (trained, folds, seconds) in pool.run(stacks, train_stack):
+            self._write(stack, trained, folds, seconds / len(pool.workers))
+            partial_work.pop(stack[0], None)
+            work += sum(map(self._work, stack))
+            n_done += len(stack)
+            report(sum(partial_work.values()), _label(stack))
+        self.store.note("resources", pool.resources(allotment))
 
     def _work(self, run: Run) -> float:
         """Cost of a run in passes of one example."""
@@ -261,7 +298,7 @@ class _Sweep:
                 continue
             try:
                 folder = save_adapter(result.adapter, self.out / ADAPTERS / run.name, base, kind)
-                write_task(folder, self._task_of(run))
+                write_task(folder, task_of_run(self.task, run))
                 sha256 = folder_sha256(folder)
             except (AdapterError, OutputError) as error:
                 raise StoreError(
@@ -280,22 +317,6 @@ class _Sweep:
                 row = replace(row, final_start=start, n_unlabelled=count, n_differing=result.n_differing)
             rows.append(_with_first(row, result.first_pass))
         self.store.add(rows)
-
-    def _task_of(self, run: Run) -> AdapterTask:
-        config, classifier = self.config, self.task.classifier
-        return AdapterTask(
-            model=config.model,
-            model_sha256=classifier.sha256,
-            takes=self.task.kind.reads,
-            head=config.head,
-            prompt=config.prompt or "",
-            classes=self.task.data.classes,
-            logit_scale=config.logit_scale,
-            max_length=config.most_tokens,
-            precision=classifier.precision,
-            n_train=run.n_train,
-            first_row=run.sample * max(config.sizes),
-        )
 
     def _row(self, run: Run, n_params: int, seconds: float, losses: tuple[Losses, Losses] | None) -> Row:
         """The row of a run: with the losses on training and test set, or without any when it diverged."""
@@ -324,6 +345,24 @@ class _Sweep:
             test_errors=test.errors,
             test_log_losses=test.log_losses,
         )
+
+
+def task_of_run(task: Task, run: Run) -> AdapterTask:
+    """How the adapter of a run reads an example."""
+    config, classifier = task.config, task.classifier
+    return AdapterTask(
+        model=config.model,
+        model_sha256=classifier.sha256,
+        takes=task.kind.reads,
+        head=config.head,
+        prompt=config.prompt or "",
+        classes=task.data.classes,
+        logit_scale=config.logit_scale,
+        max_length=config.most_tokens,
+        precision=classifier.precision,
+        n_train=run.n_train,
+        first_row=run.sample * max(config.sizes),
+    )
 
 
 def _parted(losses: Losses, n_train: int) -> tuple[Losses, NDArray[np.bool_] | None]:

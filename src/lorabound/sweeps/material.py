@@ -5,7 +5,7 @@ Nothing here imports torch or transformers, so that a mistake in the data or the
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from lorabound.data import (
     Split,
     check_data,
     check_dialogues,
+    drawn,
     fit_sizes,
     form_of_data,
     load_dialogues,
@@ -161,6 +162,38 @@ def divide_again(material: Material, without: Container[Any]) -> Material:
     return replace(material, config=sized, table=table, test_table=test, divided=divided)
 
 
+def leaving_out(material: Material, without: Container[Any]) -> Material:
+    """The same tables without these images or dialogues, not divided anew.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    test = material.test_table and _without(material.test_table, without)
+    return replace(material, table=_without(material.table, without), test_table=test)
+
+
+def with_sizes(
+    material: Material, n_train: Sequence[int], n_test: int, n_rows: int | None = None, turn: int = 0
+) -> Material:
+    """The same divided anew, for other sizes.
+
+    Args:
+        n_rows: number of rows that are used, drawn at random by the seed of the split; None takes all.
+        turn: number of shuffled rows that go from the front to the back (:func:`lorabound.data.split`).
+    Raises:
+        DataError: the sizes do not fit the data.
+    """
+    asked = material.asked.model_copy(update={"n_train": list(n_train), "n_test": n_test})
+    table = material.table
+    if n_rows is not None and n_rows < len(table):
+        table = table.rows(sorted(drawn(len(table), n_rows, asked.data_seed)))
+    sized, divided, faults = _divide(asked, table, material.test_table, material.own_test_set, True, turn)
+    if divided is None:
+        raise DataError("; ".join(faults))
+    prompted, _, cut = material.worked_out
+    return replace(material, asked=asked, config=sized, table=table, divided=divided, worked_out=(prompted, "", cut))
+
+
 def read_tables(config: SweepConfig, holds: Reads) -> tuple[Labelled, Labelled | None]:
     """The data, and the test set where it has one of its own, with what was asked to be dropped and renamed.
 
@@ -209,6 +242,7 @@ def _divide(
     test: Labelled | Dialogues | None,
     own_test_set: bool,
     sound: bool,
+    turn: int = 0,
 ) -> tuple[SweepConfig, Split | None, list[str]]:
     """Sizes and split; without a split, what keeps the data from being divided. ``sound``: without other faults."""
     labels = {label for part in (table, test) if part for label in part.labels}
@@ -225,7 +259,7 @@ def _divide(
         sized = config.model_copy(update={"n_train": sizes, "n_test": n_test})
         if not sound:
             return sized, None, []
-        divided = split(table, config.samples * max(sizes), n_test, config.data_seed, test, shots)
+        divided = split(table, config.samples * max(sizes), n_test, config.data_seed, test, shots, turn)
         if isinstance(table, Labelled):
             divided = _with_unlabelled(config, divided, n_aside, table)
     except DataError as error:

@@ -1,0 +1,61 @@
+"""The model card of a recommended adapter: what it is, how it was chosen, how to load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from lorabound.files import write_text
+from lorabound.recommendations.recommendation import Recommendation
+
+CARD = "README.md"
+
+
+def write_model_card(made: Recommendation, base: str, loader: str) -> Path:
+    """Write ``README.md`` into the adapter's folder; returns its path.
+
+    Args:
+        base: folder or hub name of the frozen model, as ``from_pretrained`` takes it.
+        loader: transformers' class that loads it.
+    Raises:
+        OutputError: it cannot be written.
+    """
+    facts = {"base_model": base, "library_name": "peft", "tags": ["lora", "lorabound"]}
+    now = made.best.forecast
+    frozen = {"freeze_a": "A stays as drawn at random, B is trained", "freeze_b": "B stays as drawn, A is trained"}
+    lines = [
+        f"# LoRA of rank {made.rank} on {Path(base).name}",
+        "",
+        f"Trained on {made.adapter_rows:,} rows of `{_code(made.data)}`, {made.settings['epochs']} passes, learning "
+        f"rate {made.lr:.3g}, lora_alpha {made.alpha:g}; {frozen.get(made.mode, 'A and B are trained')} "
+        f"({made.best.n_params:,} trained parameters). Rank and mode were chosen by `lorabound recommend` among "
+        f"{len(made.options)} candidates.",
+        "",
+        f"- Forecast of the {made.error_name} on new data after training on {now.n_train:,} rows: {now.value:.3f} "
+        f"({now.level:.0%} interval {now.low:.3f} to {now.high:.3f}; no guarantee). Without an adapter: "
+        f"{made.zero_shot:.3f}.",
+    ]
+    if made.limit is not None and not made.limit.vacuous:
+        sure = 1 - float(made.limit.delta or 0) * made.n_choices
+        lines.append(
+            f"- Guaranteed with probability {sure:.2f}: the {made.error_name} of {made.limit_of} is at most "
+            f"{float(made.limit.value) + 5e-5:.4f} on new data drawn as these rows were."
+        )
+    lines += [
+        "",
+        "```python",
+        f"from transformers import {loader}",
+        "from peft import PeftModel",
+        "",
+        f"model = PeftModel.from_pretrained({loader}.from_pretrained({base!r}), {made.adapter!r})",
+        "```",
+        "",
+    ]
+    header = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+    return write_text(Path(made.adapter) / CARD, f"---\n{header}---\n" + "\n".join(lines))
+
+
+def _code(text: str) -> str:
+    """A name inside a code span."""
+    return " ".join(text.split()).replace("`", "'")

@@ -1,0 +1,71 @@
+"""The adapter that the user takes along: trained on all rows, or the largest pilot as it is."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from lorabound.adapters import save_adapter
+from lorabound.data import Labelled
+from lorabound.engine import Examples, Pool, Recipe, train
+from lorabound.errors import InputError
+from lorabound.files import drafted
+from lorabound.models import name_for_others
+from lorabound.recommendations.layout import Layout
+from lorabound.recommendations.pilots import with_lr
+from lorabound.sweeps.execute import task_of_run
+from lorabound.sweeps.grid import Run
+from lorabound.sweeps.records import write_task
+from lorabound.sweeps.task import Task
+
+
+def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path) -> None:
+    """Train one adapter on all rows, those that tested the pilots as well, and write its folder.
+
+    Raises:
+        InputError: training diverged.
+        OutputError, AdapterError: the folder cannot be written.
+    """
+    task = with_lr(task, lr)
+    config, table = task.config, layout.material.table
+    labels = np.zeros(len(table), dtype=np.int64)
+    if isinstance(table, Labelled):
+        index = {name: i for i, name in enumerate(task.data.classes)}
+        labels = np.array([index[label] for label in table.labels], dtype=np.int64)
+    examples = Examples(task.classifier.prepare(list(table.examples)), labels)
+    adapter = task.new_adapter(run.rank, run.mode, run.seed)  # type: ignore[arg-type]
+    recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
+    with Pool(task.classifier, list(task.shapes), [examples.inputs], 1, config.memory, folder.parent) as pool:
+        allotment = pool.fit(adapter)
+        [(_, [trained])] = pool.run(
+            [run],
+            lambda worker, _: train(
+                worker,
+                examples,
+                examples.head(1),
+                [adapter],
+                [run.order_seed],
+                recipe,
+                tokens_per_pass=allotment.tokens_per_pass,
+            ),
+        )
+    if trained.diverged:
+        raise InputError(
+            f"training {run.mode} of rank {run.rank} on all {run.n_train:,} rows diverged: give smaller learning "
+            f"rates, as --lrs {lr / 10:.2g},{lr / 3:.2g}"
+        )
+    save_adapter(trained.adapter, folder, name_for_others(config.model), type(task.classifier.module))
+    write_task(folder, task_of_run(task, run))
+
+
+def copy_adapter(source: Path, folder: Path) -> None:
+    """The adapter of a pilot, as it is.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with drafted(folder) as draft:
+        shutil.copytree(source, draft)

@@ -1,0 +1,131 @@
+"""The pilots of a recommendation: one model and one pool of workers, one sweep per learning rate and fold.
+
+    FOLDER/lr-0.002/           a sweep like any other; report and export read it
+    FOLDER/lr-0.002-fold-1/    the same with other test rows, for other seeds
+
+Every sweep has the whole grid of candidates and sizes as its settings; only some of its runs are ever trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from lorabound.engine import Examples, Pool
+from lorabound.sweeps.estimate import passes_of
+from lorabound.sweeps.execute import Observer, Runs, open_runs
+from lorabound.sweeps.grid import ZERO_SHOT, Run
+from lorabound.sweeps.material import Material
+from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.task import Task
+
+_WORKERS_WANTED = 4
+
+
+class Pilots:
+    """Runs of several sweeps that differ in their learning rate and fold; used as a context manager.
+
+    Attributes:
+        task: what is trained on what, in the first fold.
+        folder: folder of the sweeps.
+        lrs: learning rates.
+    """
+
+    def __init__(self, tasks: Sequence[Task], folder: Path, lrs: Sequence[float]) -> None:
+        self.task, self.folder, self.lrs = tasks[0], folder, list(lrs)
+        self._tasks = list(tasks)
+        self._fold = {seed: fold for fold, task in enumerate(tasks) for seed in task.config.seeds}
+        self._open = ExitStack()
+        self._runs: dict[tuple[float, int], Runs] = {}
+
+    @property
+    def folds(self) -> list[list[int]]:
+        """Seeds of each fold."""
+        return [list(task.config.seeds) for task in self._tasks]
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds, sorted."""
+        return sorted(self._fold)
+
+    def __enter__(self) -> Pilots:
+        for lr in self.lrs:
+            self._begin(lr)
+        sets = [rows for task in self._tasks for rows in (task.samples[0].inputs, task.test_set.inputs)]
+        pool = Pool(
+            self.task.classifier, list(self.task.shapes), sets, _WORKERS_WANTED, self.task.config.memory, self.folder
+        )
+        self._pool = self._open.enter_context(pool)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def add(self, lr: float) -> None:
+        """One more learning rate."""
+        if lr not in self.lrs:
+            self.lrs.append(lr)
+            self._begin(lr)
+
+    def _begin(self, lr: float) -> None:
+        for fold, task in enumerate(self._tasks):
+            runs = open_runs(with_lr(task, lr), self.place(lr, fold))
+            self._runs[lr, fold] = self._open.enter_context(runs)
+
+    def place(self, lr: float, fold: int = 0) -> Path:
+        """Folder of the sweep with this learning rate and fold."""
+        return self.folder / (f"lr-{lr:.3g}" + (f"-fold-{fold}" if fold else ""))
+
+    def place_of(self, lr: float, seed: int) -> Path:
+        """Folder of the sweep that the runs of a seed belong to."""
+        return self.place(lr, self._fold[seed])
+
+    def run(self, lr: float, planned: Sequence[Run], observe: Observer) -> None:
+        """Train those of the planned runs that are not there, and measure the model without an adapter beside them."""
+        for fold in sorted({self._fold[run.seed] for run in planned}):
+            own = [run for run in planned if self._fold[run.seed] == fold]
+            sizes = sorted({run.n_train for run in own})
+            everything = [*(Run(0, ZERO_SHOT, size, 0) for size in sizes), *own]
+            runs = self._runs[lr, fold]
+            if missing := runs.missing(everything):
+                runs.run(self._pool, everything, missing, observe)
+
+    def missing(self, lr: float, planned: Sequence[Run]) -> list[Run]:
+        """Those of the planned runs that are not there."""
+        return [run for run in planned if self._runs[lr, self._fold[run.seed]].missing([run])]
+
+    def rows(self, lr: float) -> list[Row]:
+        """The runs that are there, with this learning rate."""
+        return [row for (other, _), runs in self._runs.items() if other == lr for row in runs.store.rows()]
+
+    def passes(self, run: Run) -> int:
+        """Work of a run, in passes of one example."""
+        return passes_of(self.task.config, run, len(self.task.test_set.labels))
+
+    @property
+    def spent(self) -> tuple[float, float]:
+        """Seconds and passes of all trained runs that are there."""
+        rows = [row for lr in self.lrs for row in self.rows(lr) if row.rank]
+        runs = [Run(row.rank, row.mode, row.n_train, row.seed) for row in rows]  # type: ignore[arg-type]
+        return sum(row.seconds for row in rows), float(sum(map(self.passes, runs)))
+
+
+def with_lr(task: Task, lr: float) -> Task:
+    """The same task with another learning rate; a head that starts from its own weights has it too."""
+    config = task.config
+    follows = config.head_lr is not None and config.head_lr == config.lr
+    return replace(task, config=config.model_copy(update={"lr": lr} | ({"head_lr": lr} if follows else {})))
+
+
+def with_material(task: Task, material: Material) -> Task:
+    """The same model with rows that are divided otherwise."""
+    data, most = material.divided, max(task.config.sizes)
+    train = Examples(task.classifier.prepare(data.train_examples[:most]), data.train_labels[:most])
+    test = Examples(task.classifier.prepare(data.test_examples), data.test_labels)
+    config = task.config.model_copy(update={"seeds": material.config.seeds})
+    return replace(task, config=config, data=data, samples=(train,), test_set=test, check=material.check)

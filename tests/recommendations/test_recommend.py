@@ -1,0 +1,189 @@
+"""From rows to a recommended rank: pilots, the limit, the adapter, going on, and a budget that ends too early."""
+
+import json
+
+import numpy as np
+import peft
+import polars as pl
+import pytest
+import transformers
+from scipy.stats import beta
+
+import lorabound as lb
+from lorabound.errors import InputError
+from lorabound.recommendations.search import Search
+from lorabound.sweeps.sweep import Sweep
+from tests.commands import run, shown
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    """Strings of a, b and c; the colour says which letter comes first."""
+    random = np.random.default_rng(0)
+    texts = sorted({"".join(random.choice(list("abc"), random.integers(3, 9))) for _ in range(400)})
+    colours = {"a": "Red", "b": "green", "c": "blue"}
+    path = tmp_path_factory.mktemp("letters") / "letters.csv"
+    pl.DataFrame({"text": texts, "label": [colours[text[0]] for text in texts]}).write_csv(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def settings(letters_bert):
+    return {
+        "model": str(letters_bert), "head": "trained", "ranks": [1, 4], "lrs": [0.02], "epochs": 3, "batch_size": 16,
+        "max_length": 12, "targets": ["query", "value"], "n_train": 160, "seeds": [0, 1],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(letters, settings, tmp_path_factory):
+    return lb.recommend(letters, out=tmp_path_factory.mktemp("made") / "out", **settings)
+
+
+def pilots(made, fold=""):
+    return Sweep.open(f"{made.folder}/pilots/lr-0.02{fold}")
+
+
+def test_the_answer_is_a_candidate_with_all_its_numbers(made):
+    frame = made.frame()
+    assert frame.height == 4
+    assert frame["recommended"].sum() == 1
+    assert frame["forecast"].is_sorted()
+    best = frame.filter(pl.col("recommended")).row(0, named=True)
+    assert (best["mode"], best["rank"]) == (made.mode, made.rank)
+    assert best["forecast_low"] <= best["forecast"] <= best["forecast_high"]
+    assert [value.n_train for value in made.more_data] == [160, 320, 640]
+    assert made.alpha == 2 * made.rank
+    assert made.stopped is None
+    assert repr(made).startswith(f"Recommendation: {made.mode}, rank {made.rank}")
+
+
+def test_measured_errors_are_those_of_the_pilots(made):
+    rows = [row for fold in ("", "-fold-1") for row in pilots(made, fold).rows()]
+    largest = made.best.measured.n_train
+    own = [r for r in rows if (r.mode, r.rank, r.n_train) == (made.mode, made.rank, largest)]
+    assert {row.seed for row in own} == {0, 1}
+    assert made.best.measured.value == pytest.approx(np.mean(np.concatenate([row.test_errors for row in own])))
+    assert made.best.train == pytest.approx(np.mean([row.train_error for row in own]))
+
+
+def test_the_limit_is_that_of_clopper_and_pearson_with_every_candidate_paid_for(made):
+    assert made.n_choices == 4 * 1 * 2  # candidates, learning rates, sizes
+    [row] = [
+        row for row in pilots(made).rows()
+        if (row.mode, row.rank, row.n_train) == (made.mode, made.rank, made.best.measured.n_train)
+    ]  # fmt: skip
+    k, n = int(row.test_errors.sum()), len(row.test_errors)
+    assert float(made.limit.value) == pytest.approx(beta.ppf(1 - 0.05 / 8, k + 1, n - k))
+    assert made.limit_of == "the same adapter trained on 120 of the 160 rows"
+
+
+def test_the_adapter_is_trained_on_all_rows_and_loads_in_peft(made, letters_bert):
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(letters_bert)
+    loaded = peft.PeftModel.from_pretrained(base, made.adapter)
+    assert loaded.peft_config["default"].r == made.rank
+    assert loaded.peft_config["default"].lora_alpha == made.alpha
+    assert json.loads(open(f"{made.adapter}/task.json").read())["n_train"] == 160 == made.adapter_rows
+
+
+def test_the_record_holds_what_the_object_says(made):
+    record = json.loads(open(f"{made.folder}/recommendation.json").read())
+    assert (record["mode"], record["rank"], record["n_rows"]) == (made.mode, made.rank, 160)
+    assert record["limit"]["value"] == pytest.approx(float(made.limit.value))
+    assert {rule["name"] for rule in record["rules"]} == {"axolotl", "Tinker", "TRL"}
+
+
+def test_the_terminal_says_the_answer_first(made):
+    text = shown(made)
+    assert text.index(f"Take rank {made.rank}") < text.index("forecast")
+    for said in ("Guaranteed:", "PEFT folder", "Public rules", "pilots took", "no guarantee"):
+        assert said in " ".join(text.split())
+
+
+def test_the_same_command_trains_no_pilot_again(made, letters, settings):
+    before = {row.key: row.seconds for row in pilots(made).rows()}
+    again = lb.recommend(letters, out=made.folder, **settings)
+    assert {row.key: row.seconds for row in pilots(again).rows()} == before
+    assert (again.mode, again.rank) == (made.mode, made.rank)
+    assert [one.forecast for one in again.options] == [one.forecast for one in made.options]
+
+
+def test_it_goes_on_where_it_was_stopped(made, letters, settings, tmp_path):
+    def stop(progress):
+        if progress.runs_done and "120" in progress.now:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lb.recommend(letters, out=tmp_path / "out", observe=stop, **settings)
+    assert not (tmp_path / "out" / "recommendation.json").exists()
+    kept = len(Sweep.open(tmp_path / "out" / "pilots" / "lr-0.02").rows())
+    assert kept
+    whole = lb.recommend(letters, out=tmp_path / "out", **settings)
+    assert (whole.mode, whole.rank) == (made.mode, made.rank)
+    one, other = whole.best.forecast, made.best.forecast
+    assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-3)
+
+
+def test_learning_rates_are_compared_first_and_paid_for(letters, settings, tmp_path):
+    found = lb.recommend(letters, out=tmp_path / "out", **(settings | {"lrs": [1e-6, 0.02], "seeds": [0]}))
+    assert found.lr == 0.02  # the other one trains nothing
+    assert found.n_choices == 4 * 2 * 2
+    assert {(trial.mode, trial.lr) for trial in found.lr_trials} == {
+        (mode, lr) for mode in ("freeze_a", "train_both") for lr in (1e-6, 0.02)
+    }
+
+
+def test_learning_rates_go_on_while_the_best_one_is_at_an_end(letters, settings, tmp_path):
+    given = {name: value for name, value in settings.items() if name != "lrs"} | {"seeds": [0], "modes": ["freeze_a"]}
+    found = lb.recommend(letters, out=tmp_path / "out", lr=1e-4, **given)  # much too small
+    tried = sorted(trial.lr for trial in found.lr_trials)
+    assert tried == pytest.approx([1e-4 * 3.0**step for step in (-1, 0, 1, 2, 3)])
+    assert found.lr > 3e-4
+    assert found.n_choices == 2 * (3 + 4) * 2  # steps to either side, taken or not
+
+
+def test_rows_set_aside_certify_the_adapter_itself(letters, settings, tmp_path):
+    found = lb.recommend(letters, out=tmp_path / "out", **(settings | {"test_fraction": 0.25, "seeds": [0]}))
+    assert not found.refit
+    assert found.limit_of == "the adapter"
+    assert found.adapter_rows == found.n_rows == 120
+    inside = tmp_path / "out" / "pilots" / "lr-0.02" / "adapters" / f"{found.mode}-r{found.rank}-n120-seed0"
+    weights = "adapter_model.safetensors"
+    assert (inside / weights).read_bytes() == open(f"{found.adapter}/{weights}", "rb").read()
+
+
+def budget_for(monkeypatch, seconds_per_pass):
+    monkeypatch.setattr(Search, "_rate", property(lambda _: seconds_per_pass))
+
+
+def test_a_budget_too_short_for_two_pilots_is_refused_with_one_that_is_not(monkeypatch, letters, settings, tmp_path):
+    budget_for(monkeypatch, 1.0)
+    with pytest.raises(InputError, match=r"budget of 60 s is too short .* give at least --budget \d+m"):
+        lb.recommend(letters, out=tmp_path / "out", budget="60s", **settings)
+
+
+def test_out_of_budget_it_gives_the_best_answer_so_far_and_says_so(monkeypatch, letters, settings, tmp_path):
+    budget_for(monkeypatch, 1.0)  # the smallest pilots take some 300 s each by this, the largest 1,000
+    found = lb.recommend(letters, out=tmp_path / "out", budget="2000s", **settings)
+    assert found.stopped is not None
+    assert found.best.measured.n_train < 120
+    assert found.adapter_rows < 160
+    assert "Not finished:" in shown(found)
+    assert "A larger --budget" in " ".join(shown(found).split())
+
+
+def test_the_command_says_what_it_would_train(capsys, monkeypatch, letters, settings):
+    options = [
+        f"--{name.replace('_', '-')}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in settings.items()
+    ]
+    status, out, err = run(capsys, monkeypatch, "recommend", "--data", letters, *options, "--dry-run")
+    assert status == 0, err
+    assert "final adapter" in out
+    assert "within the budget of 10 min" in out
+
+
+def test_without_a_folder_the_command_asks_for_one(capsys, monkeypatch, letters):
+    status, _, err = run(capsys, monkeypatch, "recommend", "--data", letters)
+    assert status == 2
+    assert "--out DIR" in err
