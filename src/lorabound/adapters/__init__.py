@@ -1,7 +1,7 @@
 """LoRA adapters as plain arrays, without torch: drawn from a seed, kept in PEFT folders, seen through their spectra."""
 
 from lorabound.adapters.adapter import Adapter, Factors, Head, Shapes, check_rank, new_adapter
-from lorabound.adapters.folder import folder_sha256, load_adapter, save_adapter
+from lorabound.adapters.folder import folder_sha256, load_adapter, save_adapter, write_provenance
 from lorabound.adapters.frozen import factor_sha256, random_factor
 from lorabound.adapters.peft_folder import PeftAdapter, open_adapter
 from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum, inspect_adapter
@@ -26,4 +26,5 @@ __all__ = [
     "product_spectrum",
     "random_factor",
     "save_adapter",
+    "write_provenance",
 ]

@@ -26,7 +26,7 @@ from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.adapters.targets import CONV1D_KINDS, is_decoder
 from lorabound.errors import AdapterError, OtherAdapter
-from lorabound.files import drafted
+from lorabound.files import drafted, write_text
 from lorabound.modes import PEFT_NAMES, Mode
 from lorabound.notation import Law
 
@@ -95,6 +95,24 @@ def save_adapter(
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model, base_class), indent=2) + "\n")
         (draft / OURS).write_text(provenance.model_dump_json(indent=2) + "\n")
     return folder
+
+
+def write_provenance(
+    folder: str | os.PathLike[str], mode: Mode, seed: int | None, law: Law | None, frozen_sha256: str
+) -> Path:
+    """Write ``lorabound.json`` into a folder that PEFT wrote, so that its frozen factor stays frozen; returns its path.
+
+    Args:
+        folder: folder of the adapter.
+        mode: mode that it was trained in.
+        seed: seed that the frozen factors were drawn from; None where they are not its draw to the last bits.
+        law: law of their entries; None as for ``seed``.
+        frozen_sha256: :func:`lorabound.adapters.factor_sha256` of the frozen factors.
+    Raises:
+        OutputError: it cannot be written.
+    """
+    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256)
+    return write_text(Path(folder) / OURS, record.model_dump_json(indent=2) + "\n")
 
 
 def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> Adapter:

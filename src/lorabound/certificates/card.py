@@ -17,24 +17,29 @@ from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.plain import exact, plain
 from lorabound.certificates.words import answer, evidence, percent
 from lorabound.errors import InputError, first_line
-from lorabound.files import write_text
+from lorabound.files import Place, write_text
 
 CARD = "README.md"
 _BEGIN, _END = "<!-- certificate by lorabound -->", "<!-- end of the certificate -->"
 _SOURCE = "lorabound certificate"
 _TASKS = {"texts": "text-classification", "images": "image-classification"}
+# Names of losses of a training loop.
+_LOSSES = {"error": "error", "wrong_tokens": "share of wrong tokens", "probability": "1 - p(right answer)"}
 
 
-def write_card(certificate: Certificate) -> Path:
+def write_card(certificate: Certificate, folder: Place | None = None) -> Path:
     """Put a certificate into the model card of its adapter; returns the path of the card.
 
+    Args:
+        folder: folder of the card; None takes that of the adapter.
     Raises:
         InputError: the certificate is of no adapter, or its card has metadata that cannot be read.
         OutputError: the card cannot be written.
     """
-    if "adapter" not in certificate.record:
+    of = certificate.record
+    if folder is None and "adapter" not in of:
         raise InputError("a model card belongs to an adapter, and this is a certificate of a table of answers")
-    path = Path(certificate.record["adapter"]["folder"]) / CARD
+    path = Path(of["adapter"]["folder"] if folder is None else folder) / CARD
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         card = ModelCard(text if text.lstrip().startswith("---") else f"---\n{{}}\n---\n{text}")
@@ -49,7 +54,7 @@ def write_card(certificate: Certificate) -> Path:
     data.model_name = data.model_name or certificate.name
     data.library_name = data.library_name or "peft"
     if not data.base_model:
-        data.base_model = certificate.record["model"]["name"]
+        data.base_model = (of["training"]["model"] if "training" in of else of["model"]["name"]) or None
     body = _without(card.text).rstrip()
     card.text = f"{body or f'# {certificate.name}'}\n\n{_section(certificate)}\n"
     return write_text(path, str(card))
@@ -65,8 +70,10 @@ def _results(certificate: Certificate) -> list[EvalResult]:
     best, of = certificate.best, certificate.record
     rows = of.get("holdout") if best.method == "holdout" else of.get("data")
     name = str((rows or {}).get("name", "own data"))
+    loss = of.get("training", {}).get("loss", "error")
+    trained = "text-classification" if best.record.get("classes") else "text-generation"
     shared: dict[str, Any] = {
-        "task_type": _TASKS[of["task"]["takes"]],
+        "task_type": _TASKS[of["task"]["takes"]] if "task" in of else trained,
         "dataset_name": name,
         "dataset_type": name,
         "source_name": _SOURCE,
@@ -76,15 +83,15 @@ def _results(certificate: Certificate) -> list[EvalResult]:
     return [
         EvalResult(
             **shared,
-            metric_type="error_at_most",
+            metric_type=f"{loss}_at_most",
             metric_value=round(best.limit + 5e-5, 4),
-            metric_name=f"error on new data at most ({sure}, {best.method})",
+            metric_name=f"{_LOSSES[loss]} on new data at most ({sure}, {best.method})",
         ),
         EvalResult(
             **shared,
-            metric_type="error",
+            metric_type=loss,
             metric_value=round(best.error, 4),
-            metric_name=f"error of {best.speaks_of}",
+            metric_name=f"{_LOSSES[loss]} of {best.speaks_of.rstrip(',')}",
         ),
     ]
 

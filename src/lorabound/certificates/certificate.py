@@ -90,6 +90,8 @@ class Certificate:
     def assumptions(self) -> tuple[str, ...]:
         """Everything that must be true for all statements to hold, each sentence once."""
         said = [one for statement in self.statements for one in statement.bound.assumptions]
+        if "training" in self.record:  # says itself whether there are classes and a choice
+            return tuple(dict.fromkeys(said))
         if any(statement.method != "holdout" for statement in self.statements):
             said.append(CLASSES_KNOWN)
         if (rows := self.record.get("min_class_rows", 1)) > 1:

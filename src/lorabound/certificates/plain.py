@@ -14,6 +14,7 @@ _UNTOUCHED = (
     "settings, prompt or classes"
 )
 _SETTINGS = "the settings of the sweep were chosen before a look at these rows, and not changed after a look at results"
+_RUN = "the settings of the run were chosen before a look at these rows, and not changed after a look at results"
 _FRESH = "nobody used the fresh rows to train, or to choose, what is certified"
 _FIXED = (
     "model, layers, rank, scale, seed and classes were settled without these rows; they did not serve to pretrain the "
@@ -30,6 +31,10 @@ _PLAIN = {
     "the examples are independent and identically distributed, in an order that does not depend on them": _DRAWN,
     "each predictor was fixed before its example was used for anything, its length included": _UNTOUCHED,
     "the window and its constant were fixed before the window began": _SETTINGS,
+    "the window was fixed before training, and its constant before the window began": _RUN,
+    "neither this run nor its settings were chosen by looking at the results of others on these rows": (
+        "this run was not chosen among several by their results (GeneralizationCallback(candidates=K) counts a choice)"
+    ),
     "each predictor was trained without the fold that tests it, and nothing was tuned on that fold": _SETTINGS,
     "the folds and the constant were fixed before the data": _SETTINGS,
     "each adapter was trained on the examples before its block, and nothing was tuned on the block": _SETTINGS,

@@ -108,8 +108,24 @@ class _Answers(_Part):
     table: _Table
 
 
+class _Training(_Part):
+    loss: Literal["error", "wrong_tokens", "probability"]
+    model: _Words
+    n_params: Annotated[int, Field(ge=0, lt=2**53)]
+    rows: _Count
+    step_rows: _Count
+    order_sha256: _Hash | None
+
+
+class _Trained(_Part):
+    training: _Training
+    kept: _Folder | None = None
+    candidates: _Count = 1
+
+
 def _kind(value: Any) -> str:
-    return "table" if isinstance(value, dict) and "table" in value else "subject"
+    kinds = ("table", "training") if isinstance(value, dict) else ()
+    return next((kind for kind in kinds if kind in value), "subject")
 
 
 class _Certificate(_Part):
@@ -118,7 +134,7 @@ class _Certificate(_Part):
     name: _Words
     delta: _Level
     of: Annotated[
-        Annotated[_Answers, Tag("table")] | Annotated[_Subject, Tag("subject")],
+        Annotated[_Answers, Tag("table")] | Annotated[_Trained, Tag("training")] | Annotated[_Subject, Tag("subject")],
         Discriminator(_kind),
     ]
     statements: Annotated[list[_Statement], Field(min_length=1)]
@@ -147,6 +163,9 @@ class _Certificate(_Part):
         if isinstance(self.of, _Answers):
             if methods != ["holdout"]:
                 raise ValueError("a table of answers is certified by holdout")
+        elif isinstance(self.of, _Trained):
+            if methods != ["progressive"] or self.zero_shot or self.gain:
+                raise ValueError("a training loop is certified by progressive alone")
         elif (self.zero_shot is None) != (self.of.data is None):
             raise ValueError("the line to beat comes with the rows it is measured on")
         elif self.of.model.name != self.of.task.model or any(
@@ -174,7 +193,7 @@ def check_record(record: dict[str, Any], path: object) -> None:
         if isinstance(error, OverflowError):
             raise InputError(f"{path} is no certificate: it holds a number that is too large") from None
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("table", "subject"))
+        where = ".".join(str(part) for part in first["loc"] if part not in ("table", "training", "subject"))
         said = first["msg"].removeprefix("Value error, ")
         raise InputError(
             f"{path} is no certificate: {where + ': ' if where else ''}{said[:1].lower()}{said[1:]}"

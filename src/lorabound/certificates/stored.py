@@ -50,8 +50,9 @@ def write_certificate(certificate: Certificate, folder: Place) -> Path:
             write_bytes(folder / name, content)
     of = dict(certificate.record)
     # The places of adapters as seen from the certificate: both may move together.
-    if "adapter" in of:
-        of["adapter"] = _seen_from(folder, of["adapter"])
+    for one in ("adapter", "kept"):
+        if of.get(one):
+            of[one] = _seen_from(folder, of[one])
     if "choices" in of:
         of["choices"] = [_seen_from(folder, one) for one in of["choices"]]
     record = _as_record(certificate, of)

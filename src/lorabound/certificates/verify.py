@@ -11,6 +11,7 @@ from lorabound.bounds import Bound
 from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.predictions import certify_predictions
 from lorabound.certificates.stored import Stored, read_certificate
+from lorabound.certificates.training import recompute_training
 from lorabound.certificates.verification import Part, Verification, compared
 from lorabound.errors import LoraboundError
 
@@ -103,6 +104,9 @@ def _parts(
     try:
         if "table" in stored.certificate.record:
             yield _table(stored, places["data"])
+            return
+        if "training" in stored.certificate.record:
+            yield from recompute_training(stored)
             return
         from lorabound.certificates.recompute import recompute  # imports torch
 

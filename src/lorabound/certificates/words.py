@@ -10,6 +10,8 @@ from lorabound.certificates.certificate import Certificate
 def answer(certificate: Certificate) -> str:
     """How bad it can be, of which predictor, how sure, by what."""
     best, sure = certificate.best, _sure(certificate)
+    if "training" in certificate.record:
+        return _of_training(certificate)
     if best.vacuous:
         return (
             f"Nothing is certified ({sure}): no method limits the error of {certificate.name} on new data below 100%. "
@@ -20,6 +22,26 @@ def answer(certificate: Certificate) -> str:
         f"rows ({sure}). That is shown by {percent(best.error)} errors on {int(best.bound.n_samples):,} rows "
         f"({best.method})."
     )
+
+
+def _of_training(certificate: Certificate) -> str:
+    """The same for a training loop, whose loss need not be that of classes."""
+    best, loss = certificate.best, certificate.record["training"]["loss"]
+    measured = {
+        "error": f"{percent(best.error)} errors",
+        "wrong_tokens": f"{percent(best.error)} wrong tokens",
+        "probability": f"{percent(best.error)} of probability on wrong answers",
+    }[loss]
+    shown = f"{measured} on {int(best.bound.n_samples):,} rows, each tested before the update that used it"
+    if best.vacuous:
+        return f"Nothing is certified ({_sure(certificate)}): no limit below 100% follows from {shown}."
+    most = percent(best.limit, up=True)
+    said = {
+        "error": f"is wrong on at most {most} of the rows",
+        "wrong_tokens": f"gets at most {most} of the tokens wrong, given the right ones before, on average over rows",
+        "probability": f"gives wrong answers a probability of at most {most} on average",
+    }[loss]
+    return f"{certificate.name}: on new data, {best.speaks_of} {said} ({_sure(certificate)}). That is shown by {shown}."
 
 
 def evidence(certificate: Certificate) -> list[str]:

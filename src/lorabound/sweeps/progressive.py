@@ -93,6 +93,12 @@ def window_start(n_train: int, batch_size: int, window: float) -> int:
     return min(max(round((1 - window) * n_train / batch_size), 1), n_steps - 1) * batch_size
 
 
+def last_share(window: float) -> str:
+    """A window in words that follow "the last"."""
+    named = {0.5: "half", 0.25: "quarter", 0.2: "fifth", 0.1: "tenth"}
+    return named.get(window, f"{100 * window:.3g}%")
+
+
 def speaks_of(config: SweepConfig) -> str:
     """The predictor that the certificates of a sweep speak of, in words that follow "the error of"."""
     if config.unlabelled is not None:
@@ -101,9 +107,7 @@ def speaks_of(config: SweepConfig) -> str:
         return f"one of {config.cross_fit} adapters trained alike without one fold each, picked at random,"
     if by_blocks(config):
         return "an adapter trained alike on one of the smaller sizes, drawn at random"
-    named = {0.5: "half", 0.25: "quarter", 0.2: "fifth", 0.1: "tenth"}
-    share = named.get(config.window, f"{100 * config.window:.3g}%")
-    return f"a checkpoint drawn at random from the last {share} of training"
+    return f"a checkpoint drawn at random from the last {last_share(config.window)} of training"
 
 
 def evidence(config: SweepConfig) -> str:
