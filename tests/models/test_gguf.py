@@ -1,5 +1,6 @@
 """GGUF files: made into folders once, whole or not at all, computing what the file says; or one sentence."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -50,13 +51,17 @@ def test_a_file_is_the_model_that_it_was_made_of(llama, tmp_path, cache):
     assert (ours.pad_token, ours.eos_token, ours.chat_template) == ("<|im_end|>", "<|im_end|>", theirs.chat_template)
 
 
-def test_a_file_is_converted_once(llama, tmp_path, cache, monkeypatch):
+def test_a_file_is_converted_once_and_that_is_told(llama, tmp_path, cache, monkeypatch, capsys):
     path = save_gguf(tmp_path / "tiny.gguf", llama)
     folder = locate_model(str(path))
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.fullmatch(rf"converting tiny\.gguf to float32, once.* GiB in {re.escape(str(folder))}\n", told.err)
     monkeypatch.setattr(gguf_weights, "save_as_folder", None)
     assert locate_model(str(path)) == locate_model(str(tmp_path)) == folder  # a folder that holds one is that model
     shutil.move(path, tmp_path / "renamed.gguf")
     assert locate_model(str(tmp_path / "renamed.gguf")) == folder
+    assert capsys.readouterr().err == ""
     assert [place.name for place in cache.iterdir() if not place.name.endswith(".lock")] == [folder.name]
 
 

@@ -137,7 +137,7 @@ def test_prompt_length_and_columns_arrive(monkeypatch, tmp_path, arguments, wher
 def test_settings_of_an_encoder_are_not_ignored_without_one(capsys, monkeypatch):
     status, _, errors = run(capsys, monkeypatch, "complexity", "--prompt", "A {} ticket.")
     assert status == 2
-    assert "--prompt is for an encoder's adapters: name it with --model" in errors
+    assert "--prompt is for the adapters of a model: name it with --model" in errors
 
 
 def test_a_log_hears_what_goes_on(capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Sweeps of language models: from a file of chats to the table, what is refused, and labels scored by their strings."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import lorabound as lb
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, StoreError
+from lorabound.reports import spread as spread_report
 from lorabound.reports.page import write_page
 from lorabound.reports.sentences import caveats, error_sentence, reading, verdict_sentences
 from lorabound.sweeps import Sweep, SweepConfig, execute
@@ -209,3 +211,25 @@ def test_completions_that_are_hardly_learnt_are_told(place):
     idle = lb.sweep(out=place / "idle", **settings(place, lr=1e-6, ranks=[2], seeds=1)).summary()
     assert idle.unfinished
     assert any("came down by less than a fifth (as freeze_a" in line for line in caveats(idle))
+
+
+def test_what_spreads_the_gap_is_told_of_the_loss_that_decides(place):
+    """Names of the losses are those of completions; where no run differs from another, nothing is said to spread it."""
+    crossed = {"seeds": 3, "samples": 3, "n_train": [16], "ranks": [8], "lr": 1e-12}
+    found = lb.sweep(out=place / "crossed", **settings(place, **crossed)).summary().spread
+    assert [spread.loss for spread in found.spreads] == ["wrong", "error", "risk"]
+    assert found.decides == "wrong"
+    rows = [spread_report.spread_cells(found, spread) for spread in found.spreads]
+    assert [row[1] for row in rows] == ["wrong", "inexact", "risk"]
+    assert rows[1][-4:] == ["-"] * 4  # no completion is exactly right in any run
+    assert "wrong is the share of wrong tokens" in spread_report.reading(found)[0]
+    (line,) = spread_report.conclusions(found)
+    assert line.startswith(f"freeze_a: mean gap {found.spreads[0].variance.mean:.3f}")
+    exact = found.config.model_copy(update={"metric": "exact-match"})
+    (line,) = spread_report.conclusions(dataclasses.replace(found, config=exact))
+    assert line == "freeze_a: every run has the same gap, 0.000, so nothing spreads it here."
+
+
+def test_a_pilot_of_wrong_tokens_says_how_to_make_one_that_forecasts(done):
+    with pytest.raises(InputError, match="run the pilot again into another folder, with --metric exact-match"):
+        lb.plan(pilot=done)

@@ -14,11 +14,11 @@ from lorabound.engine.pool import n_workers
 from lorabound.errors import InputError
 from lorabound.models import locate_model, weight_outline
 from lorabound.reports.show import show
-from lorabound.reports.times import about_time
 from lorabound.stack import modules_of
 from lorabound.sweeps import SweepConfig, read_config, read_configs, speed
 from lorabound.sweeps.estimate import Estimates, estimate
 from lorabound.sweeps.material import read_material
+from lorabound.sweeps.notes import about_time
 from tests.clip_models import save_clip
 
 RECIPES = Path(__file__).parents[2] / "recipes"

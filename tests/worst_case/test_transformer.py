@@ -5,12 +5,16 @@ import polars as pl
 import pytest
 import torch
 
-from lorabound.engine import Examples, Pool
+from lorabound.data import Dialogue, Turn
+from lorabound.engine import Examples, Pool, evaluate
 from lorabound.engine.memory import Allotment
+from lorabound.models.causal import load_causal
 from lorabound.stack import Stack, select_linears
 from lorabound.sweeps import SweepConfig
-from lorabound.worst_case.measured.transformer import TransformerClass, _adapters, measure_transformer
+from lorabound.worst_case.measured import transformer
+from lorabound.worst_case.measured.transformer import TransformerClass, _adapters, described, measure_transformer
 from lorabound.worst_case.options import ComplexityConfig
+from tests.decoder_models import save_llama
 
 SETTINGS = ComplexityConfig(ranks=(1, 3), n_train=(12, 24), signs=4, steps=12, radius=2.0)
 
@@ -112,3 +116,52 @@ def test_larger_ranks_measure_no_less_and_the_ball_holds(tiny, monkeypatch, tmp_
         assert three.n_params == 3 * (2 * 16 + 2 * 20)
     assert max(norms) <= 2.0 * (1 + 1e-5)
     assert {growth.axis for growth in result.growth} == {"rank", "n_train"}
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return save_llama(tmp_path_factory.mktemp("llama"))
+
+
+def test_signed_means_of_completions_are_those_of_one_minus_p(llama):
+    """The mean of 1 - p over the tokens of each completion, as a sweep measures it, and its gradient."""
+    model = load_causal(str(llama), [], "")
+    said = ["cat", "dog water", "bread and pain", "chien"]
+    dialogues = [Dialogue((Turn("user", f"say {a}"), Turn("assistant", a)), chat=True) for a in said]
+    examples = Examples(model.prepare(dialogues), np.zeros(4, dtype=np.int64))
+    shapes = select_linears(model.module, ["q_proj", "down_proj"])
+    signs = torch.tensor([[1.0, -1, -1, 1], [-1.0, 1, 1, 1]])
+    torch.manual_seed(2)
+    with Stack(model.module, _adapters(shapes, 2, SETTINGS, [0]), model.towers) as stack:
+        members = TransformerClass(model, stack, examples, 2.0)
+        factors = [0.2 * torch.randn(2, *shape) for shape in members.shapes]
+        values, gradients = members.signed_means(factors, signs)
+        found = evaluate(model, examples.inputs, examples.labels, 2)
+        expected = [(s.numpy() * (losses.misses - 0.5)).mean() for s, losses in zip(signs, found, strict=True)]
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+        assert np.ptp(found[0].misses) > 0.01
+        slope = sum((g * g).flatten(1).sum(1) for g in gradients)  # along the gradient itself
+        step = 1e-3 / slope.sqrt().view(-1, 1, 1)
+        ahead, behind = (
+            members.signed_means(
+                [f + s * step * g for f, g in zip(factors, map(torch.clone, gradients), strict=True)], signs
+            )[0]
+            for s in (1, -1)
+        )
+        torch.testing.assert_close((ahead - behind) / 2e-3, slope.sqrt(), rtol=2e-2, atol=1e-4)
+
+
+def test_a_search_on_a_language_model_says_how_long_it_takes(llama, tmp_path, monkeypatch):
+    rows = [f"{a} {b} {i}" for i, (a, b) in enumerate([("cat", "good"), ("dog", "bad")] * 10)]
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(["text,label", *(f"{row},{row.split()[1]}" for row in rows)]))
+    asked = {"data": str(path), "model": str(llama), "layers": "top1", "template": "say {}", "precision": "float32"}
+    config = SweepConfig(**asked)
+    assert "asked for as 'say {}'" in described(config)
+    settings = ComplexityConfig(ranks=[1], n_train=[4, 8], signs=4, steps=2)
+    monkeypatch.setattr(transformer, "LONG", -1.0)
+    told = []
+    found = measure_transformer(config, settings, told.append)
+    assert [(row.family, row.n_train) for row in found.rows] == [("adapters", 4), ("adapters", 8)]
+    (searching,) = [line for line in told if line.startswith("searching: ")]
+    assert "on this machine; --ranks 1,4 --n-train 16,64 --signs 8 --steps 25 takes" in searching

@@ -34,9 +34,9 @@ def progress() -> Iterator[Observer]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from lorabound.data import counted
-    from lorabound.reports.times import about_time
     from lorabound.sweeps.estimate import LONG
     from lorabound.sweeps.execute import Progress as SweepProgress
+    from lorabound.sweeps.notes import about_time
 
     announced = False
 

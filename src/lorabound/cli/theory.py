@@ -16,21 +16,26 @@ from lorabound.modes import MODES
 from lorabound.sweeps.config import SweepConfig
 from lorabound.worst_case.options import ComplexityConfig, LowerConfig
 
-# What of a sweep's settings the worst case on an encoder depends on.
+# What of a sweep's settings the worst case on a model depends on.
 _ON_A_MODEL = (
     "model",
     "data",
     "layers",
+    "task",
     "prompt",
+    "template",
     "max_length",
     "text_column",
     "label_column",
+    "form",
+    "columns",
     "drop_empty",
+    "drop_long",
     "rename_labels",
     "min_class_rows",
     "memory",
 )
-_LAYERS = [5]
+_LAYERS = "top1"
 # What is crossed where nothing is given.
 _CROSSED: dict[str, Any] = {
     "seeds": 8,
@@ -72,7 +77,8 @@ def complexity(
     """Measure the worst case over all adapters of a rank, and its bound.
 
     How well can the worst adapter match random labels (Rademacher complexity)? The better, the further the error on new
-    data can be above the training error. On a small network in about a minute; with --model on yours, in minutes.
+    data can be above the training error. On a small network in about a minute; with --model on yours, where the time it
+    takes is told first.
     """
     record = read_record(ComplexityConfig, config, flags)
     own = {name: record.pop(name) for name in list(record) if name in ComplexityConfig.model_fields}
@@ -82,7 +88,7 @@ def complexity(
         sweep = checked(SweepConfig, record, config, flags)
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
-            raise InputError(f"{flag_of(SweepConfig, name)} is for an encoder's adapters: name it with --model")
+            raise InputError(f"{flag_of(SweepConfig, name)} is for the adapters of a model: name it with --model")
     from lorabound.reports.complexity import write_complexity
     from lorabound.reports.show import show
     from lorabound.worst_case.measured.complexity import measure_complexity

@@ -89,7 +89,7 @@ def _misfit(name: str, n_rows: int, n_train: Sequence[int] | None, n_test: int |
     fewer = f", or a smaller --n-test than {n_test}" if n_test is not None and max(n_train) < n_rows else ""
     return (
         f"{name} has {n_rows:,} rows: at most {pool:,} can be trained on{beside}, not {max(n_train):,}; give "
-        f"--n-train {advice}{fewer}, or leave --n-train out"
+        f"--n-train {advice}{fewer}"
     )
 
 

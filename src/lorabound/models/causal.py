@@ -43,7 +43,7 @@ class CompletionLosses:
 
     Attributes:
         log_losses: mean of -ln p over the tokens of the completion, in nats; has a gradient.
-        misses: mean of 1 - p over them.
+        misses: mean of 1 - p over them; has a gradient too.
         wrong: share of tokens that are not the most likely one.
         errors: whether any token is wrong, which is when greedy decoding would not write the completion.
     """
@@ -171,7 +171,7 @@ class CompletionModel(Decoder):
         def mean(values: Tensor) -> Tensor:
             return torch.zeros(len(n), device=self.device).index_add(0, row, values.float()) / n
 
-        misses, wrong = mean(-torch.expm1(-losses.detach())), mean(~right)
+        misses, wrong = mean(-torch.expm1(-losses)), mean(~right)
         return CompletionLosses(mean(losses), misses, wrong, wrong > 0)
 
     def logits(

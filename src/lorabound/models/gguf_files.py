@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -60,6 +61,12 @@ def converted(path: Path) -> Path:
             for draft in folder.parent.glob(f".{sha256}.*.tmp"):  # of a process that was killed
                 shutil.rmtree(draft, ignore_errors=True)
             number_format, n_numbers = _checked(path)
+            print(  # as the hub tells what it downloads
+                f"converting {path.name} to float32, once, which may take minutes: {4 * n_numbers / 2**30:.2f} GiB in "
+                f"{folder}",
+                file=sys.stderr,
+                flush=True,
+            )
             with drafted(folder) as draft:
                 draft.mkdir()
                 weights: Any = import_module("lorabound.models.gguf_weights")  # imports torch

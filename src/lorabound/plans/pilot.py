@@ -117,7 +117,8 @@ def read_pilot(store: Sweep) -> Pilot:
         raise InputError(f"pilot {store.folder} trains heads, whose parameters a plan does not know: use head prompts")
     if store.config.task == "completions" and store.config.metric != "exact-match":
         raise InputError(
-            f"pilot {store.folder} counts wrong tokens: a plan forecasts exact matches, --metric exact-match"
+            f"pilot {store.folder} counts the share of wrong tokens, and a plan forecasts 0-1 losses: run the pilot "
+            "again into another folder, with --metric exact-match"
         )
     if drawn_apart(store):
         raise InputError(

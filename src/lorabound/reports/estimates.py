@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from lorabound.data import counted
 from lorabound.reports.show import Part, parts, table
-from lorabound.reports.times import about_time
 from lorabound.sweeps.estimate import Estimate, Estimates
+from lorabound.sweeps.notes import about_time
 
 
 @parts.register

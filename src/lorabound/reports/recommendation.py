@@ -13,7 +13,7 @@ from lorabound.recommendations.outlook import Outlook
 from lorabound.recommendations.recommendation import Option, Value
 from lorabound.reports.sentences import ceiled
 from lorabound.reports.show import Part, parts, table
-from lorabound.reports.times import about_time
+from lorabound.sweeps.notes import about_time
 
 
 @parts.register

@@ -13,6 +13,8 @@ from lorabound.reports.show import Part, parts, table
 from lorabound.sweeps.spread import Crossed, ModeSpread
 
 _NAMES = {"factor": "the factor", "sample": "the training sample", "interaction": "the rest", "test": "the test set"}
+# What the losses of completions are called in a table.
+_COMPLETIONS = {"wrong": "wrong", "error": "inexact", "risk": "risk"}
 CSV, JSON = "concentration.csv", "concentration.json"
 
 
@@ -21,6 +23,8 @@ def _(crossed: Crossed, _: int) -> Iterator[Part]:
     """What was crossed, one row per mode and loss, and what a user may conclude from one run."""
     config = crossed.config
     prompt = f", class prompt {config.prompt!r}" if config.head == "prompts" else ""
+    if config.task is not None:
+        prompt = f", labels asked for as {config.template!r}" if config.task == "labels" else ", completions"
     yield (
         f"{len(config.seeds)} draws of the frozen factor x {config.samples} training samples of {crossed.n_train} "
         f"examples, rank {', '.join(map(str, sorted(config.ranks)))}, {crossed.n_test} test examples, "
@@ -43,7 +47,7 @@ def reading(crossed: Crossed) -> list[str]:
     """What the columns of the table are, what is guaranteed, what one run tells about the others, what is left out."""
     guarantee = crossed.spreads[0].variance.single_run.guarantee
     lines = [
-        "loss: error is 0-1, risk is 1 - p(correct). sd of one run: of its gap around the mean over factors and "
+        f"loss: {_losses(crossed)}. sd of one run: of its gap around the mean over factors and "
         "samples, test noise taken out. factor, sample, rest (their interaction and the order of examples), test: "
         "shares of the variance of a measured gap.",
         f"Guarantee for another number: over samples, the largest gap of the class has a standard deviation of at most "
@@ -56,15 +60,27 @@ def reading(crossed: Crossed) -> list[str]:
     return lines
 
 
+def _losses(crossed: Crossed) -> str:
+    if crossed.config.task != "completions":
+        return "error is 0-1, risk is 1 - p(correct)"
+    return (
+        "wrong is the share of wrong tokens of a completion, inexact 1 where any of them is wrong, risk the mean of "
+        "1 - p over them"
+    )
+
+
 def conclusions(crossed: Crossed) -> list[str]:
-    """What one run tells about the others, one line per mode and rank, for the 0-1 error."""
+    """What one run tells about the others, one line per mode and rank, for the loss that decides."""
     lines = []
     for spread in crossed.spreads:
-        if spread.loss != "error":
+        if spread.loss != crossed.decides:
             continue
         run = spread.variance.single_run
         most = max(run.shares, key=lambda part: run.shares[part])
         name = spread.mode if len(crossed.config.ranks) == 1 else f"{spread.mode}, rank {spread.rank}"
+        if math.isnan(run.shares[most]):
+            lines.append(f"{name}: every run has the same gap, {spread.variance.mean:.3f}, so nothing spreads it here.")
+            continue
         lines.append(
             f"{name}: mean gap {spread.variance.mean:.3f}; the gap of another factor on another sample, "
             f"measured on these test examples, lies in [{run.low:+.3f}, {run.high:+.3f}] (95%, if effects are normal). "
@@ -87,10 +103,10 @@ def spread_cells(crossed: Crossed, spread: ModeSpread) -> list[str]:
     return [
         spread.mode,
         *rank,
-        spread.loss,
+        _COMPLETIONS[spread.loss] if crossed.config.task == "completions" else spread.loss,
         f"{spread.variance.mean:+.3f}",
         f"{run.sd.value:.3f} [{run.sd.low:.3f}, {run.sd.high:.3f}]",
-        *(f"{run.shares[part]:.0%}" for part in ("factor", "sample", "interaction", "test")),
+        *("-" if math.isnan(run.shares[part]) else f"{run.shares[part]:.0%}" for part in _NAMES),
     ]
 
 

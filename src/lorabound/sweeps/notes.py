@@ -1,8 +1,9 @@
-"""Sentences on what a model made of its examples, from plain records: for stores, tables and pages, without torch."""
+"""Sentences on what a model made of its examples and on time, for stores, tables and pages, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from lorabound.models.locate import NO_LIMIT
@@ -26,3 +27,14 @@ def cut_note(cut: Mapping[str, Any]) -> str | None:
         remedy = f"the model takes no more ({cut['by']})"
     lost = "end" if cut["end"] else "beginning"
     return f"{' and '.join(parts)} are longer than {kept:,} tokens and lost their {lost}: {remedy}."
+
+
+def about_time(seconds: float) -> str:
+    """ "about 40 seconds", "about 12 minutes", "about 3 hours", "about 5 days": in the unit that fits."""
+    if seconds < 5:
+        return "a few seconds"
+    units = ((90.0, "seconds", 1.0), (5400.0, "minutes", 60.0), (172_800.0, "hours", 3600.0), (inf, "days", 86_400.0))
+    unit, size = next((unit, size) for limit, unit, size in units if seconds < limit)
+    count = seconds / size
+    rounded = 5 * round(count / 5) if unit == "seconds" or count >= 20 else round(count)
+    return f"about {rounded:,} {unit}"

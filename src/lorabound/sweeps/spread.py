@@ -27,8 +27,8 @@ from lorabound.sweeps.sweep import Row, Sweep
 
 # Seeds and samples that a variance is read from at least.
 LEAST = 3
-# Losses whose gap is taken apart, 0-1 and 1 - p: both in [0, 1], as the guarantee needs.
-_COLUMNS = ("error", "risk")
+# Losses whose gap is taken apart: all in [0, 1], as the guarantee needs.
+_COLUMNS = ("wrong", "error", "risk")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class ModeSpread:
 
     Attributes:
         mode, rank: adapter that was trained.
-        loss: "error" (0-1) or "risk" (1 - p(correct)).
+        loss: "error" (0-1; of a completion, whether any token is wrong), "risk" (1 - p(correct); of a completion its
+            mean over the tokens) or "wrong" (share of wrong tokens of a completion).
         gaps: (F, S) gaps, seed by training sample.
         variance: parts of their variance.
     """
@@ -68,6 +69,11 @@ class Crossed:
     spreads: list[ModeSpread]
     left_out: list[str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def decides(self) -> str:
+        """The loss that decides in this sweep, as a column of :class:`ModeSpread`."""
+        return losses_of(self.config)[0].column
 
     def frame(self) -> pl.DataFrame:
         """One row per run and loss: mode, rank, loss, seed of the factor, number of the sample, gap."""
