@@ -75,8 +75,8 @@ def recommend(
         )
     if write and file is not None and file.unread_data:
         raise InputError(
-            f"{file.path} names data that cannot be read ({', '.join(file.unread_data)}), so the rank would be for other "
-            "rows than it trains on: leave --write out, or those data sets"
+            f"{file.path} names data that cannot be read ({', '.join(file.unread_data)}), so the rank would be for "
+            "other rows than it trains on: leave --write out, or those data sets"
         )
     if file is not None:
         for remark in file.remarks:
