@@ -1,5 +1,6 @@
 """The callback in real runs of the Trainer: its numbers worked out again, its files, going on from a checkpoint."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from lorabound.bounds import best_lam, disagreement, progressive, progressive_lo
 from lorabound.errors import InputError
 from lorabound.hf import GeneralizationCallback
 from lorabound.hf.kept import coin
-from lorabound.hf.plan import Plan
+from lorabound.hf.plan import Plan, _order_sha256
 from tests.commands import run as command
 from tests.trainer_tasks import language_model, net, points, stacked, texts, trainer
 
@@ -85,6 +86,7 @@ def test_numbers_of_a_run_worked_out_again(tmp_path, capsys, monkeypatch):
     assert certificate.best.error == pytest.approx(errors[48:].mean())
     assert "the last half of the first epoch" in repr(certificate.best.speaks_of)
     assert "Only the first epoch counts" in " ".join(certificate.best.notes)
+    assert certificate.notes == ("A checkpoint that was drawn so is stored in random-checkpoint.",)
     # The stored checkpoint is one of the window, as its weights stood before their update.
     steps = [
         step
@@ -292,6 +294,9 @@ def test_the_order_of_the_rows_is_uniform(tmp_path):
     places = []
     for seed in range(120):
         loader = trainer(net(), rows, tmp_path, seed=seed).get_train_dataloader()
-        places.append([int(place) for batch in loader.batch_sampler for place in batch].index(0))
+        order = [int(place) for batch in loader.batch_sampler for place in batch]
+        places.append(order.index(0))
+        sha256 = hashlib.sha256(np.array(order, dtype="<i8").tobytes()).hexdigest()
+        assert _order_sha256(trainer(net(), rows, tmp_path, seed=seed).get_train_dataloader().get_sampler()) == sha256
     counts = np.bincount(places, minlength=8)
     assert ((counts - 15) ** 2 / 15).sum() < 24.3  # chi-squared, 7 degrees of freedom, 0.1%

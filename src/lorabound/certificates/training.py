@@ -186,7 +186,9 @@ def certificate_of(
     bound = statement.bound
     chosen = _ONE_RUN if candidates == 1 else _AMONG.format(candidates)
     statement = replace(statement, bound=replace(bound, assumptions=(*bound.assumptions, chosen)))
-    return Certificate(name=name, delta=delta, statements=(statement,), record={**of, "candidates": candidates})
+    kept = [f"A checkpoint that was drawn so is stored in {Path(of['kept']['folder']).name}."] if of.get("kept") else []
+    record = {**of, "candidates": candidates}
+    return Certificate(name=name, delta=delta, statements=(statement,), notes=tuple(kept), record=record)
 
 
 def _notes(first: FirstEpoch) -> Iterator[str]:
