@@ -109,6 +109,18 @@ def made_plan(callback):
     return callback._run.plan
 
 
+def test_a_choice_among_runs_is_paid_for(tmp_path):
+    rows, found = points(64, np.random.default_rng(1)), []
+    for candidates, delta in ((4, 0.2), (1, 0.05)):
+        callback = GeneralizationCallback(candidates=candidates, delta=delta)
+        trainer(net(), rows, tmp_path / str(candidates), callback).train()
+        found.append(callback.certificate)
+    assert found[0].best.limit == found[1].best.limit
+    assert (found[0].delta, found[0].n_choices) == (0.2, 4)
+    assert "the run is one of 4 that were planned" in " ".join(found[0].assumptions)
+    assert lb.verify(tmp_path / "4").holds
+
+
 def test_a_changed_loss_is_seen(tmp_path):
     rows = points(40, np.random.default_rng(1))
     trainer(net(), rows, tmp_path, GeneralizationCallback()).train()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch.utils.data import IterableDataset, SequentialSampler, WeightedRandomSampler
 
 from lorabound.errors import InputError
@@ -54,6 +55,28 @@ def test_streams_and_samplers(tmp_path):
         made._get_train_sampler = lambda *_, sampler=sampler: sampler
         with pytest.raises(InputError, match=said):
             made.train()
+
+
+def test_batches_that_come_when_they_are_ready(tmp_path):
+    made = trainer(net(), ROWS, tmp_path, GeneralizationCallback(), dataloader_num_workers=1, dataloader_in_order=False)
+    with pytest.raises(InputError, match="dataloader_in_order=False"):
+        made.train()
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_padding_on_the_left_of_absolute_positions(tmp_path, kind):
+    """It moves a row by the lengths of others: seen by GPT-2, not by Llama, whose positions are relative."""
+    rows = [dict(row) for row in TEXTS]
+    for row in rows[1::2]:
+        row["attention_mask"] = torch.tensor([0, 1, 1, 1, 1])
+    config = transformers.GPT2Config(vocab_size=8, n_embd=16, n_layer=1, n_head=2, n_positions=16)
+    model = transformers.GPT2LMHeadModel(config) if kind == "gpt2" else language_model()
+    made = trainer(model, rows, tmp_path, GeneralizationCallback(repeats="drawn"))
+    if kind == "gpt2":
+        with pytest.raises(InputError, match="padding_side='right'"):
+            made.train()
+    else:
+        made.train()
 
 
 def test_packing_of_trl(tmp_path):

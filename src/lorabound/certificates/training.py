@@ -41,7 +41,7 @@ FINAL = "the final adapter"
 # What stands in place of the sentence on the settings of a sweep, and what only a training loop has to be told.
 _WINDOW = "the window and its constant were fixed before the window began"
 _FIXED = "the window was fixed before training, and its constant before the window began"
-_AS_NEW = "the rows reach the model in training as new ones will: nothing augments them"
+_AS_NEW = "the rows reach the model in training as new ones will: nothing augments them, both are cut at one length"
 _ONE_RUN = "neither this run nor its settings were chosen by looking at the results of others on these rows"
 _AMONG = "the run is one of {} that were planned before any of them was looked at"
 # Fields of a first epoch that stand in the record of its statement, beside the file of losses.

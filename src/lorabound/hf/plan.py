@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 
@@ -118,8 +119,10 @@ def _reasons(args: Any, state: Any, loader: DataLoader[Any]) -> Iterator[str]:
         yield "split_batches and dispatch_batches deal rows among processes: leave both out of accelerator_config"
     if args.world_size > 1 and not accelerator.even_batches:
         yield "even_batches=False gives processes unlike numbers of rows: leave it out of accelerator_config"
+    if args.dataloader_num_workers and not getattr(args, "dataloader_in_order", True):
+        yield "dataloader_in_order=False takes batches as they get ready, long rows late: leave it out"
     sampler = _sampler(loader)
-    if not isinstance(sampler, RandomSampler):
+    if type(sampler) not in (RandomSampler, SeedableRandomSampler):
         said = type(sampler).__name__ if sampler is not None else type(loader.batch_sampler).__name__
         yield f"the rows come in the order of {said}, which is not known to be random: {_RANDOM} and use no sampler"
     elif sampler.replacement or sampler.num_samples != len(loader.dataset):
@@ -152,6 +155,29 @@ def noise_of(model: nn.Module, args: Any) -> str:
     found = ["dropout"] if layers or named else []
     found += ["noise on embeddings"] if getattr(args, "neftune_noise_alpha", None) else []
     return " and ".join(found)
+
+
+def counts_places(model: nn.Module) -> bool:
+    """Whether a model has a vector for each place of a row, so that padding on the left moves what it reads."""
+    return any(
+        isinstance(one, nn.Embedding) and ("position" in name.rsplit(".", 1)[-1] or name.endswith("wpe"))
+        for name, one in model.named_modules()
+    )
+
+
+def refuse_moved_rows(inputs: Mapping[str, Any]) -> None:
+    """See that no row of a batch is moved by the lengths of others, for a model that counts places.
+
+    Raises:
+        InputError: rows are padded on the left, and no place is given to their tokens.
+    """
+    mask = inputs.get("attention_mask")
+    if inputs.get("position_ids") is not None or not isinstance(mask, torch.Tensor) or mask.ndim != 2:
+        return
+    if bool((mask[:, 0] == 0).any()):
+        raise InputError(
+            "padding on the left moves a row by the lengths of others in its batch: set tokenizer.padding_side='right'"
+        )
 
 
 def refuse_shared_statistics(model: nn.Module) -> None:

@@ -25,7 +25,7 @@ from lorabound.certificates.training import FirstEpoch, LossName
 from lorabound.errors import InputError
 from lorabound.hf.fingerprints import UNKNOWN, fingerprints
 from lorabound.hf.losses import NO_LABEL, Kind, kind_of, row_losses
-from lorabound.hf.plan import Plan
+from lorabound.hf.plan import Plan, counts_places, refuse_moved_rows
 
 # Place in a step that no row stands at: the last batch of an epoch may be short.
 _EMPTY = -2.0
@@ -77,7 +77,7 @@ class Run:
         self.fault: str | None = None
         self.rows, self.over = 0, False
         self.n_params = sum(one.numel() for one in model.parameters() if one.requires_grad)
-        self._model, self._name = model, class_name(model)
+        self._model, self._name, self._counts_places = model, class_name(model), counts_places(model)
         self._losses: list[NDArray[np.float32]] = []
         self._marks: list[NDArray[np.int64]] = []
         self._repeats: list[bool] = []
@@ -269,6 +269,8 @@ class Run:
                     raise InputError("loss='wrong_tokens' is for models that continue texts: take error or probability")
             if not isinstance(labels, Tensor):
                 raise InputError("a batch came without labels")
+            if self._counts_places:
+                refuse_moved_rows(named)
             losses = row_losses(labels, outputs, self._kind, self._loss)
             self._step.append((losses, fingerprints(named, len(losses)).to(losses.device)))
         except InputError as error:
