@@ -1,8 +1,12 @@
-"""What was measured in the cells of a pilot: the logarithm of each mean loss, and the covariance of its noise.
+"""What was measured in the cells of a pilot: mean losses on the scale on which curves are fitted, and their noise.
 
 A cell is one mode, one rank and one training size, trained with S seeds and tested on m examples. Two kinds of chance
 stand between its mean loss and its true risk (the mean over all seeds and over the population of examples): which
 examples were drawn for the test, and which seeds. Cells share both, so their noise is a matrix.
+
+The scale is f = ln( -ln(1 - R) ), for any risk R in (0, 1). For small R it is ln R, on which a power law in N is a
+line. A risk near 1 counts by the share 1 - R that is right: where T tokens must all be right, each with probability
+p, -ln(1 - R) = T (-ln p), so that an exact match follows a power law where the log-loss of its tokens does.
 """
 
 from __future__ import annotations
@@ -17,11 +21,11 @@ from numpy.typing import ArrayLike
 from lorabound.arguments import Array, real
 from lorabound.errors import InputError
 
-# Spread over seeds of ln(mean loss) that is expected before anything is measured, and how many degrees of freedom this
-# expectation is worth.
+# Standard deviation over seeds of f that is expected before anything is measured, and the degrees of freedom that this
+# expectation is worth. Tasks 1 to 10 of tools/learning_curves.py have 0.009 to 0.067.
 SEED_SD, SEED_DOF = 0.03, 4.0
-# Share of the seeds' variance that is the same shift in every cell.
-SEED_SHARED = 0.3
+# Shares of the seeds' variance that cells of one mode and size have in common, and cells of one mode and rank.
+SEED_BY_SIZE, SEED_BY_RANK = 0.2, 0.25
 
 Cell = tuple[str, int, float]
 
@@ -34,9 +38,9 @@ class MeasuredCells:
         cells: (mode, rank, n_train) of each cell.
         diverged: (mode, rank, n_train) of each cell left out because a loss of it is not a number.
         means: (C,), mean loss over seeds and test examples.
-        logs: (C,), ln of the mean loss with half an error added, y = ln( (m mean + 1/2)/(m + 1) ).
+        scaled: (C,), f of the mean loss with half an error added, y = f( (m mean + 1/2)/(m + 1) ).
         noise: (C, C), covariance of y given the true risks: test examples and seeds.
-        seed_sd: standard deviation over seeds of ln(mean loss), pooled over cells.
+        seed_sd: standard deviation over seeds of f, pooled over cells.
         example_share, seed_share: variance over examples of the loss of one seed, as a share of r (1 - r): the part
             that all seeds have in common, and the part that differs by seed. They add up to 1 for 0-1 losses.
     """
@@ -44,11 +48,26 @@ class MeasuredCells:
     cells: tuple[Cell, ...]
     diverged: tuple[Cell, ...]
     means: Array
-    logs: Array
+    scaled: Array
     noise: Array
     seed_sd: float
     example_share: float
     seed_share: float
+
+
+def scaled(risk: Array) -> Array:
+    """f(R) = ln( -ln(1 - R) ), R in (0, 1)."""
+    return np.log(-np.log1p(-risk))
+
+
+def risk_at(f: Array) -> Array:
+    """R = 1 - exp(-exp f), the inverse of :func:`scaled`."""
+    return -np.expm1(-np.exp(np.minimum(f, 700.0)))
+
+
+def _steepness(risk: Array) -> Array:
+    """df/dR = 1/( -(1 - R) ln(1 - R) )."""
+    return 1 / (-(1 - risk) * np.log1p(-risk))
 
 
 def measured_cells(
@@ -63,14 +82,21 @@ def measured_cells(
 
     With x_c = the losses of cell c averaged over its seeds, (m,), and r_c = (sum_i x_ci + 1/2)/(m + 1):
 
-        y_c = ln r_c,    noise_cd = ( Cov_i(x_c, x_d)/m + [c = d] v )/(r_c r_d) + seed_cd.
+        y_c = f(r_c),    noise_cd = f'(r_c) f'(r_d) ( Cov_i(x_c, x_d)/m + [c = d] v ) + seed_cd.
 
-    Cov_i is the empirical covariance over test examples, so that two adapters which fail on the same examples are
-    compared as exactly as the pairing allows (delta method). v = 1/(2 m (m + 1)) is what one more example adds whose
-    loss is 0 or 1 at even odds: without it, a cell that made no error would be known exactly. seed_cd =
-    seed_sd^2 ( SEED_SHARED / max(S_c, S_d) + [c = d] (1 - SEED_SHARED)/S_c ): row s of every cell is the same seed.
+    Cov_i is the empirical covariance over test examples, so that adapters which fail on the same examples are compared
+    as exactly as the pairing allows (delta method). Three things are mended in it. v = 1/(4 m (m + 1)) is what one more
+    example adds whose loss is 0 or 1 at even odds: without it, a cell that made no error would be known exactly.
+    Correlations are drawn towards their mean as far as chance explains how they differ. And the covariance of the mean
+    over all cells with differences between them is set to 0: it is estimated from the same losses as y, and where
+    curves do not fit perfectly, weights built on it push the level of all of them outside of everything measured (by
+    one standard error, seen with 150 test examples).
 
-    seed_sd^2 pools, over cells with two seeds or more, the variance over seeds of ln(mean loss), less the part that is
+    Row s of every cell is the same seed, and one seed draws the same factors at all ranks and sizes:
+    seed_cd = seed_sd^2 rho_cd / max(S_c, S_d), rho_cd = SEED_BY_SIZE [same mode and N] + SEED_BY_RANK [same mode and r]
+    for two cells, 1 for c = d.
+
+    seed_sd^2 pools, over cells with two seeds or more, the variance over seeds of f(mean loss), less the part that is
     only the sampling of test examples, with an expectation of SEED_SD^2 worth SEED_DOF degrees of freedom.
 
     Args, Raises: as :func:`lorabound.stats.fit_curves`.
@@ -99,18 +125,20 @@ def measured_cells(
     seeds = np.array([table.shape[0] for table in tables], dtype=np.float64)
     means = np.array([table.mean() for table in tables])
     smoothed = (means * examples + 0.5) / (examples + 1)
-    sampling = _sampling(cells, tables, np.zeros(len(cells)) if shared_test else n[good])
-    sampling += np.diag(1 / (2 * examples * (examples + 1)))
+    steep = _steepness(smoothed)
+    groups = np.zeros(len(cells)) if shared_test else n[good]
+    sampling = _sampling(cells, tables, groups)
+    sampling += np.diag(1 / (4 * examples * (examples + 1)))
     by_seed = [_BySeed(table) for table in tables]
     variance = _seed_variance(by_seed)
-    shared = SEED_SHARED / np.maximum.outer(seeds, seeds) + np.diag((1 - SEED_SHARED) / seeds)
+    seeded = variance * _seed_correlation(cells) / np.maximum.outer(seeds, seeds)
     binomial = sum(float(r * (1 - r)) for r in means)
     return MeasuredCells(
         cells=tuple(cells),
         diverged=diverged,
         means=means,
-        logs=np.log(smoothed),
-        noise=sampling / np.outer(smoothed, smoothed) + variance * shared,
+        scaled=scaled(smoothed),
+        noise=_without_leverage(sampling * np.outer(steep, steep), groups) + seeded,
         seed_sd=math.sqrt(variance),
         example_share=sum(part.common for part in by_seed) / binomial if binomial > 0 else 1.0,
         seed_share=sum(part.own for part in by_seed) / binomial if binomial > 0 else 0.0,
@@ -121,7 +149,7 @@ class _BySeed:
     """Analysis of variance of one cell's losses x[s, i], seeds x examples.
 
     ``common``, ``own``: variance over examples of what all seeds have in common, and of what differs by seed;
-    ``squares``: sum over ``dof`` = S - 1 degrees of freedom of the squares of ln(mean loss) between seeds, ``sampling``
+    ``squares``: sum over ``dof`` = S - 1 degrees of freedom of the squares of f(mean loss) between seeds, ``sampling``
     what own/m contributes to it.
     """
 
@@ -135,8 +163,8 @@ class _BySeed:
             rest = x - by_seed[:, None] - x.mean(axis=0) + x.mean()
             self.own = min(float(np.sum(rest**2)) / (self.dof * n_examples), total)
             smoothed = (by_seed * n_examples + 0.5) / (n_examples + 1)
-            self.squares = float(np.sum((np.log(smoothed) - np.log(smoothed).mean()) ** 2))
-            self.sampling = self.dof * self.own / n_examples / float(smoothed.mean()) ** 2
+            self.squares = self.dof * float(scaled(smoothed).var(ddof=1))
+            self.sampling = self.dof * self.own / n_examples * float(_steepness(smoothed).mean()) ** 2
         self.common = total - self.own
 
 
@@ -144,6 +172,15 @@ def _seed_variance(cells: Sequence[_BySeed]) -> float:
     """seed_sd^2, pooled over cells together with what is expected of it."""
     between: float = max(sum(cell.squares - cell.sampling for cell in cells), 0.0)
     return (SEED_DOF * SEED_SD**2 + between) / (SEED_DOF + sum(cell.dof for cell in cells))
+
+
+def _seed_correlation(cells: Sequence[Cell]) -> Array:
+    """rho_cd, (C, C)."""
+    mode, rank, n = (np.array(column) for column in zip(*cells, strict=True))
+    same_mode = mode[:, None] == mode[None]
+    by_size, by_rank = same_mode & (n[:, None] == n[None]), same_mode & (rank[:, None] == rank[None])
+    rest = (1 - SEED_BY_SIZE - SEED_BY_RANK) * np.eye(len(cells))
+    return np.asarray(SEED_BY_SIZE * by_size + SEED_BY_RANK * by_rank + rest, dtype=np.float64)
 
 
 def _sampling(cells: Sequence[Cell], tables: Sequence[Array], group: Array) -> Array:
@@ -159,9 +196,43 @@ def _sampling(cells: Sequence[Cell], tables: Sequence[Array], group: Array) -> A
                 f"{_words(cells[other])} of {tables[other].shape[1]}: test them on the same examples"
             )
         x = np.stack([tables[place].mean(axis=0) for place in members])
-        x -= x.mean(axis=1, keepdims=True)
-        covariance[np.ix_(members, members)] = x @ x.T / x.shape[1] ** 2
+        covariance[np.ix_(members, members)] = _shrunk(x) / x.shape[1]
     return covariance
+
+
+def _shrunk(x: Array) -> Array:
+    """Covariance between rows of x, (C, m), with correlations drawn towards their mean.
+
+    c_ij <- (1 - w) c_ij + w cbar for i != j, the variances stay; w = sum Var(c_ij)/sum (c_ij - cbar)^2, at most 1.
+    Var(c_ij) is that of the mean of m products, with the standard deviations taken as known.
+
+    Source: Ledoit & Wolf 2004 ("Honey, I shrunk the sample covariance matrix"), without the terms by which the target
+        varies.
+    """
+    n_cells, n_examples = x.shape
+    x = x - x.mean(axis=1, keepdims=True)
+    sd = np.sqrt((x**2).mean(axis=1) + 1 / (4 * (n_examples + 1)))
+    unit = x / sd[:, None]
+    correlation = unit @ unit.T / n_examples
+    apart = ~np.eye(n_cells, dtype=np.bool_)
+    if n_cells < 3:
+        return np.asarray(x @ x.T / n_examples)
+    mean = float(correlation[apart].mean())
+    chance = float(((unit**2 @ (unit**2).T / n_examples - correlation**2) / n_examples)[apart].sum())
+    spread = float(((correlation - mean) ** 2)[apart].sum())
+    weight = min(chance / spread, 1.0) if spread > 0 else 1.0
+    shrunk = np.where(apart, (1 - weight) * correlation + weight * mean, correlation)
+    return np.asarray(shrunk * np.outer(sd, sd), dtype=np.float64)
+
+
+def _without_leverage(noise: Array, group: Array) -> Array:
+    """``noise`` without covariance between the mean of each group of cells and the differences within it."""
+    centred = np.eye(len(noise))
+    for one in np.unique(group):
+        members = np.flatnonzero(group == one)
+        centred[np.ix_(members, members)] -= 1 / len(members)
+    means = np.eye(len(noise)) - centred
+    return np.asarray(centred @ noise @ centred + means @ noise @ means, dtype=np.float64)
 
 
 def _table(cell: Cell, losses: ArrayLike) -> Array:

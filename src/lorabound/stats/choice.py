@@ -13,6 +13,7 @@ from scipy import special
 
 from lorabound.arguments import Array, probability, real
 from lorabound.errors import InputError
+from lorabound.stats.cells import risk_at, scaled
 
 N_DRAWS = 4096
 _SEED = 15
@@ -22,8 +23,8 @@ _SEED = 15
 class Forecast:
     """True risks R of K candidates at one training size, as a joint distribution.
 
-    ln R is normal with mean ``centre`` and covariance ``covariance``; R is cut at 1, and is 1 where ``hopeless``. What
-    is read off differences or the lowest of all is averaged over ``draws``, which come from a fixed seed.
+    f = ln( -ln(1 - R) ) is normal; R is 1 where ``hopeless``. What is read off differences or the lowest of all is
+    averaged over ``draws``, which come from a fixed seed.
 
     Attributes:
         candidates: (mode, rank) of each candidate.
@@ -33,7 +34,7 @@ class Forecast:
         lows, highs: (K,), interval of each candidate's risk.
         draws: (D, K), risks of all candidates, drawn together.
         hopeless: (K,) bool, whether the candidate diverged in the pilots.
-        seed_sd: standard deviation over seeds of ln(risk of one trained adapter).
+        seed_sd: standard deviation over seeds of f(risk of one trained adapter).
         example_share, seed_share: variance over examples of a loss, as a share of R (1 - R): the part that adapters of
             all seeds have in common, and the part that differs by seed.
     """
@@ -64,19 +65,19 @@ class Forecast:
         example_share: float,
         seed_share: float,
     ) -> Self:
-        """The distribution of exp(Normal(centre, covariance)), cut at 1.
+        """The distribution of 1 - exp(-exp f), f normal.
 
         Args:
-            centre, covariance: (K,) and (K, K), mean and covariance of ln R.
+            centre, covariance: (K,) and (K, K), mean and covariance of f.
             candidates, n, level, hopeless, seed_sd, example_share, seed_share: as the attributes.
         """
         values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
         half = np.random.Generator(np.random.Philox(_SEED)).normal(size=(N_DRAWS // 2, len(centre)))
-        normal = np.concatenate([half, -half])  # antithetic: the mean of ln R is exact
-        logs = centre + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        draws = np.where(hopeless, 1.0, np.exp(np.minimum(logs, 0.0)))
+        normal = np.concatenate([half, -half])  # antithetic: the mean of f is exact
+        f = centre + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        draws = np.where(hopeless, 1.0, risk_at(f))
         reach = special.ndtri((1 + level) / 2) * np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        ends = [np.where(hopeless, 1.0, np.exp(np.minimum(end, 0.0))) for end in (centre - reach, centre + reach)]
+        ends = [np.where(hopeless, 1.0, risk_at(end)) for end in (centre - reach, centre + reach)]
         return cls(
             candidates=candidates,
             n=n,
@@ -129,7 +130,7 @@ class Forecast:
         """Intervals (lows, highs), each (K,), for what a MEASUREMENT will say: mean loss on fresh test examples.
 
         Adapters of ``n_seeds`` seeds, tested on ``n_test`` examples that no pilot has seen. Beside the risk itself the
-        interval holds the chance of the seeds, R' = R exp(seed_sd z/sqrt(n_seeds)), and that of the test: a binomial
+        interval holds the chance of the seeds, f' = f + seed_sd z/sqrt(n_seeds), and that of the test: a binomial
         share of k errors in the number of 0-1 examples that would scatter as much,
         n_test/(example_share + seed_share/n_seeds).
 
@@ -146,7 +147,8 @@ class Forecast:
         tail = (1 - probability(name, "level", self.level if level is None else level)) / 2
         random = np.random.Generator(np.random.Philox(_SEED + 1))
         spread = self.seed_sd / math.sqrt(n_seeds)
-        risks = np.minimum(self.draws * np.exp(spread * random.normal(size=self.draws.shape)), 1.0)
+        nearly = np.clip(self.draws, 1e-300, 1 - 1e-16)
+        risks = risk_at(scaled(nearly) + spread * random.normal(size=self.draws.shape))
         share = self.example_share + self.seed_share / n_seeds
         trials = max(round(n_test / share), 1) if share > 0 else 10**9
         losses = random.binomial(trials, risks) / trials
