@@ -109,11 +109,11 @@ def errors(seed: int) -> np.ndarray:
 
 
 def looked_at(all_errors: np.ndarray, draws: np.random.Generator) -> Iterator[dict[str, float]]:
-    """One record per forecast, from pilots of two and three sizes to sizes up to four times the largest."""
+    """One record per forecast, from pilots of one, two and three sizes to sizes up to four times the largest."""
     losses = all_errors.reshape(len(SIZES), len(CANDIDATES), SEEDS, N_TEST).astype(float)
     rows = draws.permutation(N_TEST)
     pilot, fresh = losses[..., rows[:N_PILOT]][:, :, :2], losses[..., rows[N_PILOT:]]
-    for last in range(1, len(SIZES) - 1):
+    for last in range(len(SIZES) - 1):
         left, cells = list(range(len(CANDIDATES))), []
         for place in range(max(last - 2, 0), last + 1):
             cells += [(place, c) for c in left]
@@ -133,6 +133,7 @@ def looked_at(all_errors: np.ndarray, draws: np.random.Generator) -> Iterator[di
             chosen = pick(forecast, [r * (1 if mode == "freeze_a" else 2) for mode, r in CANDIDATES])
             measured_best = min(left, key=lambda c, last=last: pilot[last, c].mean())
             yield {
+                "sizes": float(min(last + 1, 3)),
                 "step": SIZES[place] / SIZES[last],
                 "inside": np.mean((low <= truth) & (truth <= high)),
                 "above": np.mean(truth > high),
@@ -160,12 +161,13 @@ def main() -> None:
         found = np.unpackbits(np.load(file)["errors"], axis=-1, count=N_TEST).astype(bool)
         for split in range(4):
             records += looked_at(found, np.random.default_rng([seed, split]))
-    print("| N / largest pilot | forecasts |", " | ".join(name for name in records[0] if name != "step"), "|")
-    print("|---" * (len(records[0]) + 1) + "|")
-    for step in (2.0, 4.0):
-        rows = [record for record in records if record["step"] == step]
-        means = [f"{np.mean([row[name] for row in rows]):.3f}" for name in rows[0] if name != "step"]
-        print(f"| {step:g} | {len(rows)} |", " | ".join(means), "|")
+    names = [name for name in records[0] if name not in ("sizes", "step")]
+    print("| sizes of pilots | N / largest pilot | forecasts |", " | ".join(names), "|")
+    print("|---" * (len(names) + 3) + "|")
+    for sizes, step in sorted({(record["sizes"], record["step"]) for record in records}):
+        rows = [record for record in records if (record["sizes"], record["step"]) == (sizes, step)]
+        means = [f"{np.mean([row[name] for row in rows]):.3f}" for name in names]
+        print(f"| {sizes:g} | {step:g} | {len(rows)} |", " | ".join(means), "|")
 
 
 if __name__ == "__main__":

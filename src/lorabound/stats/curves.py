@@ -20,13 +20,13 @@ is the chance in which examples the training set holds, one shift for all cells 
 examples of nested sets it has the covariance EXPECTED^2/max(N, N').
 
 One number is fitted: a factor by which the standard deviations of the smooth functions are stretched, ln(factor) by
-its largest posterior density under a normal prior around 0 of standard deviation GROWS above 0 and SHRINKS below. It may
-grow but hardly shrink: pilots on few examples often sit where the model has not begun to learn, all alike, and are calm
-before what comes. (A standard deviation fitted to each function on its own covered worse: 63% instead of 80%.)
+its largest posterior density under a normal prior around 0 of standard deviation GROWS above 0 and SHRINKS below. It
+may grow but hardly shrink: pilots on few examples often sit where the model has not begun to learn, all alike, and are
+calm before what comes. (A standard deviation fitted to each function on its own covered 63% where 80% was asked.)
 
 The priors were fixed on adapters that were really trained: tasks 1 to 12 of ``tools/learning_curves.py``, and `words`
-(``sweep --data words --layers top2 --ranks 1,2,4,8,16,32,64 --n-train 60,240,960 --n-test 4000 --data-seed 101``). Tasks
-13 to 16, which had no part in it, say how they fare: ``docs/plan.md``.
+(``sweep --data words --layers top2 --ranks 1,2,4,8,16,32,64 --n-train 60,240,960 --n-test 4000 --data-seed 101``).
+``docs/plan.md`` says how they fare on tasks 13 to 18, which had no part in it.
 
 A forecast is a belief under this model, no guarantee: a curve that bends after the last pilot shows nothing of it
 before. What guards a user is the measurement that follows.
