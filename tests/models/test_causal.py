@@ -1,5 +1,7 @@
 """Language models: packed rows as rows alone, losses as transformers', labels by their likelihood, greedy decoding."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from lorabound.models.packing import PackedRows, Row
 from lorabound.models.rendering import TooLong
 from lorabound.models.token_losses import token_losses
 from lorabound.stack import Stack, select_linears
-from tests.decoder_models import SAVE, save_decoder, save_gpt2, save_llama
+from tests.decoder_models import CHAT_TEMPLATE, SAVE, STOP, save_decoder, save_gpt2, save_llama
 
 WORDS = ["the", "room", "was", "lovely", "house", "cat", "dog", "water", "bread", "maison", "chat", "chien"]
 LABELS = ["the room", "cat", "bread"]
@@ -283,15 +285,74 @@ def test_templates_and_labels_that_cannot_be_told_apart_are_refused(tmp_path, te
         load_causal(str(save_gpt2(tmp_path / "m")), labels, template, device="cpu")
 
 
-def test_a_model_that_mixes_packed_rows_is_refused(tmp_path):
-    """Mamba carries a state along the row, past the end of a packed one."""
-    from tests.decoder_models import save_decoder_tokenizer
+_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 4}
+_CHAT = {"pad": STOP, "eos": STOP, "chat": True}
 
-    size = save_decoder_tokenizer(tmp_path)
-    config = transformers.MambaConfig(vocab_size=size, hidden_size=32, num_hidden_layers=2, state_size=8)
-    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="causal language model|share a pass|continue"):
-        load_causal(str(tmp_path), [], "", device="cpu")
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [(transformers.GraniteConfig, {"logits_scaling": 8.0}), (transformers.CohereConfig, {"logit_scale": 0.25})],
+)
+def test_scores_that_are_multiplied_by_a_number(tmp_path, config, options):
+    """Granite divides its scores, Cohere multiplies them: losses and scores of labels are transformers'."""
+    folder = save_decoder(tmp_path / "m", config, dict(_CHAT), _SIZES | options)
+    module = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    model = load_causal(str(folder), [], "", device="cpu")
+    packed = model.prepare(dialogues := chats(5))
+    found = evaluate(model, packed, np.zeros(5, dtype=np.int64))[0]
+    assert np.allclose(found.log_losses, losses_alone(module, rows_of(model, dialogues))[:, 0], atol=2e-5)
+    labels = load_causal(str(folder), LABELS, "say {}", device="cpu")
+    with torch.no_grad():
+        scores = labels.logits(labels.prepare(["cat"]), np.array([0])).log_softmax(-1)[0]
+        prompt = labels._reader._row(labels._reader._prompt("say {}", "cat"), chat=True).ids
+        likelihoods = []
+        for answer in labels._reader.answers("say {}", LABELS):
+            row = torch.tensor([[*prompt, *answer]])
+            of_row = module(row).logits[0].log_softmax(-1)
+            likelihoods.append(sum(of_row[len(prompt) - 1 + i, token] for i, token in enumerate(answer)))
+    assert torch.allclose(scores, torch.stack(likelihoods).log_softmax(-1), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        # A state runs along the row, past the end of a packed one.
+        (transformers.MambaConfig, {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}, "share a pass"),
+        # Positions are counted from a mask of two axes.
+        (transformers.BloomConfig, {"hidden_size": 32, "n_layer": 2, "n_head": 4}, "share a pass .*in a BloomForCausalLM"),
+        (transformers.Gemma2Config, _SIZES | {"head_dim": 8}, r"\(final_logit_softcapping = 30\)"),
+    ],
+)  # fmt: skip
+def test_a_model_whose_rows_cannot_be_packed_is_refused(tmp_path, config, options, message):
+    folder = save_decoder(tmp_path / "m", config, dict(_CHAT), dict(options))
+    with pytest.raises(ModelError, match=rf"{message}.*: choose another model, such as Llama 3") as caught:
+        load_causal(str(folder), [], "", device="cpu")
+    assert "tensor" not in str(caught.value)
+    assert "unpack" not in str(caught.value)
+
+
+def test_a_template_that_leaves_out_what_tools_answer_is_refused(tmp_path):
+    """The template of save_llama writes every role; one that writes no turn of a tool would lose it without a word."""
+    asked = Dialogue((Turn("user", "the room"), Turn("tool", "water"), Turn("assistant", "cat")), True)
+    folder = save_llama(tmp_path / "m")
+    assert "tool\nwater" in load_causal(str(folder), [], "", device="cpu")._reader._write(asked.turns)
+    load_causal(str(folder), [], "", device="cpu").prepare([asked])
+    silent = CHAT_TEMPLATE.replace(
+        "{% for message in messages %}", "{% for message in messages if message['role'] != 'tool' %}"
+    )
+    (folder / "chat_template.jinja").write_text(silent)
+    with pytest.raises(DataError, match="leaves out what tools answer"):
+        load_causal(str(folder), [], "", device="cpu").prepare([asked])
+
+
+def test_a_tokenizer_without_an_end_of_a_text_is_told_where_one_is_needed(tmp_path):
+    folder = save_llama(tmp_path / "m")
+    settings_ = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings_ | {"eos_token": None, "pad_token": None}))
+    model = load_causal(str(folder), [], "", device="cpu")
+    model.prepare(chats(2))  # a chat ends where its template says
+    with pytest.raises(ModelError, match=r"names no end of a text, .*: set eos_token in tokenizer_config.json"):
+        model.prepare(chats(2, chat=False))
 
 
 def test_rows_stay_where_all_positions_are_scaled_alike(tmp_path):

@@ -14,7 +14,7 @@ from lorabound.models.decoder import load_decoder
 from lorabound.models.model_folder import file_sha256
 from tests.decoder_models import save_gguf, save_llama
 
-pytest.importorskip("gguf")
+gguf = pytest.importorskip("gguf")
 IDS = torch.randint(0, 200, (4, 11), generator=torch.Generator().manual_seed(0))
 
 
@@ -91,7 +91,11 @@ def test_a_conversion_that_was_stopped_leaves_nothing_half_made(llama, tmp_path,
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"general__architecture": "clip"}, "as a causal language model .GGUF.: GGUF model with architecture clip is not supp"),
+    ({"general__architecture": "clip"}, "as a causal language model .GGUF.: GGUF model with architecture clip is not supp.*; give the model in safe"),
+    ({"general__architecture": "gemma9"}, "GGUF model with architecture gemma9 is not supported yet; give the model in safetens"),
+    ({"general__architecture": "bert"}, "GGUF model with architecture bert is not supported yet; give the model in safetensors"),
+    ({"tokenizer__ggml__tokens": None}, r"holds no tokens \(tokenizer.ggml.tokens\): give the model in safetensors"),
+    ({"llama__feed_forward_length": 40}, r"has shape \[.*48.*\] and should have \[.*40.*\] by the file's own header"),
     ({"split__count": 3}, "is one of 3 parts of a model: join them"),
     ({"llama__rope__scaling__type": "yarn"}, r"scales its rotary positions \(rope.scaling.type = yarn\)"),
     ({"llama__block_count": 3}, "holds .* numbers and the LlamaForCausalLM that transformers makes of it has"),
@@ -113,6 +117,26 @@ def test_an_unfinished_file(llama, tmp_path, share):
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelError, match=r"tiny.gguf cannot be read as GGUF .*: the file is damaged or unfinished"):
         locate_model(str(path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (gguf.GGMLQuantizationType.I8, "Dequantization for I8 is not yet implemented; give the model in safetensors"),
+        (99, "holds weights of type 99, which the gguf package here does not know: give the model in safetensors"),
+    ],
+)
+def test_weights_of_a_type_that_cannot_be_read(llama, tmp_path, kind, message):
+    path = save_gguf(tmp_path / "tiny.gguf", llama)
+    (tensor,) = [tensor for tensor in gguf.GGUFReader(path).tensors if tensor.name == "blk.0.ffn_up.weight"]
+    *before, _, _ = tensor.field.parts  # the type and the place of the weights end the record of a tensor
+    content = bytearray(path.read_bytes())
+    place = tensor.field.offset + sum(part.nbytes for part in before)
+    content[place : place + 4] = int(kind).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message) as caught:
+        locate_model(str(path))
+    assert str(path) in str(caught.value)
 
 
 def test_places_that_cannot_take_it(llama, tmp_path, monkeypatch):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,11 @@ from torch import Tensor
 
 from lorabound.adapters import Head
 from lorabound.data import Dialogue
-from lorabound.errors import ModelError
 from lorabound.models.classifier import Answers, Inputs, Tower
 from lorabound.models.decoder import load_decoder
 from lorabound.models.model_folder import model_sha256
-from lorabound.models.packing import PackedRows, Row
+from lorabound.models.packable import refuse_what_cannot_be_packed, score_factor
+from lorabound.models.packing import PackedRows
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights
 from lorabound.models.rendering import ChatReader
@@ -87,8 +86,8 @@ class Decoder:
         self.towers: tuple[Tower, ...] = ((module.base_model_prefix,),)
         self.precision, self.sha256, self.notes = precision, sha256, tuple(notes)
         self.limit: TokenLimit | None = reader.limit
-        self._reader = reader
-        refuse_what_cannot_be_packed(self, reader.folder)
+        self._reader, self._factor = reader, score_factor(module.config)
+        refuse_what_cannot_be_packed(self.module, self.hidden, reader.folder)
         cast(module, precision)
 
     def replica(self) -> Any:
@@ -102,7 +101,7 @@ class Decoder:
         return torch.empty(1, self._n_scores, 0, device=self.device)
 
     def hidden(self, inputs: PackedRows, index: Int[np.ndarray, "k rows"]) -> Float[Tensor, "tokens width"]:
-        """What the decoder makes of every token of a pass, (K T, width)."""
+        """What the decoder makes of every token of a pass, (K T, width), times the factor of its scores."""
         pack = inputs.pack(index)
         made: Tensor = self.module.base_model(
             input_ids=pack.ids.to(self.device),
@@ -110,7 +109,8 @@ class Decoder:
             position_ids=pack.positions.to(self.device),
             use_cache=False,
         ).last_hidden_state
-        return made.flatten(0, 1)
+        made = made.flatten(0, 1)
+        return made if self._factor == 1 else made * self._factor
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of these tokens, without special ones."""
@@ -238,36 +238,3 @@ class LabelModel(Decoder):
         of, place, token = self._later.to(self.device).unbind(1)
         losses, _ = self.losses(hidden[(last[:, None] + 1 + place).reshape(-1)], token.repeat(len(last)))
         return scores.index_add(1, of, -losses.view(len(last), -1))
-
-
-@torch.no_grad()
-def refuse_what_cannot_be_packed(model: Decoder, folder: Path) -> None:
-    """Check that packed rows are computed as the same rows alone, and that scores are those of a linear layer.
-
-    Raises:
-        ModelError: they are not (a state that runs along the row, as in Mamba; scores that are bent afterwards).
-    """
-    vocabulary = model.module.get_input_embeddings().weight.shape[0]
-    rows = [[token % vocabulary for token in ids] for ids in ([5, 9, 13, 17, 21], [5, 9, 13, 33, 40, 11, 6])]
-    try:
-        packed = PackedRows([Row(ids) for ids in rows])
-        _, owner = packed.places(np.array([[0, 1]]))
-        hidden = model.hidden(packed, np.array([[0, 1]]))
-        whole = [
-            model.module(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits for ids in rows
-        ]
-        output = model.module.get_output_embeddings()
-        for number, alone in enumerate(whole):
-            found = output(hidden[torch.from_numpy(np.flatnonzero(owner[0] == number)).to(model.device)]).float()
-            expected = alone[0, -len(found) :].float()
-            if not torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()) + 1e-5):
-                raise ModelError(
-                    f"{folder}: rows that share a pass change one another in this model, or its scores are not those "
-                    "of a linear layer (state-space layers and capped scores are such cases): choose another model"
-                )
-    except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{folder} does not continue a text by itself ({error}): give a causal language model"
-        ) from error

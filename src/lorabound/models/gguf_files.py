@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -121,9 +122,16 @@ def _checked(path: Path) -> tuple[str, int]:
         values = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
         sizes = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
     except Exception as error:  # the reader checks nothing: a damaged file makes errors of many kinds
+        if unknown := re.search(r"(\d+)\)? is not a valid GGMLQuantizationType", str(error)):
+            raise ModelError(
+                f"{path} holds weights of type {unknown[1]}, which the gguf package here does not know: give the model "
+                "in safetensors, or quantized as Q8_0 or Q4_K"
+            ) from None
         raise ModelError(
             f"{path} cannot be read as GGUF ({first_line(error)}): the file is damaged or unfinished, download it again"
         ) from None
+    if "tokenizer.ggml.tokens" not in reader.fields:
+        raise ModelError(f"{path} holds no tokens (tokenizer.ggml.tokens): give the model in safetensors")
     if int(values.get("split.count") or 1) > 1:
         raise ModelError(
             f"{path} is one of {values['split.count']} parts of a model: join them (llama-gguf-split --merge) and give "

@@ -22,12 +22,18 @@ def save_as_folder(path: Path, folder: Path, n_numbers: int) -> None:
         ModelError: it reads none of it, or not all.
     """
     what = "a causal language model (GGUF)"
+    mend = "give the model in safetensors"
     place: dict[str, Any] = {"gguf_file": path.name, "trust_remote_code": False}
-    with explained(path, what), quiet(), redirect_stderr(io.StringIO()):  # one of its bars heeds no setting
+    # One of the bars of transformers heeds no setting.
+    with explained(path, what, mend), quiet(), redirect_stderr(io.StringIO()):
         module, loaded = transformers.AutoModelForCausalLM.from_pretrained(
-            path.parent, dtype=torch.float32, output_loading_info=True, **place
+            path.parent, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **place
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **place)
+    for name, saved, expected in sorted(loaded["mismatched_keys"]):
+        raise ModelError(
+            f"{path}: {name} has shape {list(saved)} and should have {list(expected)} by the file's own header: {mend}"
+        )
     lacking = sorted(loaded["missing_keys"])
     if lacking:
         raise ModelError(f"{path} lacks {lacking[0]}, which would start at random: it is not whole as {what}")
@@ -35,7 +41,7 @@ def save_as_folder(path: Path, folder: Path, n_numbers: int) -> None:
     if n_read != n_numbers:
         raise ModelError(
             f"{path} holds {n_numbers:,} numbers and the {type(module).__name__} that transformers makes of it has "
-            f"{n_read:,}: it would be another model; give the model in safetensors"
+            f"{n_read:,}: it would be another model; {mend}"
         )
     with explained(path, what), quiet():
         # A model that was read from GGUF counts as quantized and is not saved: a fresh one takes its weights.

@@ -225,11 +225,13 @@ def _from_hub(name: str, files: tuple[str, ...] = FILES) -> Path:
             raise ModelError(f"{name} on the hub holds GGUF files: download one of them and give its path")
         return folder
     except LocalEntryNotFoundError:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        reason = f"it is not in the local cache and {why}"
+        offline = constants.HF_HUB_OFFLINE
+        why = "HF_HUB_OFFLINE keeps the hub from being asked" if offline else "the hub cannot be reached"
+        reason = f"it has not been downloaded before, and {why}"
+        mend = "run again with HF_HUB_OFFLINE=0, or " if offline else "run again with a network, or "
     except (OSError, ValueError) as error:  # the hub's HTTP errors are OSErrors
-        reason = first_line(error)
+        reason, mend = f"the hub says: {first_line(error)}", ""
     raise ModelError(
-        f"no model {name!r}: there is no folder of this name, and on the hub {reason}; give a local folder or a "
-        f"packaged model ({', '.join(PACKAGES)})"
+        f"no model {name!r}: no folder here has this name, and {reason}; {mend}give a local folder or a packaged model "
+        f"({', '.join(PACKAGES)})"
     )

@@ -126,12 +126,15 @@ def cast(module: nn.Module, precision: str) -> None:
 
 
 @contextmanager
-def explained(folder: Path, what: str) -> Iterator[None]:
-    """Whatever transformers raises becomes a ModelError that names the folder."""
+def explained(folder: Path, what: str, mend: str = "") -> Iterator[None]:
+    """Whatever transformers raises becomes a ModelError that names the folder, and how it is mended."""
     try:
         yield
     except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
-        raise ModelError(f"{folder} cannot be loaded by transformers as {what}: {first_line(error)}") from error
+        why = first_line(error).rstrip(".")
+        raise ModelError(
+            f"{folder} cannot be loaded by transformers as {what}: {why}{'; ' if mend else ''}{mend}"
+        ) from error
 
 
 @contextmanager

@@ -134,7 +134,10 @@ class ChatReader:
     def _end(self) -> int:
         end = self._tokenizer.eos_token_id
         if end is None:
-            raise ModelError(f"{self.folder}: its tokenizer names no end of a text (eos_token)")
+            raise ModelError(
+                f"{self.folder}: its tokenizer names no end of a text, which texts without a chat template need: set "
+                "eos_token in tokenizer_config.json"
+            )
         return int(end)
 
     def _prompt(self, template: str, text: str, labels: str = "") -> list[Piece]:
@@ -163,6 +166,7 @@ class ChatReader:
             for number, turn in enumerate(dialogue.turns):
                 yield turn.content, number in learnt
             return
+        self._refuse_unwritten_tools(dialogue)
         done, after = "", ""
         for number in sorted(learnt):
             before = self._write(dialogue.turns[:number], begin_answer=True)
@@ -184,6 +188,17 @@ class ChatReader:
             done = before + said
         if after[len(done) :]:
             yield after[len(done) :], False
+
+    def _refuse_unwritten_tools(self, dialogue: Dialogue) -> None:
+        """See that what tools answered is read: some templates leave it out."""
+        if not any(turn.role == "tool" for turn in dialogue.turns):
+            return
+        others = [Turn(turn.role, f"{turn.content} ...") if turn.role == "tool" else turn for turn in dialogue.turns]
+        if self._write(dialogue.turns) == self._write(others):
+            raise DataError(
+                f"the chat template of {self.folder} leaves out what tools answer (turns of the role tool): give a "
+                "model whose template writes it, or leave such rows out"
+            )
 
     def _write(self, turns: Sequence[Turn], begin_answer: bool = False) -> str:
         if not self._has_template:

@@ -360,7 +360,7 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
             "Training images were cropped and flipped at random (--augment); training and test errors are of whole "
             "images: the gap is not that of a model fitted to the images it is measured on."
         )
-    lines += left_out(summary)
+    lines += _left_out(summary)
     if about.get("n_skipped"):
         lines.append(
             f"{about['n_skipped']} images cannot be decoded and were left out: every error is over images that can."
@@ -368,7 +368,7 @@ def _on_examples(summary: Summary, n_test: int) -> list[str]:
     return lines
 
 
-def left_out(summary: Summary) -> list[str]:
+def _left_out(summary: Summary) -> list[str]:
     """How many examples were too long, and what that makes of every error."""
     if not (n_long := summary.about.get("n_long")):
         return []

@@ -16,7 +16,6 @@ from lorabound.reports.sentences import (
     comparison_sentence,
     error_sentence,
     exponent_text,
-    left_out,
     modes_sentence,
     n_samples,
     remarks,
@@ -31,7 +30,7 @@ from lorabound.sweeps.cells import WORST_CASE, Cell
 from lorabound.sweeps.progressive import speaks_of
 from lorabound.sweeps.summary import Growth, Summary
 
-# Lines under the table, about; what does not fit stands on the page.
+# Lines under the table, about, beside caveats; what does not fit stands on the page.
 _LINES = 10
 
 
@@ -43,20 +42,16 @@ def _(sweep: Sweep, width: int) -> Iterator[Part]:
 
 @parts.register
 def _(summary: Summary, width: int) -> Iterator[Part]:
-    """Which adapter to take; one row per cell; what the columns are, what to beware of, how the gap grows."""
+    """Which adapter to take; one row per cell; what to beware of, never left out; what the columns are, how the gap
+    grows, as far as there is room."""
     answer, *others = verdict_sentences(summary)
     yield Text(answer, style="bold")
     yield from others
     if summary.cells:
         yield _cells(summary)
-    room, hidden, long = _LINES, 0, left_out(summary)
-    for style, sentences in [
-        ("", long),
-        ("dim", _legend(summary)),
-        ("", [sentence for sentence in caveats(summary) if sentence not in long]),
-        ("", _findings(summary)),
-        ("dim", remarks(summary)),
-    ]:
+    yield from map(Text, caveats(summary))
+    room, hidden = _LINES, 0
+    for style, sentences in [("dim", _legend(summary)), ("", _findings(summary)), ("dim", remarks(summary))]:
         for sentence in sentences:
             room -= math.ceil(len(sentence) / width)
             if room < 0:
