@@ -51,12 +51,16 @@ def test_no_option_is_lost(name):
     assert {f"--{option}" for option in KEPT[name].split()} <= set(options_of(name))
 
 
-@pytest.mark.parametrize("name", ["recommend", "sweep", "data", "certify", "plan", "lower-bound", "complexity", "concentration"])
+@pytest.mark.parametrize(
+    "name", ["recommend", "sweep", "data", "certify", "plan", "lower-bound", "complexity", "concentration"]
+)
 def test_settings_may_come_from_a_file(name):
     assert "--config" in options_of(name)
 
 
-@pytest.mark.parametrize("kind", [RecommendConfig, SweepConfig, PlanConfig, CertifyConfig, LowerConfig, ComplexityConfig])
+@pytest.mark.parametrize(
+    "kind", [RecommendConfig, SweepConfig, PlanConfig, CertifyConfig, LowerConfig, ComplexityConfig]
+)
 def test_every_setting_is_made_by_setting_and_says_what_it_does(kind):
     for name, field in kind.model_fields.items():
         assert field.description.endswith("."), name

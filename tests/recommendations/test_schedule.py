@@ -1,10 +1,12 @@
 """What is trained in which order, and what budgets and settings are asked for."""
 
+import numpy as np
 import pytest
 
 from lorabound.errors import InputError
 from lorabound.recommendations.config import exact_time, read_recommendation, seconds_of
 from lorabound.recommendations.schedule import kept, least_rows, pilot_sizes, spread_out, stages
+from lorabound.recommendations.search import best_lr, beyond
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_two_ways_to_test_are_refused():
 
 @pytest.mark.parametrize("n_pool", [32, 45, 100, 225, 1000, 22_500, 3_000_000])
 def test_sizes_are_nested_up_to_the_pool_and_hold_enough_rows(n_pool):
-    sizes = pilot_sizes(n_pool, 2)
+    sizes = pilot_sizes(n_pool, 2, 32, 6)
     assert sizes == sorted(set(sizes))
     assert sizes[-1] == n_pool
     assert all(size >= least_rows(2) for size in sizes)
@@ -63,7 +65,8 @@ def test_more_classes_need_more_rows():
 
 @pytest.mark.parametrize("n_candidates", [1, 2, 3, 10, 40])
 def test_stages_never_grow_and_keep_at_least_two_candidates(n_candidates):
-    made = stages([100, 400, 1600], n_candidates)
+    made = stages([100, 400, 1600], n_candidates, 4)
+    assert [stage.n_seeds for stage in made] == [2, 2, 4]
     assert [stage.size for stage in made] == [100, 400, 1600]
     counts = [stage.most for stage in made]
     assert counts[0] == n_candidates
@@ -71,16 +74,38 @@ def test_stages_never_grow_and_keep_at_least_two_candidates(n_candidates):
     assert counts[-1] >= min(2, n_candidates)
 
 
-def test_the_lowest_expected_losses_go_on_in_their_order():
+def test_the_likeliest_to_be_best_go_on_in_their_order():
     candidates = [("freeze_a", rank) for rank in (1, 2, 4, 8)]
-    assert kept(candidates, [0.3, 0.0, 0.1, 0.2], [0.0, 0.9, 0.5, 0.5], 3) == [candidates[i] for i in (1, 2, 3)]
+    assert kept(candidates, [0.3, 0.0, 0.1, 0.2], [0.4, 0.9, 0.3, 0.5], 3) == [candidates[i] for i in (0, 1, 3)]
+    assert kept(candidates, [0.3, 0.2, 0.1, 0.0], [0.5, 0.5, 0.5, 0.5], 2) == [candidates[i] for i in (2, 3)]
 
 
 def test_hopeless_candidates_go_even_where_there_is_room_but_never_the_two_best():
     candidates = [("freeze_a", rank) for rank in (1, 2, 4, 8)]
-    assert kept(candidates, [0.0, 0.1, 0.2, 0.3], [0.99, 0.0, 0.0, 0.5], 4) == [candidates[i] for i in (0, 1, 3)]
+    assert kept(candidates, [0.0, 0.1, 0.2, 0.3], [0.99, 0.4, 0.0, 0.01], 4) == [candidates[i] for i in (0, 1)]
 
 
 def test_few_of_many_values_are_spread_from_end_to_end():
     assert spread_out([1, 2, 4, 8, 16], 2) == [1, 16]
     assert spread_out([4, 1, 2], 5) == [1, 2, 4]
+
+
+def test_learning_rates_that_chance_cannot_tell_apart_give_way_to_the_one_in_the_middle():
+    right, wrong = np.zeros(100), np.ones(100)
+    some, others = right.copy(), right.copy()
+    some[:9], others[50:58] = 1, 1  # nine errors and eight, on other rows: they differ by 0.01, within 0.041
+    assert best_lr({0.1: wrong, 1.0: some, 10.0: others}, 1.0) == 1.0
+    assert best_lr({0.1: wrong, 1.0: some, 10.0: right}, 1.0) == 10.0
+    assert best_lr({0.1: wrong, 1.0: wrong, 10.0: right}, 1.0) == 10.0
+    assert best_lr({0.1: right, 1.0: None, 10.0: wrong}, 1.0) == 0.1
+    assert best_lr({0.1: None}, 1.0) is None
+
+
+def test_learning_rates_go_on_from_an_end_and_up_where_nothing_was_learnt():
+    right, half, wrong = np.zeros(100), np.tile([0.0, 1.0], 50), np.ones(100)
+    assert beyond({0.1: half, 1.0: right, 10.0: half}, 1.0, wrong) is None
+    assert beyond({0.1: wrong, 1.0: half, 10.0: right}, 1.0, wrong) == 30.0
+    assert beyond({0.1: right, 1.0: half, 10.0: wrong}, 1.0, wrong) == pytest.approx(0.1 / 3)
+    assert beyond({0.1: wrong, 1.0: wrong, 10.0: wrong}, 1.0, wrong) == 30.0
+    assert beyond({0.1: None, 1.0: None, 10.0: None}, 1.0, wrong) == pytest.approx(0.1 / 3)
+    assert beyond({0.1: wrong, 1.0: wrong, 10.0: None}, 1.0, wrong) is None  # larger ones diverge

@@ -59,7 +59,11 @@ def dense(left, right, stretch, last):
 
 
 def centre(sites, last):
-    return np.array([in_curves.LEVEL + in_curves.SLOPE * math.log(n / last) for _, _, n in sites])
+    def of_rank(rank):
+        low, high = max(math.log(16 / rank), 0) / math.log(16), max(math.log(rank / 32), 0) / math.log(8)
+        return in_curves.LOW_RANKS * low**2 + in_curves.HIGH_RANKS * high**2
+
+    return np.array([in_curves.LEVEL + in_curves.SLOPE * math.log(n / last) + of_rank(r) for _, r, n in sites])
 
 
 def test_the_scale_is_ln_of_the_risk_where_it_is_small_and_turns_back():
@@ -105,6 +109,38 @@ def test_the_stretch_has_the_largest_posterior_density():
     best = math.log(curves.stretch)
     assert best > 0.1  # livelier than expected
     assert density(best) > max(density(best - 0.02), density(best + 0.02), density(0.0))
+
+
+def test_cells_are_read_in_the_folds_they_were_tested_in():
+    random = np.random.default_rng(5)
+    first, second = (random.random((1, 300)) < 0.3).astype(float), (random.random((1, 300)) < 0.4).astype(float)
+    second[:, :150] = first[:, :150]
+    folds = np.repeat([0, 1, 2], 100)
+    untested = np.where(folds < 2, folds, -1)
+    losses = [first, np.where(untested < 0, np.nan, second)]
+    found = in_cells.measured_cells(["a", "a"], [1, 2], [100, 100], losses, folds=[folds, untested])
+    assert found.means == pytest.approx([first.mean(), second[:, :200].mean()])
+    x = [first[0, :200] - first.mean(), second[0, :200] - second[:, :200].mean()]
+    steep = in_cells._steepness((found.means * [300, 200] + 0.5) / [301, 201])
+    between = (x[0] * x[1]).mean() * 200 / (300 * 200) * steep.prod()
+    own = (x[1] ** 2).mean() / 200 * steep[1] ** 2
+    seeds = found.seed_sd**2 * in_cells.SEED_BY_SIZE / 3
+    # The covariance of the mean with the difference is taken out: that of the two cells stays, their variances are evened.
+    assert found.noise[0, 1] - seeds == pytest.approx(between, rel=0.02)
+    assert found.noise[1, 1] < own + 2 * found.seed_sd**2
+
+
+def test_one_fold_that_holds_everything_is_no_fold():
+    losses = failures(np.random.default_rng(3), np.linspace(0.5, 0.1, len(GRID)))
+    plain, folded = fit(GRID, losses), fit(GRID, losses, folds=[np.zeros(len(one[0]), dtype=int) for one in losses])
+    assert folded.measured.noise == pytest.approx(plain.measured.noise)
+    assert folded.stretch == pytest.approx(plain.stretch)
+
+
+@pytest.mark.parametrize("folds", [[-1] * 300, [0] * 299])
+def test_folds_that_leave_nothing_to_test_are_refused(folds):
+    with pytest.raises(InputError, match="folds of a of rank 1"):
+        in_cells.measured_cells(["a"], [1], [100], [np.zeros((1, 300))], folds=[folds])
 
 
 def test_pairs_are_compared_on_the_examples_they_share():

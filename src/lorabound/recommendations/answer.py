@@ -36,6 +36,7 @@ class Answer:
         zero_shot: error of the model without an adapter on the test rows.
         row: its run with the first seed at its largest size.
         place: folder of that run's adapter.
+        n_test: number of test rows of its largest pilots, those of all folds.
         limit: limit on the error on new data of that adapter.
         n_choices: number of adapters that the limit's choice is among.
     """
@@ -49,6 +50,7 @@ class Answer:
     zero_shot: float
     row: Row
     place: Path
+    n_test: int
     limit: Bound
     n_choices: int
 
@@ -85,6 +87,7 @@ def answer(search: Search, delta: float) -> Answer:
         zero_shot=float(np.mean([loss.test(row).mean() for row in rows if not row.rank])),
         row=first,
         place=search.pilots.place_of(lr, first.seed) / ADAPTERS / _run(first).name,
+        n_test=largest[mode, rank].tested.shape[1],
         limit=_limit(first, loss, delta / n_choices),
         n_choices=n_choices,
     )
@@ -136,7 +139,7 @@ def _option(
 
 
 def _measured(pilot: Pilot) -> Value:
-    mean = crossed_mean(pilot.losses[:, None, :], 0.0, LEVEL)
+    mean = crossed_mean(pilot.tested[:, None, :], 0.0, LEVEL)
     return Value(value=mean.mean, low=mean.low, high=mean.high, level=LEVEL, n_train=pilot.n_train)
 
 

@@ -95,7 +95,8 @@ def laid_out(
         raise DataError(
             f"{config.data}: {which} too few to compare ranks on: {needed:,} rows{classes} are needed at least"
         )
-    sizes, refit = pilot_sizes(pool, n_classes), not own and asked.test_fraction is None
+    sizes = pilot_sizes(pool, n_classes, config.batch_size, config.epochs)
+    refit = not own and asked.test_fraction is None
     seeds = list(range(_SEEDS_OF_FEW)) if "seeds" not in given and n_used < _FEW else config.seeds
     folds = min(len(seeds), n_used // n_test) if refit else 1
     parts = [seeds[place::folds] for place in range(folds)]

@@ -23,7 +23,8 @@ class Pilot:
 
     Attributes:
         mode, rank, n_train: the candidate and its training size.
-        losses: (seeds of one fold, test rows of all folds) losses on the test rows.
+        losses: (seeds of one fold, test rows of all folds) losses on the test rows; nan in folds it was not trained in.
+        folds: (test rows of all folds,) number of the fold of each, -1 in folds it was not trained in.
         train: mean loss on the training rows.
         n_seeds: number of runs.
         seconds: time that they took.
@@ -33,6 +34,7 @@ class Pilot:
     rank: int
     n_train: int
     losses: Array
+    folds: NDArray[np.int64]
     train: float
     n_seeds: int
     seconds: float
@@ -40,36 +42,45 @@ class Pilot:
     @property
     def mean(self) -> float:
         """Mean loss over seeds and test rows."""
-        return float(self.losses.mean())
+        return float(self.tested.mean())
+
+    @property
+    def tested(self) -> Array:
+        """The losses without folds that it was not trained in."""
+        return self.losses[:, self.folds >= 0]
 
 
 def pilots_of(rows: Sequence[Row], loss: Loss, folds: Sequence[Sequence[int]]) -> list[Pilot]:
     """The pilots of finished runs, without the model that has no adapter; smallest size first.
 
     Seeds of one fold have the same test rows: their losses are rows of the matrix. Folds have test rows of their own:
-    they are columns, in the order of the folds, of which all pilots have as many.
+    they are columns, in the order of the folds; a fold that a pilot was not trained in is left at nan.
 
     Args:
         folds: seeds of each fold.
     """
     grouped: dict[tuple[int, str, int], dict[int, Row]] = defaultdict(dict)
+    widths = [0] * len(folds)
     for row in rows:
         if row.rank and row.status == "done":
             grouped[row.n_train, row.mode, row.rank][row.seed] = row
-    common = set.intersection(*(set(group) for group in grouped.values())) if len(folds) > 1 else set()
+            fold = next(number for number, seeds in enumerate(folds) if row.seed in seeds)
+            widths[fold] = len(loss.test(row))
     found = []
     for (n_train, mode, rank), group in sorted(grouped.items()):
-        shared = [[group[seed] for seed in fold if seed in (common or group)] for fold in folds]
-        depth = min((len(part) for part in shared if part), default=0)
-        used = [part[:depth] for part in shared if part]
-        if not used:
-            continue
+        parts = [[loss.test(group[seed]) for seed in fold if seed in group] for fold in folds]
+        depth = min(len(part) for part in parts if part)
+        losses = [
+            np.stack(part[:depth]) if part else np.full((depth, width), np.nan)
+            for part, width in zip(parts, widths, strict=True)
+        ]
         found.append(
             Pilot(
                 mode=mode,
                 rank=rank,
                 n_train=n_train,
-                losses=np.hstack([np.stack([loss.test(row) for row in part]) for part in used]),
+                losses=np.hstack(losses),
+                folds=np.repeat([number if part else -1 for number, part in enumerate(parts)], widths),
                 train=float(np.mean([loss.train(row) for row in group.values()])),
                 n_seeds=len(group),
                 seconds=sum(row.seconds for row in group.values()),
@@ -90,4 +101,5 @@ def curves_of(pilots: Sequence[Pilot]) -> Curves:
         [pilot.rank for pilot in pilots],
         [pilot.n_train for pilot in pilots],
         [pilot.losses for pilot in pilots],
+        folds=[pilot.folds for pilot in pilots],
     )

@@ -75,8 +75,8 @@ def outlook_of(asked: RecommendConfig, layout: Layout) -> Outlook:
     if len(lrs) > 1:
         size, count = sizes[max(len(sizes) - 2, 0)], len(lrs) * len(config.modes)
         parts.append(Part(what="learning rates", n_train=size, n_runs=count, seconds=seconds(size, count)))
-    for stage in stages(sizes, n_candidates):
-        count = stage.most * n_seeds
+    for stage in stages(sizes, n_candidates, n_seeds):
+        count = stage.most * stage.n_seeds
         what = f"{stage.most} candidates"
         parts.append(Part(what=what, n_train=stage.size, n_runs=count, seconds=seconds(stage.size, count)))
     if layout.refit:

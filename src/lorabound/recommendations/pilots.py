@@ -99,9 +99,11 @@ class Pilots:
         """Those of the planned runs that are not there."""
         return [run for run in planned if self._runs[lr, self._fold[run.seed]].missing([run])]
 
-    def rows(self, lr: float) -> list[Row]:
-        """The runs that are there, with this learning rate."""
-        return [row for (other, _), runs in self._runs.items() if other == lr for row in runs.store.rows()]
+    def rows(self, lr: float, seed: int | None = None) -> list[Row]:
+        """The runs that are there, with this learning rate; with a seed, those of its fold."""
+        fold = None if seed is None else self._fold[seed]
+        chosen = [runs for (rate, other), runs in self._runs.items() if rate == lr and fold in (None, other)]
+        return [row for runs in chosen for row in runs.store.rows()]
 
     def passes(self, run: Run) -> int:
         """Work of a run, in passes of one example."""

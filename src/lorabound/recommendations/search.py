@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorabound.errors import InputError
 from lorabound.recommendations.config import exact_time
@@ -26,6 +27,10 @@ from lorabound.sweeps.sweep import Row
 _SAFETY = 1.25
 # Learning rates beyond the given ones: factor from one to the next, and most steps to either side.
 STEP, _MOST_STEPS = 3.0, 2
+# Losses on the test rows by learning rate; None where the run diverged.
+Tried = dict[float, NDArray[np.float64] | None]
+# Candidates that are trained at the largest size after the last stage.
+_MOST_LOOKS = 3
 
 
 @dataclass(kw_only=True)
@@ -94,7 +99,7 @@ class Search:
         self._choose_lrs()
         alive = self.candidates
         for number, stage in enumerate(self._stages):
-            seeds = self.pilots.seeds
+            seeds = self.pilots.seeds[: stage.n_seeds]
             if number:
                 alive = self._best(alive, stage.most)
             runs = self._affordable(alive, stage.size, seeds, ranked=number > 0)
@@ -112,6 +117,19 @@ class Search:
                 raise InputError(
                     f"every pilot on {stage.size:,} rows diverged: give a smaller --lr, or --lrs with smaller ones"
                 )
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Candidates that the largest pilots made look better than themselves are trained at that size too."""
+        size = self.layout.sizes[-1]
+        for _ in range(_MOST_LOOKS):
+            everyone = [one for one in self.candidates if one not in diverged(self.rows)]
+            forecast = curves_of(self.measured).forecast(everyone, self.layout.n_rows)
+            best = everyone[forecast.best]
+            runs = [Run(best[1], best[0], size, seed) for seed in self.pilots.seeds]  # type: ignore[arg-type]
+            if not (missing := self._missing(runs)) or self._cost(missing) > self._left - self._reserve:
+                return
+            self._train(runs)
 
     @property
     def n_lrs(self) -> int:
@@ -133,42 +151,42 @@ class Search:
                 break  # the ranks are what was asked for: they have the larger part of the budget
         else:
             return
-        before, errors = self.pilots.spent[0], dict[tuple[str, float], float | None]()
+        before, tried = self.pilots.spent[0], dict[str, Tried]()
         for lr in self._given:
-            errors |= self._try(lr, runs)
+            self._try(lr, runs, tried)
         for _ in range(_MOST_STEPS if self.grows else 0):
             further: dict[float, list[Run]] = {}
             for run in runs:
-                if (following := _beyond(errors, str(run.mode))) is not None:
+                if (following := beyond(tried[str(run.mode)], middle, self._bare(size))) is not None:
                     further.setdefault(following, []).append(run)
             if not further:
                 break
             for lr, own in further.items():
                 self.pilots.add(lr)
-                errors |= self._try(lr, own)
-        self.lr_trials = [
-            LrTrial(mode=mode, lr=lr, rank=rank, n_train=size, error=error)
-            for (mode, lr), error in sorted(errors.items())
-        ]
+                self._try(lr, own, tried)
         for mode in modes:
-            known = {lr: error for (other, lr), error in errors.items() if other == mode and error is not None}
-            if not known:
-                least = min(lr for _, lr in errors)
-                raise InputError(
-                    f"every pilot of {mode} diverged: give smaller rates, as --lrs {least / 30:.2g},{least / 10:.2g}"
-                )
-            self.lr_of[mode] = min(known, key=lambda lr: (known[lr], abs(np.log(lr / middle))))
-        self._record(runs, len(errors), self.pilots.spent[0] - before, "learning rates")
+            for lr, losses in sorted(tried[mode].items()):
+                error = None if losses is None else float(losses.mean())
+                self.lr_trials.append(LrTrial(mode=mode, lr=lr, rank=rank, n_train=size, error=error))
+            chosen = best_lr(tried[mode], middle)
+            if chosen is None:
+                small = ",".join(f"{min(tried[mode]) / factor:.2g}" for factor in (100, 10))
+                raise InputError(f"every pilot of {mode} diverged: give smaller learning rates, as --lrs {small}")
+            self.lr_of[mode] = chosen
+        self._record(runs, len(self.lr_trials), self.pilots.spent[0] - before, "learning rates")
 
-    def _try(self, lr: float, runs: Sequence[Run]) -> dict[tuple[str, float], float | None]:
-        """Mean error by mode with one learning rate; None where the run diverged."""
+    def _bare(self, size: int) -> NDArray[np.float64]:
+        """Losses of the model without an adapter on the test rows of the first seed."""
+        rows = self.pilots.rows(self._given[0], self.pilots.seeds[0])
+        return self.loss.test(next(row for row in rows if not row.rank and row.n_train == size))
+
+    def _try(self, lr: float, runs: Sequence[Run], tried: dict[str, Tried]) -> None:
+        """Losses on the test rows with one learning rate, by mode; None where the run diverged."""
         self._run(lr, runs, "learning rates")
         wanted = {(str(run.mode), run.rank, run.n_train, run.seed) for run in runs}
-        return {
-            (row.mode, lr): float(self.loss.test(row).mean()) if row.status == "done" else None
-            for row in self.pilots.rows(lr)
-            if (row.mode, row.rank, row.n_train, row.seed) in wanted
-        }
+        for row in self.pilots.rows(lr):
+            if (row.mode, row.rank, row.n_train, row.seed) in wanted:
+                tried.setdefault(row.mode, {})[lr] = self.loss.test(row) if row.status == "done" else None
 
     def _best(self, alive: Sequence[Candidate], most: int) -> list[Candidate]:
         forecast = curves_of(self.measured).forecast(list(alive), self.layout.n_rows)
@@ -197,13 +215,13 @@ class Search:
 
     @property
     def _stages(self) -> list[Stage]:
-        return stages(self.layout.sizes, len(self.candidates))
+        return stages(self.layout.sizes, len(self.candidates), len(self.pilots.seeds))
 
     @property
     def _planned(self) -> int:
         """Number of runs, where the budget allows them all."""
         trials = len(self.pilots.lrs) * len(self._config.modes) if len(self.pilots.lrs) > 1 else 0
-        return trials + sum(stage.most * len(self.pilots.seeds) for stage in self._stages)
+        return trials + sum(stage.most * stage.n_seeds for stage in self._stages)
 
     def _record(self, runs: Sequence[Run], n_runs: int, seconds: float, what: str) -> None:
         candidates = tuple(dict.fromkeys((str(run.mode), run.rank) for run in runs))
@@ -214,7 +232,7 @@ class Search:
     def _affordable(self, alive: Sequence[Candidate], size: int, seeds: Sequence[int], ranked: bool) -> list[Run]:
         """As many of the planned runs as the budget has room for beside the final adapter; none where not even two
         candidates fit."""
-        final = self._final if self.layout.refit else 0.0
+        final = self._reserve
         room = self._left - final if self._left > final else self._left
         for n_seeds in range(len(seeds), 0, -1):
             runs = [Run(rank, mode, size, seed) for mode, rank in alive for seed in seeds[:n_seeds]]  # type: ignore[arg-type]
@@ -254,6 +272,11 @@ class Search:
         return _SAFETY * self._rate * sum(self.pilots.passes(run) for run in runs)
 
     @property
+    def _reserve(self) -> float:
+        """Seconds that are kept for the final adapter."""
+        return self._final if self.layout.refit else 0.0
+
+    @property
     def _final(self) -> float:
         """Seconds that training the final adapter on all rows takes; alone it uses the cores less well."""
         run = Run(max(self._config.ranks), self._config.modes[0], self.layout.n_rows, 0)
@@ -274,13 +297,41 @@ class Search:
         )
 
 
-def _beyond(errors: dict[tuple[str, float], float | None], mode: str) -> float | None:
-    """The next learning rate of a mode, where its best one is the smallest or the largest that was tried."""
-    known = {lr: math.inf if error is None else error for (other, lr), error in errors.items() if other == mode}
-    best = min(known, key=lambda lr: (known[lr], -lr))
-    if math.isinf(known[best]) or best == min(known):
-        return min(known) / STEP
-    return best * STEP if best == max(known) else None
+def best_lr(tried: Tried, middle: float) -> float | None:
+    """The learning rate to take: nearest to the middle of those that chance may have made worse than the lowest one.
+
+    Chance is one standard error of the difference on the same test rows. None where all runs diverged.
+    """
+    known = {lr: losses for lr, losses in tried.items() if losses is not None}
+    if not known:
+        return None
+    best = known[min(known, key=lambda lr: float(known[lr].mean()))]
+    equal = [lr for lr, losses in known.items() if _difference(losses, best) <= 0]
+    return min(equal, key=lambda lr: (abs(math.log(lr / middle)), lr))
+
+
+def _difference(losses: NDArray[np.float64], best: NDArray[np.float64]) -> float:
+    """How far a mean loss is above the best one, less one standard error."""
+    apart = losses - best
+    return float(apart.mean() - apart.std() / math.sqrt(len(apart)))
+
+
+def beyond(tried: Tried, middle: float, bare: NDArray[np.float64]) -> float | None:
+    """The next learning rate of a mode: a larger one where none has learnt anything that chance does not explain; else
+    one more step where the best one is the smallest or the largest that was tried.
+
+    Args:
+        bare: losses of the model without an adapter.
+    """
+    best = best_lr(tried, middle)
+    if best is None:
+        return min(tried) / STEP
+    losses = tried[best]
+    if losses is not None and tried[max(tried)] is not None and _difference(bare, losses) <= 0:
+        return max(tried) * STEP
+    if best == min(tried):
+        return min(tried) / STEP
+    return best * STEP if best == max(tried) else None
 
 
 def _rounded(seconds: float) -> str:

@@ -134,7 +134,7 @@ def carry_out(
         error_name=_error_name(task.config),
         n_rows=layout.n_rows,
         n_pilot=layout.sizes[-1],
-        n_test=layout.n_test,
+        n_test=found.n_test,
         tested_on=layout.tested_on,
         refit=refit,
         mode=found.mode,

@@ -66,6 +66,8 @@ def evidence(made: Recommendation) -> list[str]:
             for one in made.rules
         )
         lines.append(f"Public rules, with both factors trained: {said}.")
+    if made.lr_trials:
+        lines.append(_learning_rates(made))
     n_runs = sum(step.n_runs for step in made.steps)
     lines.append(
         f"{n_runs} pilots took {about_time(made.seconds).removeprefix('about ')}, {made.share:.0%} of training every "
@@ -107,6 +109,23 @@ def _times(ratio: float) -> str:
     return f"{ratio:.1f} times fewer" if ratio > 1 else "as few"
 
 
+def _learning_rates(made: Recommendation) -> str:
+    """What each learning rate gave, by mode."""
+    first = made.lr_trials[0]
+    said = []
+    for mode in dict.fromkeys(trial.mode for trial in made.lr_trials):
+        errors = ", ".join(
+            f"{trial.lr:.2g} {'diverged' if trial.error is None else format(trial.error, '.3f')}"
+            for trial in made.lr_trials
+            if trial.mode == mode
+        )
+        chosen = next(one.lr for one in made.options if one.mode == mode)
+        said.append(f"{mode} {chosen:.2g} (of {errors})")
+    return (
+        f"Learning rates, by the {made.error_name} of rank {first.rank} on {first.n_train:,} rows: {'; '.join(said)}."
+    )
+
+
 def _trained(mode: str) -> str:
     words = {
         "freeze_a": "freeze A (mode freeze_a: B alone is trained)",
@@ -123,7 +142,7 @@ def _sure(made: Recommendation) -> str:
 
 def _candidates(made: Recommendation) -> Table:
     shown = table(
-        "<  mode", "rank", "params", "lr", "forecast,\n80% interval", "close", "test\nerror", "at N", "train\nerror"
+        "<  mode", "rank", "params", "forecast,\n80% interval", "close", "test\nerror", "at N", "train\nerror"
     )
     for one in made.options:
         mark = ">" if one is made.best else "~" if one.within_noise else " "
@@ -136,7 +155,6 @@ def _row(one: Option, mark: str) -> list[str]:
         f"{mark} {one.mode}",
         str(one.rank),
         str(one.n_params),
-        f"{one.lr:.2g}",
         f"{one.forecast.value:.3f} {one.forecast.low:.3f}-{one.forecast.high:.3f}",
         f"{one.close:.0%}",
         f"{one.measured.value:.3f}",

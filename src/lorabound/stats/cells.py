@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lorabound.arguments import Array, real
 from lorabound.errors import InputError
@@ -77,6 +77,7 @@ def measured_cells(
     losses: Sequence[ArrayLike],
     *,
     shared_test: bool = True,
+    folds: Sequence[ArrayLike] | None = None,
 ) -> MeasuredCells:
     """Means and noise of the cells of a pilot.
 
@@ -95,6 +96,10 @@ def measured_cells(
     Row s of every cell is the same seed, and one seed draws the same factors at all ranks and sizes:
     seed_cd = seed_sd^2 rho_cd / max(S_c, S_d), rho_cd = SEED_BY_SIZE [same mode and N] + SEED_BY_RANK [same mode and r]
     for two cells, 1 for c = d.
+
+    With ``folds`` cell c was tested on m_c of the examples, m_cd of them cell d too: Cov_i(x_c, x_d)/m becomes
+    Cov_i(x_c, x_d) m_cd/(m_c m_d), correlations by the examples that all cells have in common, and every fold counts as
+    a seed of its own in S_c.
 
     seed_sd^2 pools, over cells with two seeds or more, the variance over seeds of f(mean loss), less the part that is
     only the sampling of test examples, with an expectation of SEED_SD^2 worth SEED_DOF degrees of freedom.
@@ -116,18 +121,21 @@ def measured_cells(
             f"{name}: {_words(twice)} is there twice: give each cell once, with one row of losses per seed"
         )
     tables = [_table(cell, table) for cell, table in zip(cells, losses, strict=True)]
+    tested, n_folds = _tested(cells, tables, folds)
+    tables = [table[:, columns] for table, columns in zip(tables, tested, strict=True)]
     good = [place for place, table in enumerate(tables) if not np.isnan(table).any()]
     if not good:
         raise InputError(f"{name}: all {len(cells)} cells diverged: train them with a lower learning rate")
     diverged = tuple(cell for place, cell in enumerate(cells) if place not in set(good))
     cells, tables = [cells[place] for place in good], [tables[place] for place in good]
+    tested = [tested[place] for place in good]
     examples = np.array([table.shape[1] for table in tables], dtype=np.float64)
-    seeds = np.array([table.shape[0] for table in tables], dtype=np.float64)
+    seeds = np.array([tables[k].shape[0] * n_folds[place] for k, place in enumerate(good)], dtype=np.float64)
     means = np.array([table.mean() for table in tables])
     smoothed = (means * examples + 0.5) / (examples + 1)
     steep = _steepness(smoothed)
     groups = np.zeros(len(cells)) if shared_test else n[good]
-    sampling = _sampling(cells, tables, groups)
+    sampling = _sampling(cells, tables, tested, groups)
     sampling += np.diag(1 / (4 * examples * (examples + 1)))
     by_seed = [_BySeed(table) for table in tables]
     variance = _seed_variance(by_seed)
@@ -183,20 +191,52 @@ def _seed_correlation(cells: Sequence[Cell]) -> Array:
     return np.asarray(SEED_BY_SIZE * by_size + SEED_BY_RANK * by_rank + rest, dtype=np.float64)
 
 
-def _sampling(cells: Sequence[Cell], tables: Sequence[Array], group: Array) -> Array:
-    """(C, C), Cov_i(x_c, x_d)/m of cells with the same test examples (one group), 0 for the others."""
+def _tested(
+    cells: Sequence[Cell], tables: Sequence[Array], folds: Sequence[ArrayLike] | None
+) -> tuple[list[NDArray[np.bool_]], list[int]]:
+    """Which test examples each cell was tested on, and in how many folds."""
+    if folds is None:
+        return [np.ones(table.shape[1], dtype=np.bool_) for table in tables], [1] * len(tables)
+    if len(folds) != len(cells):
+        raise InputError(f"fit_curves: folds must have one entry per cell, {len(cells)}, got {len(folds)}")
+    numbers = [np.asarray(one, dtype=np.int64) for one in folds]
+    for cell, table, one in zip(cells, tables, numbers, strict=True):
+        if one.shape != table.shape[1:] or (one >= 0).sum() < 2:
+            raise InputError(
+                f"fit_curves: folds of {_words(cell)} must have the number of the fold of each of its "
+                f"{table.shape[1]} test examples, -1 where the cell was not tested on it; two at least are not -1"
+            )
+    return [one >= 0 for one in numbers], [len(set(one[one >= 0].tolist())) for one in numbers]
+
+
+def _sampling(
+    cells: Sequence[Cell], tables: Sequence[Array], tested: Sequence[NDArray[np.bool_]], group: Array
+) -> Array:
+    """(C, C), Cov_i(x_c, x_d) m_cd/(m_c m_d) of cells with the same test examples (one group), 0 for the others."""
     covariance = np.zeros((len(tables), len(tables)))
     for one in np.unique(group):
         members = [place for place, other in enumerate(group) if other == one]
-        lengths = {tables[place].shape[1] for place in members}
+        lengths = {len(tested[place]) for place in members}
         if len(lengths) > 1:
-            first, other = members[0], next(p for p in members if tables[p].shape[1] != tables[members[0]].shape[1])
+            first, other = members[0], next(p for p in members if len(tested[p]) != len(tested[members[0]]))
             raise InputError(
-                f"fit_curves: {_words(cells[first])} has losses of {tables[first].shape[1]} test examples, "
-                f"{_words(cells[other])} of {tables[other].shape[1]}: test them on the same examples"
+                f"fit_curves: {_words(cells[first])} has losses of {len(tested[first])} test examples, "
+                f"{_words(cells[other])} of {len(tested[other])}: test them on the same examples"
             )
-        x = np.stack([tables[place].mean(axis=0) for place in members])
-        covariance[np.ix_(members, members)] = _shrunk(x) / x.shape[1]
+        masks = np.stack([tested[place] for place in members])
+        common = masks.all(axis=0)
+        if common.sum() < 2:
+            raise InputError("fit_curves: the cells have fewer than two test examples in common")
+        x = np.zeros(masks.shape)
+        for row, place in enumerate(members):
+            x[row, tested[place]] = tables[place].mean(axis=0)
+        counts = (masks.astype(np.float64) @ masks.T.astype(np.float64)) / np.outer(masks.sum(1), masks.sum(1))
+        whole = _shrunk(x[:, common])
+        if not common.all():  # correlations by the examples in common, variances by those of each cell
+            own = np.array([x[row, mask].var() for row, mask in enumerate(masks)]) + 1 / (4 * (masks.sum(1) + 1.0))
+            scale = np.sqrt(own / np.diag(whole))
+            whole = whole * np.outer(scale, scale)
+        covariance[np.ix_(members, members)] = whole * counts
     return covariance
 
 
