@@ -267,6 +267,10 @@ def test_a_record_that_was_changed_by_accident_is_refused(copy, capsys, monkeypa
     status, _, errors = run(capsys, monkeypatch, "verify", copy / "certificate")
     assert status == 2
     assert "was changed or cut off" in errors
+    (copy / "words.csv").write_text("text,label\nmaison,french\n")
+    status, _, errors = run(capsys, monkeypatch, "verify", copy / "words.csv")
+    assert status == 2
+    assert "words.csv is no certificate: give the certificate.json that certify wrote, or its folder" in errors
     path.unlink()
     status, _, errors = run(capsys, monkeypatch, "verify", copy / "certificate")
     assert status == 2

@@ -201,6 +201,34 @@ def test_speed_is_measured_as_the_engine_works():
     assert torch.get_num_threads() == cores
 
 
+def test_other_programs_do_not_make_this_machine_slow(monkeypatch):
+    """Half of each wall second goes to another program: what is measured is the processor's time."""
+    import torch
+
+    cpu, products, now = torch.device("cpu"), [], [0.0, 0.0]  # wall, processor
+
+    def work(layer, rows):
+        products.append(rows.shape)
+        now[0] += 0.02
+        now[1] += 0.01
+        return torch.zeros(1, 1)
+
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(speed.time, "thread_time", lambda: now[1])
+    monkeypatch.setattr(speed.nn.Linear, "__call__", work)
+    monkeypatch.setattr(speed, "_SHARE_OF_CPU", Path("/nowhere"))
+    operations = 2 * speed.TOKENS_PER_PASS * 64 * 32
+    assert speed.products_per_second([(64, 32)], cpu, torch.float32, 1) == pytest.approx(operations / 0.01)
+    assert products
+
+
+@pytest.mark.parametrize(("written", "share"), [("max 100000", 1.0), ("150000 100000", 0.75), ("400000 100000", 1.0)])
+def test_a_containers_share_of_the_processor_counts(tmp_path, monkeypatch, written, share):
+    (tmp_path / "cpu.max").write_text(f"{written}\n")
+    monkeypatch.setattr(speed, "_SHARE_OF_CPU", tmp_path / "cpu.max")
+    assert speed._share_of_cores(2) == share
+
+
 @pytest.mark.parametrize(("seconds", "said"), [
     (0.2, "a few seconds"), (42, "about 40 seconds"), (89, "about 90 seconds"), (100, "about 2 minutes"),
     (1500, "about 25 minutes"), (5399, "about 90 minutes"), (7200, "about 2 hours"), (32 * 3600, "about 30 hours"),

@@ -164,4 +164,4 @@ def test_a_search_on_a_language_model_says_how_long_it_takes(llama, tmp_path, mo
     found = measure_transformer(config, settings, told.append)
     assert [(row.family, row.n_train) for row in found.rows] == [("adapters", 4), ("adapters", 8)]
     (searching,) = [line for line in told if line.startswith("searching: ")]
-    assert "on this machine; --ranks 1,4 --n-train 16,64 --signs 8 --steps 25 takes" in searching
+    assert "on this machine if nothing else runs; --ranks 1,4 --n-train 16,64 --signs 8 --steps 25 takes" in searching

@@ -88,11 +88,15 @@ def read_certificate(path: Place) -> Stored:
     path = Path(path)
     path = path / NAME if path.is_dir() else path
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"no certificate at {path} ({error.strerror}): {_MORE} ADAPTER --out DIR") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON any more ({error}): it was changed or cut off") from None
+    try:
+        record = json.loads(content)
+    except (ValueError, RecursionError):
+        if content.lstrip().startswith(b"{"):
+            raise InputError(f"{path} is not JSON any more: it was changed or cut off; {_MORE}") from None
+        raise InputError(f"{path} is no certificate: give the {NAME} that certify wrote, or its folder") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path} is no certificate of this version (format {FORMAT}): {_MORE}")
     if _sha256({name: value for name, value in record.items() if name != "sha256"}) != record.get("sha256"):

@@ -46,7 +46,7 @@ def progress() -> Iterator[Observer]:
             announced = True
             runs_left = counted(state.runs_total - state.runs_done, "run")
             hint = "; --dry-run names quicker ways" if state.seconds > LONG else ""
-            note(f"{runs_left}, {about_time(state.seconds)} on this machine{hint}")
+            note(f"{runs_left}, {about_time(state.seconds)} on this machine if nothing else runs{hint}")
 
     if not err.is_terminal:
         seen = -1

@@ -32,7 +32,8 @@ def _(estimates: Estimates, _: int) -> Iterator[Part]:
     yield shown
     n_runs = sum(one.n_runs - one.n_there for one in each.values())
     total = sum(one.seconds for one in each.values())
-    yield f"{n_runs} runs, {about_time(total)} on this machine ({next(iter(each.values())).precision})."
+    precision = next(iter(each.values())).precision
+    yield f"{n_runs} runs, {about_time(total)} on this machine ({precision}) if nothing else runs."
     unread = [name for name, one in each.items() if one.seen is None]
     if unread:
         yield f"Not looked at, because it would be downloaded: {', '.join(unread)}. Their sizes are taken as given."
@@ -54,7 +55,7 @@ def _sentences(name: str, each: Estimate) -> list[str]:
     return [
         *([f"{name} is not looked at, because it would be downloaded."] if each.seen is None else each.seen),
         f"{counted(each.n_runs - each.n_there, 'run')}{there} on {sizes} examples, {' and '.join(measured)}, beside "
-        f"{' and '.join(beside)}: {about_time(each.seconds)} on this machine ({each.precision}).",
+        f"{' and '.join(beside)}: {about_time(each.seconds)} on this machine ({each.precision}) if nothing else runs.",
         *([f"Quicker: {quicker}."] if quicker else []),
         f"Each run trains {_parameters(each)} parameters. The model takes {each.weights_gib:.2f} GiB, what is computed "
         f"once per example {each.stored_gib:.2f} GiB (on disk beyond half of the memory).",

@@ -1,4 +1,8 @@
-"""How fast this machine multiplies matrices of a model's shapes, as the workers of a sweep do: measured in a moment."""
+"""How fast this machine multiplies matrices of a model's shapes, as the workers of a sweep do: measured in a moment.
+
+On a CPU the time of the processor counts, not that of the clock: other programs that run meanwhile make no slow machine
+of a busy one. A container's share of the processor (``cpu.max`` of its control group) is no such program, and counts.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,12 +23,15 @@ TOKENS_PER_PASS = 2048
 MOST_WORKERS = 4
 # Seconds of products; half of them again go into warming up.
 _MEASURED = 0.3
+# Microseconds of processor time in each period of so many, or "max", in the control groups of Linux.
+_SHARE_OF_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 def products_per_second(
     shapes: Sequence[tuple[int, int]], device: torch.device, dtype: torch.dtype, n_runs: int
 ) -> float:
-    """Operations per second in products of a pass with weights of these shapes, all workers of the machine together.
+    """Operations per second in products of a pass with weights of these shapes, all workers of the machine together, if
+    nothing else runs.
 
     Args:
         shapes: (d_out, d_in) of the linear layers, each as often as the model has it.
@@ -47,12 +55,22 @@ def products_per_second(
             thread.join()
     finally:
         torch.set_num_threads(cores)
-    return sum(speeds)
+    return sum(speeds) * (_share_of_cores(cores) if device.type == "cpu" else 1.0)
+
+
+def _share_of_cores(cores: int) -> float:
+    """Share of so many cores that this process may use at once; 1 where nothing limits it."""
+    try:
+        most, period = _SHARE_OF_CPU.read_text().split()
+        return min(1.0, int(most) / int(period) / cores)
+    except (OSError, ValueError):  # no such groups, or "max"
+        return 1.0
 
 
 @torch.inference_mode()
 def _measure(shapes: Counter[tuple[int, int]], device: torch.device, dtype: torch.dtype) -> float:
     """Of one worker: the mean over the model's shapes, weighed by the arithmetic they have."""
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
     seconds = operations = 0.0
     share = _MEASURED / len(shapes)
     for (d_out, d_in), count in shapes.items():
@@ -62,9 +80,9 @@ def _measure(shapes: Counter[tuple[int, int]], device: torch.device, dtype: torc
         times: list[float] = []
         end = time.perf_counter() + 1.5 * share
         while not times or time.perf_counter() < end:
-            start = time.perf_counter()
+            start = clock()
             float(layer(rows)[0, 0])  # reading an entry waits for the device
-            times.append(time.perf_counter() - start)
-        seconds += count * statistics.median(times[len(times) // 3 :])  # after warming; other programs' turns left out
+            times.append(clock() - start)
+        seconds += count * statistics.median(times[len(times) // 3 :])  # after warming
         operations += count * per_product
     return operations / seconds

@@ -125,10 +125,9 @@ def measure_transformer(
         shares = np.array_split(np.arange(pairs), min(pairs, n_shares))
         jobs = [(n, [int(pair) for pair in share]) for n in sorted(settings.n_train, reverse=True) for share in shares]
         seconds = _seconds_per_loss(workers.workers[0], pool, shapes, settings, shares[0], allotment.tokens_per_pass)
-        seconds /= len(workers.workers)
         left = seconds * _losses_met(settings)
         quicker = f"; {_flags(_QUICK)} takes {about_time(seconds * _losses_met(_QUICK))}" if left > LONG else ""
-        observe(f"searching: {about_time(left)} on this machine{quicker}")
+        observe(f"searching: {about_time(left)} on this machine if nothing else runs{quicker}")
 
         def search(worker: WithPrefix, job: tuple[int, list[int]]) -> list[tuple[int, Tensor]]:
             return _search(worker, pool.head(job[0]), shapes, settings, job[1], allotment.tokens_per_pass)
@@ -172,8 +171,10 @@ def _seconds_per_loss(
     share: NDArray[np.int64],
     most: int,
 ) -> float:
-    """Seconds that one example takes, forward and backward, in a stack of this share of the pairs: the second of two
-    points of a search over the smallest sample."""
+    """Seconds that one example takes, forward and backward, in a stack of this share of the pairs, with all cores at
+    work: the second of two points of a search over the smallest sample. On a CPU by the processor's time."""
+    on_cpu = next(classifier.module.parameters()).device.type == "cpu"
+    clock, cores = (time.process_time, torch.get_num_threads()) if on_cpu else (time.perf_counter, 1)
     examples = pool.head(min(settings.n_train))
     adapters = _adapters(shapes, max(settings.ranks), settings, [int(pair) for pair in share])
     with Stack(classifier.module, adapters, classifier.towers) as stack:
@@ -181,9 +182,9 @@ def _seconds_per_loss(
         signs = torch.ones(len(adapters), len(examples.labels))
         factors = [torch.zeros(len(adapters), *shape) for shape in members.shapes]
         members.signed_means(factors, signs)
-        start = time.perf_counter()
+        start = clock()
         members.signed_means(factors, signs)
-    return (time.perf_counter() - start) / signs.numel()
+    return (clock() - start) / cores / signs.numel()
 
 
 def _search(
