@@ -9,7 +9,6 @@ margin, limit the error on new data of a checkpoint drawn at random from that ti
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +23,10 @@ from lorabound.certificates.card import write_card
 from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.replaced import refuse_to_replace
 from lorabound.certificates.stored import write_certificate
-from lorabound.certificates.training import LossName, certificate_of, kept_record, limit
+from lorabound.certificates.training import LossName, certificate_of, kept_record
 from lorabound.errors import InputError
 from lorabound.hf.kept import FOLDER, Kept
+from lorabound.hf.logs import come_first, numbers
 from lorabound.hf.plan import noise_of, plan_of, refuse_shared_statistics
 from lorabound.hf.run import Run, Settings
 from lorabound.hf.unlabelled import Unlabelled
@@ -165,7 +165,7 @@ class GeneralizationCallback(TrainerCallback, ExportableState):  # type: ignore[
         except InputError as error:
             raise InputError(f"GeneralizationCallback: {error}") from None
         self._run = run
-        self._come_first()
+        come_first(self)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Weights before an update: rows without labels are predicted, then the step's own rows come."""
@@ -206,7 +206,7 @@ class GeneralizationCallback(TrainerCallback, ExportableState):  # type: ignore[
         run = self._run
         if run is None or logs is None or self._logged or any(name.startswith("eval_") for name in logs):
             return
-        values = self._values(run)
+        values = numbers(run, self._late_delta)
         logs.update(values)
         if state.log_history:
             state.log_history[-1].update(values)
@@ -246,18 +246,6 @@ class GeneralizationCallback(TrainerCallback, ExportableState):  # type: ignore[
             run.close()
             self._certify(run, args, state)
 
-    def _values(self, run: Run) -> dict[str, float]:
-        """What is logged."""
-        if not run.rows or run.fault:
-            return {}
-        first = run.first()
-        so_far, window, bound = first.mean(), first.mean(first.start), limit(first, self._late_delta)
-        values = {"train_error_so_far": so_far, "error_before_use": window}
-        if bound is not None and so_far is not None:
-            values |= {"true_error_upper": float(bound.value), "gap": float(bound.value) - so_far}
-        values |= {"rows": max(0, run.rows - first.start), "n_params": run.n_params}
-        return {f"lorabound/{name}": value for name, value in values.items() if value is not None}
-
     @property
     def _late_delta(self) -> float:
         """Share of delta of the limit that is logged."""
@@ -270,6 +258,9 @@ class GeneralizationCallback(TrainerCallback, ExportableState):  # type: ignore[
         if run.fault:
             return
         first = run.first(unlabelled, differing) if run.rows else None
+        if unlabelled == 0:
+            run.fail("no row without a label was met in the window: give more of them")
+            return
         if first is not None and unlabelled is not None and np.isnan(first.losses[first.start :]).any():
             run.fail("rows of the window have no label, which the unlabelled rows know nothing of")
             return
@@ -287,17 +278,3 @@ class GeneralizationCallback(TrainerCallback, ExportableState):  # type: ignore[
         self.certificate = made
         if state.is_world_process_zero:
             write_certificate(made, args.output_dir)
-
-    def _come_first(self) -> None:
-        """Stand before the callbacks that report logs: all are handed one dictionary, in order, and ours adds to it.
-
-        The Trainer puts those callbacks first and hands nobody the list; it is found on the stack of this call.
-        """
-        frame = inspect.currentframe()
-        while frame is not None:
-            callbacks = getattr(frame.f_locals.get("self"), "callbacks", None)
-            if isinstance(callbacks, list) and any(one is self for one in callbacks):
-                callbacks.remove(self)
-                callbacks.insert(0, self)
-                return
-            frame = frame.f_back

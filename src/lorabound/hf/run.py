@@ -1,9 +1,7 @@
-"""One training run under way: the losses of each step before its update, taken from the forward pass that trains.
+"""One training run under way: the rows of its first epoch, each with its loss before the update.
 
-A hook on the model sees every forward pass in training mode. A step's rows are put together when its last backward pass
-is done and the optimizer has not moved yet: from all batches of the step, and from all processes in the order of the
-rows. What does not fit the plan (another number of rows, a second pass over a batch) is refused at the first step;
-later it ends the certificate, not the training.
+A step's rows are put together when its last backward pass is done and the optimizer has not moved yet. What does not
+fit the plan is refused at the first step; later it ends the certificate, not the training.
 """
 
 from __future__ import annotations
@@ -11,24 +9,20 @@ from __future__ import annotations
 import base64
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from lorabound.certificates.training import FirstEpoch, LossName
 from lorabound.errors import InputError
-from lorabound.hf.fingerprints import UNKNOWN, fingerprints
-from lorabound.hf.losses import NO_LABEL, Kind, kind_of, row_losses
-from lorabound.hf.plan import Plan, counts_places, refuse_moved_rows
-
-# Place in a step that no row stands at: the last batch of an epoch may be short.
-_EMPTY = -2.0
+from lorabound.hf.fingerprints import UNKNOWN
+from lorabound.hf.losses import NO_LABEL, Kind
+from lorabound.hf.plan import Plan
+from lorabound.hf.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,43 +66,30 @@ class Run:
             noise: what makes its predictions in training random, in words.
             only: the kind of model that alone can be certified; None for every kind.
         """
-        self._only = only
         self.plan, self.settings, self.noise = plan, settings, noise
         self.fault: str | None = None
         self.rows, self.over = 0, False
         self.n_params = sum(one.numel() for one in model.parameters() if one.requires_grad)
-        self._model, self._name, self._counts_places = model, class_name(model), counts_places(model)
+        config = getattr(model, "config", None)
+        self._model = str(getattr(config, "_name_or_path", "") or "")
         self._losses: list[NDArray[np.float32]] = []
         self._marks: list[NDArray[np.int64]] = []
         self._repeats: list[bool] = []
         self._met: set[int] = set()
-        self._kind: Kind | None = None
-        self._step: list[tuple[Tensor, Tensor]] = []
-        self._passes, self._open, self._testing = 0, False, False
-        self._hooks = [
-            model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(self._after, with_kwargs=True),
-        ]
+        self._watch = Watch(model, plan, settings.loss, settings.eval_before_step, only, self._refuse)
 
     def close(self) -> None:
         """Leave the model as it was."""
-        for hook in self._hooks:
-            hook.remove()
-        self._open = False
+        self._watch.close()
 
     def begin_step(self) -> None:
         """From here on forward passes in training mode are those of a step."""
-        self._open = self.fault is None and not self.over
-        self._step, self._passes = [], 0
+        if self.fault is None and not self.over:
+            self._watch.begin_step()
 
     def end_batch(self) -> None:
-        """One batch of the step is done: it must have gone through the model exactly once."""
-        if self._open and self._passes != 1:
-            self._refuse(
-                f"the model ran {self._passes} times over a batch in training, so that the loss of a row is not known: "
-                "take the plain loss of Trainer or SFTTrainer"
-            )
-        self._passes = 0
+        """One batch of the step is done."""
+        self._watch.end_batch()
 
     def end_step(self) -> int:
         """All batches of the step are done and the weights have not moved: keep its losses.
@@ -116,10 +97,9 @@ class Run:
         Returns:
             number of rows with a label that the step has added to the window.
         """
-        if not self._open:
+        if not self._watch.open:
             return 0
-        self._open = False
-        losses, marks = self._gathered()
+        losses, marks = self._watch.end_step()
         expected = min(self.plan.step_rows, self.plan.rows - self.rows)
         last = self.rows + expected == self.plan.rows
         if len(losses) < expected or (len(losses) > expected and not (last and self.plan.processes > 1)):
@@ -137,13 +117,13 @@ class Run:
 
     def first(self, unlabelled: int | None = None, differing: int | None = None) -> FirstEpoch:
         """What is known of the first epoch so far."""
-        if self._kind is None:
+        if self._watch.kind is None:
             raise InputError("no step of the first epoch is done")
         return FirstEpoch(
             losses=np.concatenate(self._losses),
             repeats=np.array(self._repeats, dtype=np.bool_),
-            loss=self._loss,
-            classes=self._kind == "classes",
+            loss=self._watch.loss,
+            classes=self._watch.kind == "classes",
             start=self.plan.start,
             planned=self.plan.rows,
             window=self.settings.window,
@@ -156,10 +136,9 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """What a certificate says of the run."""
-        config = getattr(self._model, "config", None)
         return {
-            "loss": self._loss,
-            "model": str(getattr(config, "_name_or_path", "") or ""),
+            "loss": self._watch.loss,
+            "model": self._model,
             "n_params": self.n_params,
             "rows": self.plan.rows,
             "step_rows": self.plan.step_rows,
@@ -173,7 +152,7 @@ class Run:
         of = {
             "plan": asdict(self.plan),
             "settings": asdict(self.settings),
-            "kind": self._kind,
+            "kind": self._watch.kind,
             "fault": self.fault,
             "over": self.over,
         }
@@ -205,7 +184,7 @@ class Run:
                 )
         arrays = load(base64.b64decode(record["arrays"]))
         self._add(arrays["losses"], arrays["marks"])
-        self._kind, self.fault, self.over = record["kind"], record["fault"], record["over"]
+        self._watch.kind, self.fault, self.over = record["kind"], record["fault"], record["over"]
         self.over |= self.rows == self.plan.rows
         if self.fault is None and not self.over and self.rows != min(steps * self.plan.step_rows, self.plan.rows):
             raise InputError(f"the checkpoint keeps losses of {self.rows:,} rows at step {steps:,}: it is damaged")
@@ -224,82 +203,9 @@ class Run:
             if mark != UNKNOWN:
                 self._met.add(mark)
 
-    @property
-    def _loss(self) -> LossName:
-        return self.settings.loss or ("error" if self._kind == "classes" else "wrong_tokens")
-
-    def _before(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Before a forward pass in training: the same batch without dropout, where that is asked for."""
-        if not self._trains(model) or not self.settings.eval_before_step:
-            return
-        training = [one for one in model.modules() if one.training]
-        self._testing = True
-        try:
-            model.eval()
-            with torch.no_grad():
-                outputs = model(*inputs, **named)
-        finally:
-            for one in training:
-                one.training = True
-            self._testing = False
-        self._take(named, outputs)
-
-    def _after(self, model: nn.Module, _: tuple[Any, ...], named: dict[str, Any], outputs: Any) -> None:
-        """After a forward pass in training."""
-        if not self._trains(model):
-            return
-        self._passes += 1
-        if not self.settings.eval_before_step:
-            self._take(named, outputs)
-
-    def _trains(self, model: nn.Module) -> bool:
-        """Whether a forward pass is one that a step trains on: others have no gradient, or the model is evaluated."""
-        return self._open and model.training and torch.is_grad_enabled() and not self._testing
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _take(self, named: Mapping[str, Any], outputs: Any) -> None:
-        """Losses and fingerprints of a batch."""
-        labels = named.get("labels")
-        try:
-            if self._kind is None:
-                self._kind = kind_of(labels, outputs, self._name)
-                if self._only not in (None, self._kind):
-                    raise InputError("unlabelled takes classes: a text that is continued has no one class to compare")
-                if self._kind == "classes" and self._loss == "wrong_tokens":
-                    raise InputError("loss='wrong_tokens' is for models that continue texts: take error or probability")
-            if not isinstance(labels, Tensor):
-                raise InputError("a batch came without labels")
-            if self._counts_places:
-                refuse_moved_rows(named)
-            losses = row_losses(labels, outputs, self._kind, self._loss)
-            self._step.append((losses, fingerprints(named, len(losses)).to(losses.device)))
-        except InputError as error:
-            self._refuse(str(error))
-
-    def _gathered(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Losses and fingerprints of a step, in the order of its rows, from all processes."""
-        plan, step = self.plan, self._step
-        self._step = []
-        if plan.processes == 1:
-            losses, marks = (torch.cat(parts) for parts in zip(*step, strict=True)) if step else (torch.zeros(0),) * 2
-            return losses.float().cpu().numpy(), marks.long().cpu().numpy()
-        from accelerate.utils import gather
-
-        if not step or any(len(losses) > plan.batch_rows for losses, _ in step):
-            raise InputError("batches of the processes have unlike numbers of rows: nothing can be certified")
-        shape, device = (plan.n_batches, plan.batch_rows), step[0][0].device
-        losses = torch.full(shape, _EMPTY, dtype=torch.float32, device=device)
-        marks = torch.zeros(shape, dtype=torch.int64, device=device)
-        for place, (some, their) in enumerate(step):
-            losses[place, : len(some)], marks[place, : len(some)] = some, their
-        # (processes, batches, rows) -> the order in which batches are dealt to processes.
-        losses, marks = (gather(one[None]).transpose(0, 1).reshape(-1) for one in (losses, marks))
-        there = losses != _EMPTY
-        return losses[there].cpu().numpy(), marks[there].cpu().numpy()
-
     def _refuse(self, reason: str) -> None:
         """Raise before anything was trained; later, end the certificate and let training go on."""
-        self._open = False
+        self._watch.stop_step()
         if not self._losses:
             self.close()
             raise InputError(f"GeneralizationCallback: {reason}")
@@ -309,9 +215,3 @@ class Run:
         """End the certificate and say why."""
         self.fault = reason
         warnings.warn(f"GeneralizationCallback certifies nothing: {reason}", stacklevel=2)
-
-
-def class_name(model: nn.Module) -> str:
-    """Name of the class of a model, beneath its adapter."""
-    beneath: Any = getattr(model, "get_base_model", None)
-    return type(beneath() if beneath else model).__name__
