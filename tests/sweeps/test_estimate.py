@@ -219,6 +219,8 @@ def test_other_programs_do_not_make_this_machine_slow(monkeypatch):
     monkeypatch.setattr(speed, "_SHARE_OF_CPU", Path("/nowhere"))
     operations = 2 * speed.TOKENS_PER_PASS * 64 * 32
     assert speed.products_per_second([(64, 32)], cpu, torch.float32, 1) == pytest.approx(operations / 0.01)
+    beside = speed.products_per_second([(64, 32)], cpu, torch.float32, 1, alone=False)
+    assert beside == pytest.approx(operations / 0.02)
     assert products
 
 

@@ -285,7 +285,7 @@ class Search:
     def _guess(self) -> float:
         """Seconds per pass before anything was trained."""
         run = Run(max(self._config.ranks), self._config.modes[0], self.layout.sizes[0], 0)
-        return seconds_left(self.pilots.task, [run, run]) / (2 * self.pilots.passes(run))
+        return seconds_left(self.pilots.task, [run, run], alone=False) / (2 * self.pilots.passes(run))
 
     def _too_short(self, size: int) -> str:
         two = self.candidates[:2]

@@ -174,7 +174,7 @@ def _(outlook: Outlook, _: int) -> Iterator[Part]:
     for part in outlook.parts:
         shown.add_row(part.what, f"{part.n_train:,}", str(part.n_runs), about_time(part.seconds).removeprefix("about "))
     yield shown
-    whole = f"{about_time(outlook.seconds)} on this machine ({outlook.precision})"
+    whole = f"{about_time(outlook.seconds)} on this machine ({outlook.precision}) if nothing else runs"
     if outlook.seconds <= outlook.budget:
         yield f"In all {whole}, within the budget of {exact_time(outlook.budget)}."
     else:

@@ -246,8 +246,12 @@ def _trained(config: SweepConfig, shapes: dict[str, tuple[int, int]], head: int)
     return min(counts), max(counts)
 
 
-def seconds_left(task: Task, missing: Sequence[Run]) -> float:
-    """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment."""
+def seconds_left(task: Task, missing: Sequence[Run], *, alone: bool = True) -> float:
+    """Seconds that the missing runs of a loaded task will take on this machine; measures its speed for a moment.
+
+    Args:
+        alone: whether nothing else is going to run; else other programs go on as now.
+    """
     classifier, config = task.classifier, task.config
     lengths = np.concatenate([*(s.inputs.lengths for s in task.samples), task.test_set.inputs.lengths])
     shape = shape_of(
@@ -256,7 +260,8 @@ def seconds_left(task: Task, missing: Sequence[Run]) -> float:
     if isinstance(inputs := task.test_set.inputs, PackedRows) and classifier.answers == "tokens":
         output = classifier.module.get_output_embeddings().weight.numel()  # type: ignore[operator]
         shape = replace(shape, written=float(inputs.n_learnt.mean()) * output)
-    speed = products_per_second(shape.products, classifier.device, getattr(torch, classifier.precision), len(missing))
+    dtype: torch.dtype = getattr(torch, classifier.precision)
+    speed = products_per_second(shape.products, classifier.device, dtype, len(missing), alone=alone)
     trained = [run for run in missing if run.rank]
     n_unlabelled = len(task.data.unlabelled_examples)
     return arithmetic(config, shape, trained, len(task.test_set.labels), n_unlabelled) / (_SHARE * speed)

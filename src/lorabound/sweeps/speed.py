@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -28,15 +28,16 @@ _SHARE_OF_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 def products_per_second(
-    shapes: Sequence[tuple[int, int]], device: torch.device, dtype: torch.dtype, n_runs: int
+    shapes: Sequence[tuple[int, int]], device: torch.device, dtype: torch.dtype, n_runs: int, *, alone: bool = True
 ) -> float:
-    """Operations per second in products of a pass with weights of these shapes, all workers of the machine together, if
-    nothing else runs.
+    """Operations per second in products of a pass with weights of these shapes, all workers of the machine together.
 
     Args:
         shapes: (d_out, d_in) of the linear layers, each as often as the model has it.
         n_runs: runs of the sweep; there are no more workers than runs.
+        alone: whether to give the speed that is there if nothing else runs, or the one beside what runs now.
     """
+    alone = alone and device.type == "cpu"
     workers = max(1, min(MOST_WORKERS, torch.get_num_threads(), n_runs)) if device.type == "cpu" else 1
     cores = torch.get_num_threads()
     counted = Counter(shapes) or Counter([(512, 512)])
@@ -45,7 +46,7 @@ def products_per_second(
     def measure(worker: int) -> None:
         torch.set_num_threads(max(1, cores // workers))
         ready.wait()
-        speeds[worker] = _measure(counted, device, dtype)
+        speeds[worker] = _measure(counted, device, dtype, time.thread_time if alone else time.perf_counter)
 
     threads = [threading.Thread(target=measure, args=(worker,)) for worker in range(workers)]
     try:
@@ -55,7 +56,7 @@ def products_per_second(
             thread.join()
     finally:
         torch.set_num_threads(cores)
-    return sum(speeds) * (_share_of_cores(cores) if device.type == "cpu" else 1.0)
+    return sum(speeds) * (_share_of_cores(cores) if alone else 1.0)
 
 
 def _share_of_cores(cores: int) -> float:
@@ -68,9 +69,10 @@ def _share_of_cores(cores: int) -> float:
 
 
 @torch.inference_mode()
-def _measure(shapes: Counter[tuple[int, int]], device: torch.device, dtype: torch.dtype) -> float:
+def _measure(
+    shapes: Counter[tuple[int, int]], device: torch.device, dtype: torch.dtype, clock: Callable[[], float]
+) -> float:
     """Of one worker: the mean over the model's shapes, weighed by the arithmetic they have."""
-    clock = time.thread_time if device.type == "cpu" else time.perf_counter
     seconds = operations = 0.0
     share = _MEASURED / len(shapes)
     for (d_out, d_in), count in shapes.items():
