@@ -343,6 +343,10 @@ def test_a_template_that_leaves_out_what_tools_answer_is_refused(tmp_path):
     (folder / "chat_template.jinja").write_text(silent)
     with pytest.raises(DataError, match="leaves out what tools answer"):
         load_causal(str(folder), [], "", device="cpu").prepare([asked])
+    refusing = "{{ raise_exception('no tools here') }}"
+    (folder / "chat_template.jinja").write_text(refusing)
+    with pytest.raises(DataError, match=r"roles user, tool, assistant \(no tools here\): leave such rows out, or give"):
+        load_causal(str(folder), [], "", device="cpu").prepare([asked])
 
 
 def test_a_tokenizer_without_an_end_of_a_text_is_told_where_one_is_needed(tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,17 @@ def test_weights_of_a_type_that_cannot_be_read(llama, tmp_path, kind, message):
     with pytest.raises(ModelError, match=message) as caught:
         locate_model(str(path))
     assert str(path) in str(caught.value)
+
+
+def test_values_that_are_not_finite_are_the_files_own_fault(llama, tmp_path, cache):
+    path = save_gguf(tmp_path / "tiny.gguf", llama)
+    (tensor,) = [tensor for tensor in gguf.GGUFReader(path).tensors if tensor.name == "blk.0.ffn_up.weight"]
+    content = bytearray(path.read_bytes())
+    content[tensor.data_offset : tensor.data_offset + 4] = struct.pack("<f", float("nan"))
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"tiny.gguf: .*up_proj.weight holds values that are no finite numbers.*again"):
+        locate_model(str(path))
+    assert not [place for place in cache.iterdir() if not place.name.endswith(".lock")]
 
 
 def test_places_that_cannot_take_it(llama, tmp_path, monkeypatch):

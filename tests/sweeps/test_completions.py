@@ -9,6 +9,7 @@ import pytest
 import lorabound as lb
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, StoreError
+from lorabound.reports import plan_sentences
 from lorabound.reports import spread as spread_report
 from lorabound.reports.page import write_page
 from lorabound.reports.sentences import caveats, error_sentence, reading, verdict_sentences
@@ -98,6 +99,8 @@ def test_an_exact_match_counts_where_it_is_asked_for(done, place):
     assert other.summary().losses[0].title == "1 - exact match"
     assert all(row.fold_errors is not None for row in other.rows() if row.rank)
     assert "word for word" in error_sentence(other.summary())[0]
+    forecast = plan_sentences.reading(lb.plan(pilot=other))[1]
+    assert forecast.startswith("Forecast: no guarantee; the gap in the share of completions that are not exactly right")
 
 
 def test_a_store_goes_on_and_its_adapters_load(done, place, monkeypatch):

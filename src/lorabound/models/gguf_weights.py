@@ -19,7 +19,7 @@ def save_as_folder(path: Path, folder: Path, n_numbers: int) -> None:
     """Read the file by transformers and save what it reads, which must be all of its ``n_numbers`` numbers.
 
     Raises:
-        ModelError: it reads none of it, or not all.
+        ModelError: it reads none of it, or not all, or values that are not finite.
     """
     what = "a causal language model (GGUF)"
     mend = "give the model in safetensors"
@@ -33,6 +33,11 @@ def save_as_folder(path: Path, folder: Path, n_numbers: int) -> None:
     for name, saved, expected in sorted(loaded["mismatched_keys"]):
         raise ModelError(
             f"{path}: {name} has shape {list(saved)} and should have {list(expected)} by the file's own header: {mend}"
+        )
+    odd = [name for name, weight in module.named_parameters() if not weight.isfinite().all()]
+    if odd:
+        raise ModelError(
+            f"{path}: {odd[0]} holds values that are no finite numbers: the file is damaged, download it again"
         )
     lacking = sorted(loaded["missing_keys"])
     if lacking:

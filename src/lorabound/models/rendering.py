@@ -214,7 +214,8 @@ class ChatReader:
         except Exception as error:  # a template may raise anything
             roles = ", ".join(turn.role for turn in turns)
             raise DataError(
-                f"the chat template of {self.folder} does not take a chat of the roles {roles}: {first_line(error)}"
+                f"the chat template of {self.folder} does not take a chat of the roles {roles} ({first_line(error)}): "
+                "leave such rows out, or give a model whose template takes them"
             ) from None
 
     def _row(self, pieces: Iterator[Piece] | list[Piece], *, chat: bool) -> Row:

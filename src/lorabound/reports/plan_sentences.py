@@ -184,8 +184,11 @@ def _about_theory(plan: Plan) -> list[str]:
 
 
 def _about_forecasts(plan: Plan, pilot: Pilot, signs: list[str]) -> list[str]:
+    of = "0-1 gap"
+    if pilot.summary.completes:
+        of = "gap in the share of completions that are not exactly right"
     lines = [
-        "Forecast: no guarantee; the 0-1 gap, beyond that of the model without an adapter, that one more cell of the "
+        f"Forecast: no guarantee; the {of}, beyond that of the model without an adapter, that one more cell of the "
         "pilot would show. By power laws:"
     ]
     lines += [_law(mode, pilot.forecasts.get(mode)) for mode in plan.modes]
