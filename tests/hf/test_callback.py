@@ -75,11 +75,13 @@ def test_numbers_of_a_run_worked_out_again(tmp_path, capsys, monkeypatch):
     assert [row["lorabound/true_error_upper"] for row in logged[7:]] == [logged[6]["lorabound/true_error_upper"]]
     assert logged[6]["lorabound/error_before_use"] == pytest.approx(errors[48:].mean())
     assert logged[6]["lorabound/train_error_so_far"] == pytest.approx(errors.mean())
-    assert logged[6]["lorabound/gap"] == pytest.approx(expected[-1] - errors.mean())
+    assert logged[6]["lorabound/margin"] == pytest.approx(expected[-1] - errors[48:].mean())
     assert logged[6]["lorabound/rows"] == 52
     assert logged[6]["lorabound/n_params"] == 3 * (6 + 24 + 24 + 3)
     # A callback that reports logs, though it was there before, is handed the same.
-    assert [row for row in beside.seen if "lorabound/gap" in row][6]["lorabound/gap"] == logged[6]["lorabound/gap"]
+    assert [row for row in beside.seen if "lorabound/margin" in row][6]["lorabound/margin"] == logged[6][
+        "lorabound/margin"
+    ]
 
     certificate = callback.certificate
     assert certificate.best.limit == pytest.approx(expected[-1], abs=1e-12)

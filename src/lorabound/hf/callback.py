@@ -42,7 +42,7 @@ class GeneralizationCallback(TrainerCallback, ExportableState):  # type: ignore[
         lorabound/train_error_so_far   mean loss of the first epoch so far, each row before its update
         lorabound/error_before_use     the same over the window
         lorabound/true_error_upper     limit on the error on new data of a random checkpoint of the window so far
-        lorabound/gap                  true_error_upper - train_error_so_far
+        lorabound/margin               true_error_upper - error_before_use
         lorabound/rows                 rows of the window so far
         lorabound/n_params             trained entries
 

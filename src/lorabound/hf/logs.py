@@ -21,8 +21,8 @@ def numbers(run: Run, delta: float) -> dict[str, float]:
     first = run.first()
     so_far, window, bound = first.mean(), first.mean(first.start), limit(first, delta)
     values = {"train_error_so_far": so_far, "error_before_use": window}
-    if bound is not None and so_far is not None:
-        values |= {"true_error_upper": float(bound.value), "gap": float(bound.value) - so_far}
+    if bound is not None and window is not None:
+        values |= {"true_error_upper": float(bound.value), "margin": float(bound.value) - window}
     values |= {"rows": max(0, run.rows - first.start), "n_params": run.n_params}
     return {f"lorabound/{name}": value for name, value in values.items() if value is not None}
 
