@@ -247,6 +247,18 @@ def test_going_on_from_a_checkpoint(tmp_path, step):
     assert lb.verify(tmp_path / "halves").holds
 
 
+def test_callbacks_that_the_trainer_restores_itself(tmp_path):
+    rows = points(96, np.random.default_rng(7))
+    saving = {"save_strategy": "steps", "save_steps": 1}
+    trainer(net(), rows, tmp_path, GeneralizationCallback(delta=0.2), Stop(8), **saving).train()
+    (tmp_path / "certificate.json").unlink()
+    made = trainer(
+        net(), rows, tmp_path, GeneralizationCallback(), restore_callback_states_from_checkpoint=True, **saving
+    )
+    made.train(resume_from_checkpoint=True)
+    assert lb.verify(tmp_path).delta == 0.2
+
+
 def test_a_stored_checkpoint_survives_a_break(tmp_path):
     rows = points(96, np.random.default_rng(8))
     saving = {"save_strategy": "steps", "save_steps": 1}

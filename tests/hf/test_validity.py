@@ -6,7 +6,7 @@ from scipy.stats import binom
 from lorabound.hf import GeneralizationCallback
 from tests.trainer_tasks import Truth, evaluated, net, points, trainer, true_error
 
-RUNS, DELTA = 30, 0.3
+RUNS, DELTA = 20, 0.3
 
 
 def test_limits_hold_after_every_step_as_often_as_they_say(tmp_path):
