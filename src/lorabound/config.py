@@ -98,6 +98,13 @@ def setting(
     return Field(default, description=help, json_schema_extra={"group": group, "shown": shown, "flag": flag}, **limits)
 
 
+def flag_of(kind: type[Settings], name: str) -> str:
+    """The option of a field: its own, or its name with dashes."""
+    about = kind.model_fields[name].json_schema_extra
+    assert isinstance(about, dict), "a field of settings is made by setting()"
+    return str(about["flag"] or f"--{name.replace('_', '-')}")
+
+
 def help_of(field: FieldInfo, default: Any = None) -> str:
     """The sentence of help of a setting, with its default: ``default``, or its own."""
     shown = _in_words(field, default)

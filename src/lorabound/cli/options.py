@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from lorabound.cli.usage import LIST
-from lorabound.config import Settings, help_of
+from lorabound.config import Settings, flag_of, help_of
 
 Flags = dict[str, Any]
 ConfigFile = Annotated[
@@ -90,11 +90,6 @@ def takes(*made: list[inspect.Parameter]) -> Callable[[Callable[..., None]], Cal
         return command
 
     return decorate
-
-
-def flag_of(kind: type[Settings], name: str) -> str:
-    """The option of a field: its own, or its name with dashes."""
-    return str(_about(kind.model_fields[name])["flag"] or f"--{name.replace('_', '-')}")
 
 
 def _option(flag: str, name: str, field: FieldInfo, group: str | None, default: Any) -> inspect.Parameter:

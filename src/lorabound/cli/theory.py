@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lorabound.cli.consoles import out, say, telling
-from lorabound.cli.options import ConfigFile, Flags, Grouped, flag_of, options, takes
+from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import kept_when_stopped, progress
-from lorabound.config import checked, read_record, read_settings
+from lorabound.config import checked, flag_of, read_record, read_settings
 from lorabound.errors import InputError
 from lorabound.modes import MODES
 from lorabound.sweeps.config import SweepConfig

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import polars as pl
+from pydantic import PlainValidator
 
 from lorabound.bounds import Bound
-from lorabound.files import write_text
+from lorabound.errors import InputError
 
-FILE = "recommendation.json"
 ADAPTER = "adapter"
+
+
+def _read_bound(record: Any) -> Bound | None:
+    """The limit of a file.
+
+    Raises:
+        ValueError: it is no bound.
+    """
+    try:
+        return None if record is None else Bound.from_dict(record)
+    except (InputError, TypeError, KeyError, AttributeError):
+        raise ValueError("it is no bound") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +133,19 @@ class LrTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a recommendation comes from: what is needed to make it again.
+
+    Attributes:
+        command: words of the command line that makes it again.
+        environment: date, versions, machine and fingerprints, by name.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """Which rank to take, which factor to freeze, and the evidence.
 
@@ -149,6 +172,7 @@ class Recommendation:
         adapter: folder of the trained adapter.
         adapter_rows: number of rows that this adapter was trained on.
         settings: settings of the final adapter's training, by name.
+        origin: the command that makes it again, versions and machine.
         notes: sentences on what was unusual about data and model.
     """
 
@@ -169,7 +193,7 @@ class Recommendation:
     points: tuple[Point, ...]
     more_data: tuple[Value, ...]
     zero_shot: float
-    limit: Bound | None
+    limit: Annotated[Bound | None, PlainValidator(_read_bound)]
     limit_of: str
     n_choices: int
     rules: tuple[RuleOfThumb, ...]
@@ -181,6 +205,7 @@ class Recommendation:
     adapter: str
     adapter_rows: int
     settings: Mapping[str, Any]
+    origin: Origin
     notes: tuple[str, ...] = ()
 
     @property
@@ -225,29 +250,3 @@ class Recommendation:
             f"Recommendation: {self.mode}, rank {self.rank}, lr {self.lr:.3g} for {self.n_rows:,} rows of {self.data}; "
             f"forecast {self.error_name} {now.value:.3g} ({now.low:.3g} to {now.high:.3g})"
         )
-
-
-def write_recommendation(made: Recommendation) -> Path:
-    """Write ``recommendation.json`` into its folder; returns its path.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    record = {**asdict(made), "limit": None if made.limit is None else _bound(made.limit)}
-    return write_text(Path(made.folder) / FILE, json.dumps({"format": 1, **record}, indent=1, default=_plain) + "\n")
-
-
-def _bound(bound: Bound) -> dict[str, Any]:
-    return {
-        "value": float(bound.value),
-        "delta": bound.delta,
-        "theorem": bound.theorem,
-        "terms": {name: float(value) for name, value in bound.terms.items()},
-        "combine": bound.combine,
-        "assumptions": list(bound.assumptions),
-        "vacuous": bool(bound.vacuous),
-    }
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)

@@ -18,7 +18,8 @@ from lorabound.files import make_folder
 from lorabound.recommendations.card import write_model_card
 from lorabound.recommendations.config import RecommendConfig, read_recommendation
 from lorabound.recommendations.layout import Layout, laid_out
-from lorabound.recommendations.recommendation import ADAPTER, Recommendation, write_recommendation
+from lorabound.recommendations.recommendation import ADAPTER, Recommendation
+from lorabound.recommendations.stored import write_recommendation
 from lorabound.sweeps.config import SweepConfig
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def carry_out(
     make_folder(folder / PILOTS)
     from lorabound.recommendations.answer import answer, rules_of_thumb  # imports torch, as all that follows
     from lorabound.recommendations.final import copy_adapter, train_final
+    from lorabound.recommendations.origin import origin_of
     from lorabound.recommendations.pilots import Pilots, with_material
     from lorabound.recommendations.search import STEP, Search
     from lorabound.sweeps.execute import Progress
@@ -157,6 +159,7 @@ def carry_out(
         adapter=str(folder / ADAPTER),
         adapter_rows=layout.n_rows if refit else found.row.n_train,
         settings=_settings(task.config),
+        origin=origin_of(asked, layout, task, folder),
         notes=(*task.notes, *left_out),
     )
     from lorabound.models import name_for_others
