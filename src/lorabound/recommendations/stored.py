@@ -79,9 +79,7 @@ def _read(folder: Path, path: Path) -> dict[str, Any]:
     if not path.exists():
         if (folder / "pilots").is_dir():
             raise InputError(f"{folder} holds pilots and no answer yet (no {FILE}): {_AGAIN}")
-        raise InputError(
-            f"{folder} holds no recommendation ({FILE}): run  lorabound recommend --out {folder}  first"
-        )
+        raise InputError(f"{folder} holds no recommendation ({FILE}): run  lorabound recommend --out {folder}  first")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -48,7 +48,7 @@ def answer_sentences(made: Recommendation) -> list[str]:
     if made.limit is not None and not made.limit.vacuous:
         lines.append(
             f"Guaranteed: the {made.error_name} of {made.limit_of} is at most {ceiled(float(made.limit.value))} on new "
-            f"data ({_sure(made)}, the choice among {made.n_choices} counted)."
+            f"data ({sure(made)}, the choice among {made.n_choices} counted)."
         )
     lines.append(f"The adapter, trained on {made.adapter_rows:,} rows, is a PEFT folder: {made.adapter}")
     return lines
@@ -56,24 +56,36 @@ def answer_sentences(made: Recommendation) -> list[str]:
 
 def evidence(made: Recommendation) -> list[str]:
     """Public rules, more data, cost."""
-    lines = []
-    if made.more_data[1:]:
-        more = ", ".join(f"{_interval(one)} with {one.n_train:,} rows" for one in made.more_data[1:])
-        lines.append(f"More data would bring a forecast {made.error_name} of {more}.")
-    if made.rules:
-        said = "; ".join(
-            f"{one.name} says rank {one.rank}" + (f" ({_interval(one.forecast)})" if one.forecast else "")
-            for one in made.rules
-        )
-        lines.append(f"Public rules, with both factors trained: {said}.")
-    if made.lr_trials:
-        lines.append(_learning_rates(made))
+    lr = _learning_rates(made) if made.lr_trials else ""
+    return [line for line in (more_data_sentence(made), rules_sentence(made), lr, cost_sentence(made)) if line]
+
+
+def more_data_sentence(made: Recommendation) -> str:
+    """What 2N and 4N rows would bring; "" where nothing is forecast."""
+    if not made.more_data[1:]:
+        return ""
+    more = ", ".join(f"{interval(one)} with {one.n_train:,} rows" for one in made.more_data[1:])
+    return f"More data would bring a forecast {made.error_name} of {more}."
+
+
+def rules_sentence(made: Recommendation) -> str:
+    """The ranks that public rules give; "" without any."""
+    if not made.rules:
+        return ""
+    said = "; ".join(
+        f"{one.name} says rank {one.rank}" + (f" ({interval(one.forecast)})" if one.forecast else "")
+        for one in made.rules
+    )
+    return f"Public rules, with both factors trained: {said}."
+
+
+def cost_sentence(made: Recommendation) -> str:
+    """How many pilots, how long, and what share of training everything on all rows."""
     n_runs = sum(step.n_runs for step in made.steps)
-    lines.append(
+    return (
         f"{n_runs} pilots took {about_time(made.seconds).removeprefix('about ')}, {made.share:.0%} of training every "
         "candidate on all rows."
     )
-    return lines
 
 
 def legend(made: Recommendation) -> list[str]:
@@ -135,7 +147,8 @@ def _trained(mode: str) -> str:
     return words.get(mode, f"mode {mode}")
 
 
-def _sure(made: Recommendation) -> str:
+def sure(made: Recommendation) -> str:
+    """How sure the limit is: delta shared among all that it was chosen from."""
     assert made.limit is not None
     return f"{1 - float(made.limit.delta or 0) * made.n_choices:.0%} sure"
 
@@ -163,7 +176,8 @@ def _row(one: Option, mark: str) -> list[str]:
     ]
 
 
-def _interval(value: Value) -> str:
+def interval(value: Value) -> str:
+    """A loss and its interval, in words."""
     return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 

@@ -1,0 +1,46 @@
+"""The frame that all pages share: one self-contained file, light and dark, readable on a phone, without network.
+
+``frame.html.j2`` holds the style and the scripts: drawing charts in the colours of the page, sorting tables, copying
+code. The template of a page extends it and fills its body. Whatever comes from data is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from lorabound.files import write_text
+from lorabound.reports.offline import scripts
+
+PAGE = "report.html"
+# On a narrow screen; the sentence that stands above tables which may not fit.
+WIDE = "On a narrow screen this table scrolls sideways; its first column stays."
+
+
+def write_framed(path: str | Path, template: str, specs: Mapping[str, Mapping[str, Any]], **values: Any) -> Path:
+    """Write a page; returns its path.
+
+    Args:
+        template: file of this folder that extends ``frame.html.j2``.
+        specs: Vega-Lite specification by the id of the element it is drawn in.
+        values: what the template asks for.
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    environment = Environment(autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined)
+    page = environment.get_template(template).render(specs=specs, bundle=scripts(), wide=WIDE, **values)
+    return write_text(path, page)
+
+
+def rows_of(rows: Sequence[Sequence[object]], kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a table as the frame's macro takes them: cells, and the class of the row."""
+    named = [*kinds, *[""] * (len(rows) - len(kinds))]
+    return [{"cells": [str(cell) for cell in row], "kind": kind} for row, kind in zip(rows, named, strict=True)]
+
+
+def _source(name: str) -> str:
+    return (files("lorabound.reports") / name).read_text(encoding="utf-8")

@@ -1,0 +1,283 @@
+"""Charts of a recommendation as Vega-Lite specifications: errors against training rows, forecasts against rank.
+
+Colours of text, axes and grid are the page's, light or dark: the specifications name none. Charts are as wide as the
+page. An error axis is linear and begins where the errors do; the chart's sentence says what lies outside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from lorabound.modes import MODES
+from lorabound.recommendations import Recommendation
+from lorabound.reports.charts import MODE_COLOURS
+
+_HEIGHT = 340
+# Candidates of one size stand side by side: at most so far apart, in ln(rows), and within this share of the room.
+_STEP, _SHARE = 0.035, 0.42
+# The error without an adapter is left out where it would take more than half of the axis.
+_MOST_FOR_ZERO_SHOT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A chart.
+
+    Attributes:
+        spec: Vega-Lite specification.
+        outside: sentence on what the axis leaves out; "" for nothing.
+    """
+
+    spec: dict[str, Any]
+    outside: str
+
+
+def error_against_rows(made: Recommendation) -> Drawn:
+    """What the pilots measured and what is forecast: test error and training error against training rows."""
+    points, forecast = _points(made), _forecast(made)
+    errors = [*points["low"], *points["high"], *points["train"], *forecast["low"], *forecast["high"]]
+    span, outside = _span(errors, made)
+    rows = sorted({point.test.n_train for point in made.points} | {value.n_train for value in made.more_data})
+    room = (min(points["x"].min(), rows[0]) / 1.08, rows[-1] * 1.1)  # type: ignore[operator, type-var]
+    x = alt.X("x:Q", title="training rows (logarithmic)", axis=_ticks(rows)).scale(type="log", domain=room, nice=False)
+    y = alt.Y(f"{_TEST}:Q", title=made.error_name).scale(domain=span, nice=False)
+    modes = [mode for mode in MODES if mode in set(points["mode"])]
+    colour = alt.Color("mode:N", sort=modes, legend=alt.Legend(title=None, orient="top")).scale(
+        domain=modes, range=[MODE_COLOURS[mode] for mode in modes]
+    )
+    ranks = sorted(set(points["rank"]))
+    shade = alt.Opacity("rank:Q", legend=alt.Legend(title="rank", orient="top", values=ranks, symbolType="circle"))
+    shade = shade.scale(type="log" if len(ranks) > 1 else "linear", domain=[ranks[0], ranks[-1]], range=[0.35, 1.0])
+    told = [
+        alt.Tooltip("what:N", title="pilots of"),
+        alt.Tooltip("rows:Q", title="training rows", format=","),
+        alt.Tooltip(f"{_TEST}:Q", title=f"{made.error_name} on test rows", format=".4f"),
+        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
+        alt.Tooltip("high:Q", title="to", format=".4f"),
+        alt.Tooltip("train:Q", title=f"{made.error_name} on training rows", format=".4f"),
+    ]
+    base = alt.Chart(points).encode(x=x, color=colour, opacity=shade, tooltip=told)
+    own = base.transform_filter("datum.recommended")
+    others = base.transform_filter("!datum.recommended")
+    line, below = others.encode(y=y, detail="what:N"), alt.Y("train:Q", title=made.error_name)
+    layers = [
+        *_of_forecast(forecast, made),
+        line.mark_line(strokeWidth=1),
+        base.encode(y=alt.Y("low:Q", title=made.error_name), y2="high:Q").mark_rule(strokeWidth=1.2, clip=True),
+        base.encode(y=below, detail="what:N").mark_line(strokeWidth=0.8, strokeDash=[2, 3], clip=True),
+        base.encode(y=below).mark_point(size=16, strokeWidth=1, clip=True),
+        others.encode(y=y).mark_point(size=34, filled=True),
+        own.encode(y=y).mark_line(strokeWidth=3),
+        own.encode(y=y).mark_point(size=95, filled=True),
+        _labels(points, x, made),
+        *_zero_shot(made, span, rows[0], "x"),
+    ]
+    return Drawn(spec=_whole(layers), outside=outside)
+
+
+def forecast_against_rank(made: Recommendation) -> Drawn:
+    """The forecast at the size that the recommendation is for, by rank and mode, with the public rules."""
+    candidates = pl.DataFrame(
+        [
+            {
+                "mode": one.mode,
+                "rank": one.rank,
+                "forecast": one.forecast.value,
+                "low": one.forecast.low,
+                "high": one.forecast.high,
+                "close": one.close,
+                "parameters": one.n_params,
+                "recommended": one is made.best,
+                "alike": "yes" if one is made.best or one.within_noise else "no",
+            }
+            for one in sorted(made.options, key=lambda one: (one.mode, one.rank))
+        ]
+    )
+    rules = _rules(made)
+    known = [rule.forecast for rule in made.rules if rule.forecast]
+    errors = [*candidates["low"], *candidates["high"], *(end for value in known for end in (value.low, value.high))]
+    span, outside = _span(errors, made)
+    ranks = sorted({*candidates["rank"], *(rule.rank for rule in made.rules)})
+    x = alt.X("rank:Q", title="rank (logarithmic)", axis=_ticks(ranks)).scale(
+        type="log", base=2, domain=[ranks[0] / 1.25, ranks[-1] * 1.25], nice=False
+    )
+    title = f"forecast {made.error_name}"
+    y = alt.Y("forecast:Q", title=title).scale(domain=span, nice=False)
+    modes = [mode for mode in MODES if mode in set(candidates["mode"])]
+    colour = alt.Color("mode:N", sort=modes, legend=alt.Legend(title=None, orient="top")).scale(
+        domain=modes, range=[MODE_COLOURS[mode] for mode in modes]
+    )
+    told = [
+        alt.Tooltip("mode:N"),
+        alt.Tooltip("rank:Q"),
+        alt.Tooltip("forecast:Q", title=title, format=".4f"),
+        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
+        alt.Tooltip("high:Q", title="to", format=".4f"),
+        alt.Tooltip("close:Q", title="chance that none is clearly better", format=".0%"),
+        alt.Tooltip("parameters:Q", title="trained parameters", format=","),
+        alt.Tooltip("alike:N", title="within noise of the lowest"),
+    ]
+    base = alt.Chart(candidates).encode(x=x, color=colour, tooltip=told)
+    best = base.transform_filter("datum.recommended").encode(y=y)
+    layers = [
+        base.encode(y=alt.Y("low:Q", title=title), y2="high:Q").mark_area(opacity=0.13, clip=True),
+        base.encode(y=alt.Y("low:Q", title=title), y2="high:Q").mark_rule(strokeWidth=1, opacity=0.6, clip=True),
+        base.encode(y=y).mark_line(strokeWidth=2),
+        base.encode(y=y).mark_point(size=45, filled=True, opacity=1),
+        best.mark_point(size=260, strokeWidth=2.5, filled=False, opacity=1),
+        best.mark_text(dy=22, fontWeight="bold", opacity=1).encode(text=alt.value("recommended")),
+        *_of_rules(rules, x, title),
+        *_zero_shot(made, span, ranks[0], "rank"),
+    ]
+    return Drawn(spec=_whole(layers), outside=outside)
+
+
+_TEST = "test"
+
+
+def _points(made: Recommendation) -> pl.DataFrame:
+    """All pilots, those of one size side by side in the order of modes and ranks."""
+    order = list(MODES)
+    sizes = sorted({point.test.n_train for point in made.points})
+    gap = min((math.log(b / a) for a, b in pairwise(sizes)), default=1.0)
+    rows = []
+    for n_train, group in groupby(
+        sorted(made.points, key=lambda one: (one.test.n_train, order.index(one.mode), one.rank)),
+        key=lambda one: one.test.n_train,
+    ):
+        side_by_side = list(group)
+        step = min(_STEP, _SHARE * gap / len(side_by_side))
+        for place, one in enumerate(side_by_side):
+            rows.append(
+                {
+                    "what": f"{one.mode}, rank {one.rank}",
+                    "mode": one.mode,
+                    "rank": one.rank,
+                    "rows": n_train,
+                    "x": n_train * math.exp((place - (len(side_by_side) - 1) / 2) * step),
+                    _TEST: one.test.value,
+                    "low": one.test.low,
+                    "high": one.test.high,
+                    "train": one.train,
+                    "recommended": (one.mode, one.rank) == (made.mode, made.rank),
+                }
+            )
+    return pl.DataFrame(rows)
+
+
+def _forecast(made: Recommendation) -> pl.DataFrame:
+    return pl.DataFrame(
+        [{"x": one.n_train, "forecast": one.value, "low": one.low, "high": one.high} for one in made.more_data]
+    )
+
+
+def _of_forecast(forecast: pl.DataFrame, made: Recommendation) -> list[alt.Chart]:
+    """Band, dashed line and points of the recommended candidate's forecasts."""
+    colour = alt.value(MODE_COLOURS[made.mode])
+    told = [
+        alt.Tooltip("x:Q", title="forecast for training rows", format=","),
+        alt.Tooltip("forecast:Q", title=f"forecast {made.error_name}", format=".4f"),
+        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
+        alt.Tooltip("high:Q", title="to", format=".4f"),
+    ]
+    base = alt.Chart(forecast).encode(x="x:Q", color=colour, tooltip=told)
+    ends = base.encode(y=alt.Y("low:Q", title=made.error_name), y2="high:Q")
+    middle = base.encode(y=alt.Y("forecast:Q", title=made.error_name))
+    return [
+        ends.mark_area(opacity=0.16, clip=True),
+        middle.mark_line(strokeWidth=2.5, strokeDash=[6, 4]),
+        middle.mark_point(size=60, strokeWidth=2, filled=False),
+    ]
+
+
+def _labels(points: pl.DataFrame, x: alt.X, made: Recommendation) -> alt.Chart:
+    """The rank beside the last point of the recommended candidate."""
+    own = points.filter(pl.col("recommended")).sort("rows").tail(1)
+    text = f"rank {made.rank}"
+    return (
+        alt.Chart(own)
+        .encode(x=x, y=alt.Y(f"{_TEST}:Q", title=made.error_name), text=alt.value(text))
+        .mark_text(dx=0, dy=-14, fontWeight="bold")
+    )
+
+
+def _zero_shot(made: Recommendation, span: tuple[float, float], first: float, axis: str) -> list[alt.Chart]:
+    """A rule at the error of the model without an adapter, where the axis reaches it."""
+    if not span[0] <= made.zero_shot <= span[1]:
+        return []
+    line = pl.DataFrame({"error": [made.zero_shot], axis: [first]})
+    base = alt.Chart(line).encode(
+        y=alt.Y("error:Q"), tooltip=[alt.Tooltip("error:Q", title="without an adapter", format=".4f")]
+    )
+    text = base.encode(text=alt.value(f"without an adapter {made.zero_shot:.3f}"), x=alt.value(6))
+    return [base.mark_rule(strokeDash=[2, 2], strokeWidth=1.5), text.mark_text(align="left", dy=-7)]
+
+
+def _rules(made: Recommendation) -> pl.DataFrame:
+    """One row per rank that public rules give, the names of its rules together."""
+    rows = []
+    for rank in sorted({rule.rank for rule in made.rules}):
+        own = [rule for rule in made.rules if rule.rank == rank]
+        value = own[0].forecast
+        rows.append(
+            {
+                "rules": ", ".join(rule.name for rule in own),
+                "rank": rank,
+                "forecast": value and value.value,
+                "low": value and value.low,
+                "high": value and value.high,
+            }
+        )
+    kinds = {"rules": pl.String, "rank": pl.Int64, "forecast": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    return pl.DataFrame(rows, schema=kinds)
+
+
+def _of_rules(rules: pl.DataFrame, x: alt.X, title: str) -> list[alt.Chart]:
+    """A tick with names at the top of the chart, and the forecast of the rank where there is one."""
+    if rules.is_empty():
+        return []
+    told = [
+        alt.Tooltip("rules:N", title="public rule"),
+        alt.Tooltip("rank:Q", title="says rank"),
+        alt.Tooltip("forecast:Q", title=f"{title} (A and B trained)", format=".4f"),
+        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
+        alt.Tooltip("high:Q", title="to", format=".4f"),
+    ]
+    base = alt.Chart(rules).encode(x=x, tooltip=told)
+    there = base.transform_filter("isValid(datum.forecast)")
+    return [
+        base.mark_rule(strokeDash=[1, 4], strokeWidth=1.2),
+        base.mark_text(baseline="top", align="left", dx=4).encode(y=alt.value(4), text="rules:N"),
+        there.encode(y=alt.Y("low:Q", title=title), y2="high:Q").mark_rule(strokeWidth=1, clip=True),
+        there.encode(y=alt.Y("forecast:Q", title=title)).mark_point(shape="triangle-down", size=70, filled=True),
+    ]
+
+
+def _span(errors: Iterable[float], made: Recommendation) -> tuple[tuple[float, float], str]:
+    """Ends of the error axis, and what lies outside."""
+    kept = [min(max(error, 0.0), 1.0) for error in errors]
+    low, high = min(kept), max(kept)
+    width, zero = max(high - low, 0.02), made.zero_shot
+    outside = ""
+    if max(zero - high, low - zero) <= _MOST_FOR_ZERO_SHOT * width:
+        low, high = min(low, zero), max(high, zero)
+    else:
+        where = "above" if zero > high else "below"
+        outside = f"Without an adapter it is {zero:.3f}, {where} this axis."
+    pad = 0.06 * max(high - low, 0.02)
+    return (max(low - pad, 0.0), min(high + pad, 1.0)), outside
+
+
+def _ticks(values: Sequence[float]) -> alt.Axis:
+    return alt.Axis(values=list(values), format=",d", labelOverlap="greedy")
+
+
+def _whole(layers: Sequence[alt.Chart]) -> dict[str, Any]:
+    return dict(alt.layer(*layers).properties(width="container", height=_HEIGHT).to_dict())

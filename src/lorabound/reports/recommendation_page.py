@@ -1,0 +1,319 @@
+"""The page of a recommendation: the answer, lines to copy, two charts, the candidates, the guarantee, the way there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorabound import __version__
+from lorabound.certificates.plain import exact, plain
+from lorabound.modes import MODES
+from lorabound.recommendations import Recommendation
+from lorabound.reports.frame import PAGE, rows_of, write_framed
+from lorabound.reports.peft_code import peft_code
+from lorabound.reports.recommendation import (
+    answer_sentences,
+    cost_sentence,
+    legend,
+    more_data_sentence,
+    sure,
+)
+from lorabound.reports.recommendation_charts import error_against_rows, forecast_against_rank
+from lorabound.reports.sentences import ceiled
+
+_CHOSEN = "nothing about the predictor was chosen by looking at them"
+
+
+def write_recommendation_page(made: Recommendation, page: str | Path | None = None) -> Path:
+    """Write the page of a recommendation; returns its path.
+
+    Args:
+        page: file to write; None writes ``report.html`` in the folder of the recommendation.
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    rows, ranks = error_against_rows(made), forecast_against_rank(made)
+    charts = [
+        {
+            "name": "rows",
+            "title": f"{_capital(made.error_name)} by training rows",
+            "sentences": _rows_sentences(made, rows.outside),
+            "said": f"{made.error_name} of all pilots against training rows; the numbers stand under All candidates",
+        },
+        {
+            "name": "ranks",
+            "title": f"Forecast {made.error_name} by rank",
+            "sentences": _ranks_sentences(made, ranks.outside),
+            "said": f"forecast {made.error_name} against rank, a line per mode; the numbers stand under All candidates",
+        },
+    ]
+    return write_framed(
+        page or Path(made.folder) / PAGE,
+        "recommendation.html.j2",
+        {"chart-rows": rows.spec, "chart-ranks": ranks.spec},
+        made=made,
+        answer=answer_sentences(made),
+        tiles=_tiles(made),
+        words=_words(made),
+        code_lines=peft_code(made),
+        scored=_scored(made),
+        certify=shlex.join(["lorabound", "certify", made.adapter, "--holdout", "FILE"]),
+        charts=charts,
+        rules=_rules(made),
+        level=f"{made.best.forecast.level:.0%}",
+        legend=" ".join(legend(made)),
+        candidates=_candidates(made),
+        guaranteed=made.limit is not None and not made.limit.vacuous,
+        limit=_limit(made),
+        rows_said=_use_of_rows(made),
+        steps=_steps(made),
+        cost=cost_sentence(made),
+        trials=_trials(made),
+        again=shlex.join(made.origin.command),
+        report=shlex.join(["lorabound", "report", made.folder]),
+        settings=[(name, _said(value)) for name, value in made.settings.items() if value is not None],
+        version=__version__,
+    )
+
+
+def _tiles(made: Recommendation) -> list[dict[str, str]]:
+    now = made.best.forecast
+    tiles = [
+        {
+            "name": f"forecast {made.error_name} on new data",
+            "value": f"{now.value:.3f}",
+            "beside": f"{now.low:.3f} to {now.high:.3f} ({now.level:.0%} interval)",
+        },
+        {
+            "name": f"{made.error_name} without an adapter",
+            "value": f"{made.zero_shot:.3f}",
+            "beside": f"measured on {made.n_test:,} rows",
+        },
+    ]
+    if made.limit is not None and not made.limit.vacuous:
+        tiles.append(
+            {
+                "name": "guaranteed at most",
+                "value": ceiled(float(made.limit.value)),
+                "beside": f"{sure(made)}, for {made.limit_of.rstrip(',')}",
+            }
+        )
+    return [
+        *tiles,
+        {
+            "name": "chance that no other candidate",
+            "value": f"{made.best.close:.0%}",
+            "beside": "is better by more than half a point (0.005)",
+        },
+    ]
+
+
+def _words(made: Recommendation) -> list[tuple[str, str]]:
+    """The terms of this page, in the order a reader meets them."""
+    now = made.best.forecast
+    meant = "share of wrong answers" if made.error_name == "error" else made.error_name
+    modes = [mode for mode in MODES if any(one.mode == mode for one in made.options)]
+    return [
+        ("adapter", "two small matrices A and B for each adapted layer. The frozen weight W becomes W + s B A."),
+        ("rank", "number of rows of A and of columns of B. A larger rank trains more parameters."),
+        *((str(mode), f"{MODES[mode].sentence}.") for mode in modes),
+        ("lora_alpha", "s = lora_alpha / rank is the factor before B A."),
+        *([("error", f"{meant}, from 0 to 1.")] if made.error_name == "error" else []),
+        ("new data", "rows that nothing was trained on, drawn as yours were."),
+        ("pilot", "training of a candidate (a mode with a rank) on a part of the rows, tested on other rows."),
+        ("forecast", "learning curves through all pilots, carried on to more rows. It is no guarantee."),
+        (
+            f"{now.level:.0%} interval",
+            f"limits between which the truth should lie {now.level:.0%} of the times, if the curves go on as they did.",
+        ),
+        ("guaranteed", "true for new data with the probability that stands beside it, whatever the curves do."),
+    ]
+
+
+def _rows_sentences(made: Recommendation, outside: str) -> list[str]:
+    now = made.best.forecast
+    said = (
+        f"Points with bars: {made.error_name} of the pilots on test rows, with {now.level:.0%} intervals. Small open "
+        "points on dotted lines: the same on their own training rows. Candidates of one size stand side by side, small "
+        f"ranks first and lighter. Thick: the recommended candidate. Dashed, with a band: its forecast "
+        f"({now.level:.0%} interval). Touch or point at a mark for its numbers."
+    )
+    return [line for line in (said, more_data_sentence(made), outside) if line]
+
+
+def _ranks_sentences(made: Recommendation, outside: str) -> list[str]:
+    level = made.best.forecast.level
+    said = (
+        f"Forecast after training on {made.best.forecast.n_train:,} rows. Bands: {level:.0%} intervals. Ring: the "
+        "recommended candidate. Dotted lines: ranks that public rules give, with a triangle at their forecast for "
+        "training A and B."
+        if made.rules
+        else f"Forecast after training on {made.best.forecast.n_train:,} rows. Bands: {level:.0%} intervals. Ring: the "
+        "recommended candidate."
+    )
+    return [line for line in (said, outside) if line]
+
+
+def _rules(made: Recommendation) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": rule.name,
+            "rank": f"{rule.rank:,}",
+            "source": rule.source,
+            "linked": rule.source.startswith("https://"),
+            "forecast": (f"{rule.forecast.value:.3f}", f"{rule.forecast.low:.3f} to {rule.forecast.high:.3f}")
+            if rule.forecast
+            else ("none", ""),
+        }
+        for rule in made.rules
+    ]
+
+
+def _candidates(made: Recommendation) -> dict[str, Any]:
+    level = f"{made.best.forecast.level:.0%} interval"
+    heads = (
+        *("candidate", "rank", "forecast", level, "close", "test error", level, "on rows", "training error", "runs"),
+        *("learning rate", "trained parameters"),
+    )
+    rows = [
+        (
+            f"{'> ' if one is made.best else '~ ' if one.within_noise else ''}{one.mode}",
+            one.rank,
+            f"{one.forecast.value:.3f}",
+            f"{one.forecast.low:.3f} to {one.forecast.high:.3f}",
+            f"{one.close:.0%}",
+            f"{one.measured.value:.3f}",
+            f"{one.measured.low:.3f} to {one.measured.high:.3f}",
+            f"{one.measured.n_train:,}",
+            f"{one.train:.3f}",
+            one.n_seeds,
+            f"{one.lr:.3g}",
+            f"{one.n_params:,}",
+        )
+        for one in made.options
+    ]
+    kinds = ["best" if one is made.best else "alike" if one.within_noise else "" for one in made.options]
+    return {"heads": heads, "rows": rows_of(rows, kinds)}
+
+
+def _limit(made: Recommendation) -> dict[str, Any]:
+    """The limit, what it is made of, and what must be true for it, in plain words."""
+    limit = made.limit
+    if limit is None:
+        said = f"No limit on the {made.error_name} on new data was worked out."
+        return {"sentences": [said], "holds_if": [], "exact": ""}
+    n_rows, delta = round(float(limit.n_samples)), float(limit.delta or 0)
+    measured, margin = (float(value) for value in limit.terms.values())
+    choice = (
+        f"These rows also chose: {made.n_choices:,} adapters could have been recommended (candidates, learning rates "
+        f"and training sizes), and the limit of each may fail with probability {delta:.2g}. So all of them hold "
+        f"together with probability {1 - delta * made.n_choices:.0%}, and with them that of the chosen one."
+    )
+    if limit.vacuous:
+        said = (
+            f"{n_rows:,} test rows are too few to show that the {made.error_name} on new data is below 1, with the "
+            "choice counted. More rows for testing change that."
+        )
+        return {"sentences": [said, choice], "holds_if": [], "exact": ""}
+    sentences = [
+        f"The {made.error_name} of {made.limit_of.rstrip(',')} is at most {ceiled(float(limit.value))} on new data, "
+        f"with probability {1 - delta * made.n_choices:.0%}. On {n_rows:,} rows that it was not trained on it was "
+        f"{measured:.3f}; {margin:.3f} more cover the chance of these rows.",
+        choice,
+    ]
+    if made.refit:
+        sentences.append(
+            f"The adapter in the folder was trained anew on all {made.adapter_rows:,} rows, so no row is left to test "
+            f"it: the limit is that of {made.limit_of.rstrip(',')}. More rows mostly help; that is no guarantee."
+        )
+    drawn = plain(term for term in limit.assumptions if term != _CHOSEN)
+    settled = (
+        "nobody looked at these rows to settle the model, its layers, the prompt or classes, or the ranks and learning "
+        "rates that were compared (the choice among those is counted)"
+    )
+    in_terms = exact(limit.assumptions)
+    return {
+        "sentences": sentences,
+        "holds_if": [*drawn, *([settled] if _CHOSEN in limit.assumptions else [])],
+        "exact": f"{in_terms} Theorem: {limit.theorem}.".strip(),
+    }
+
+
+def _use_of_rows(made: Recommendation) -> list[str]:
+    """Which rows pilots learnt from, which ones tested them, what the adapter learnt from."""
+    lines = [
+        f"Pilots learnt from at most {made.n_pilot:,} rows, in parts that contain one another.",
+        f"They were tested on {made.n_test:,} {made.tested_on}."
+        + (
+            " Seeds have test rows of their own, which other seeds learn from: so nearly every row tests once."
+            if made.refit and made.n_pilot + made.n_test > made.n_rows
+            else ""
+        ),
+    ]
+    if made.refit:
+        lines.append(
+            f"After all decisions the adapter was trained anew on all {made.adapter_rows:,} rows, those that had "
+            "tested included."
+        )
+    else:
+        lines.append(f"The adapter is that of the pilot on {made.adapter_rows:,} rows; no test row trained it.")
+    return lines
+
+
+def _steps(made: Recommendation) -> dict[str, Any]:
+    rows = [
+        (step.what, f"{step.n_train:,}", f"{step.n_runs:,}", _together(step.candidates), f"{step.seconds:,.0f}")
+        for step in made.steps
+    ]
+    return {"heads": ("compared", "training rows", "runs", "candidates", "seconds"), "rows": rows_of(rows)}
+
+
+def _together(candidates: tuple[tuple[str, int], ...]) -> str:
+    """Candidates by mode: "freeze_a 1, 4; train_both 4"."""
+    modes = dict.fromkeys(mode for mode, _ in candidates)
+    return "; ".join(f"{mode} {', '.join(str(rank) for other, rank in candidates if other == mode)}" for mode in modes)
+
+
+def _trials(made: Recommendation) -> dict[str, Any]:
+    trials = made.lr_trials
+    taken = {one.mode: one.lr for one in made.options}
+    rows = [
+        (trial.mode, f"{trial.lr:.3g}", "diverged" if trial.error is None else f"{trial.error:.3f}") for trial in trials
+    ]
+    kinds = ["best" if trial.lr == taken.get(trial.mode) else "" for trial in trials]
+    said = ""
+    if trials:
+        said = (
+            f"Rank {trials[0].rank}, {trials[0].n_train:,} rows, one run each: the lowest {made.error_name} on test "
+            "rows decides, for each mode by itself."
+        )
+    return {"heads": ("mode", "learning rate", made.error_name), "rows": rows_of(rows, kinds), "said": said}
+
+
+def _scored(made: Recommendation) -> str:
+    """How the model scores classes by prompts, which PEFT's folder does not say; "" where it needs no word."""
+    try:
+        task = json.loads((Path(made.adapter) / "task.json").read_text(encoding="utf-8"))
+        if task["head"] != "prompts" or task["takes"] not in ("texts", "images"):
+            return ""
+        return (
+            f"Classes are scored by prompts: the embedding of {task['prompt']!r}, with the name of a class for {{}}, "
+            f"is compared with that of the example. adapter/task.json lists the {len(task['classes'])} classes."
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {entry}" for name, entry in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
