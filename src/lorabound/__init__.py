@@ -1,11 +1,12 @@
 """Which rank, which factor to freeze, how much data, and how bad a LoRA fine-tune can be on data it has not seen.
 
     plan              before training: what is guaranteed, and how many examples a target needs
-    recommend         which rank and which factor to freeze for these rows and this model; with a trained adapter
+    recommend         which rank and which factor to freeze for these rows and this model; with a trained adapter;
+                      open_recommendation opens its folder again
     sweep             trains a grid of adapters and measures them; open_sweep opens its folder again
     certify           after training: how bad the result can be on new data; verify computes a certificate again
     inspect_adapter   tells how large the update of an adapter is; load_adapter and save_adapter read and write one
-    show, report      print any result in the terminal; write a sweep as one offline page
+    show, report      print any result in the terminal; write a sweep or recommendation as an offline page
     bounds, stats     the theorems and the statistics, as functions of your own numbers
 
 Every result prints in one line, and its ``frame()`` is a polars data frame:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lorabound.certificates.verify import verify
     from lorabound.notation import Bound
     from lorabound.plans.verbs import plan
+    from lorabound.recommendations.stored import open_recommendation
     from lorabound.recommendations.verbs import recommend
     from lorabound.reports.page import report
     from lorabound.reports.show import show
@@ -47,6 +49,7 @@ _ROOMS = {
     "certify": "lorabound.certificates.verbs",
     "inspect_adapter": "lorabound.adapters",
     "load_adapter": "lorabound.adapters",
+    "open_recommendation": "lorabound.recommendations.stored",
     "open_sweep": "lorabound.sweeps.verbs",
     "plan": "lorabound.plans.verbs",
     "recommend": "lorabound.recommendations.verbs",
@@ -67,6 +70,7 @@ __all__ = [
     "certify",
     "inspect_adapter",
     "load_adapter",
+    "open_recommendation",
     "open_sweep",
     "plan",
     "recommend",

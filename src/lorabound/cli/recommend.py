@@ -95,10 +95,12 @@ def recommend(
         show(outlook_of(asked, layout), out)
         return
     from lorabound.recommendations.verbs import carry_out
+    from lorabound.reports.recommendation_page import write_recommendation_page
 
     with kept_when_stopped(out_dir), progress() as observe:
         made = carry_out(asked, layout, out_dir, observe, partial(laid_out, asked, pilots, given))
     show(made, out)
+    say(f"Page: {write_recommendation_page(made)}")
     if write and file is not None:
         _write_back(made, file)
 

@@ -76,7 +76,8 @@ def sweep(
         runs_there(material.config, folder)  # refuses the store of another sweep
         for line in material.sentences:
             say(line)
-        from lorabound.reports.page import PAGE, write_page
+        from lorabound.reports.frame import PAGE
+        from lorabound.reports.page import write_page
         from lorabound.reports.show import show
         from lorabound.sweeps.execute import run_sweep
         from lorabound.sweeps.summary import summarize
@@ -113,16 +114,28 @@ def data(
 
 @app.command(cls=Grouped)
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a sweep.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a sweep or of a recommendation.")],
     page: Annotated[Path | None, typer.Option("--page", help="File of the page. [default: in FOLDER]")] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Also draw how the gap grows with rank, to an .svg or .png file.")
+        Path | None, typer.Option(help="Also draw how the gap of a sweep grows with rank, to an .svg or .png file.")
     ] = None,
 ) -> None:
-    """Print the table of a sweep again and write its page."""
-    from lorabound.reports.export import write_figure
-    from lorabound.reports.page import PAGE, write_page
+    """Print the table of a sweep or of a recommendation again and write its page."""
+    from lorabound.recommendations.stored import is_recommendation, open_recommendation
+    from lorabound.reports.frame import PAGE
     from lorabound.reports.show import show
+
+    if is_recommendation(folder):
+        if figure:
+            raise InputError(f"{folder} holds a recommendation, and --figure draws a sweep: leave it out")
+        from lorabound.reports.recommendation_page import write_recommendation_page
+
+        made = open_recommendation(folder)
+        show(made, out)
+        say(f"Page: {write_recommendation_page(made, page)}")
+        return
+    from lorabound.reports.export import write_figure
+    from lorabound.reports.page import write_page
     from lorabound.sweeps import Sweep
     from lorabound.sweeps.summary import summarize
 

@@ -12,7 +12,7 @@ from pydantic import PlainValidator
 from lorabound.bounds import Bound
 from lorabound.errors import InputError
 
-ADAPTER = "adapter"
+ADAPTER, PILOTS = "adapter", "pilots"
 
 
 def _read_bound(record: Any) -> Bound | None:

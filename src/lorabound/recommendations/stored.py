@@ -20,7 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from lorabound.errors import InputError
 from lorabound.files import write_text
 from lorabound.modes import MODES
-from lorabound.recommendations.recommendation import ADAPTER, Recommendation
+from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
+from lorabound.sweeps.sweep import FILE as SWEEP
 
 FILE, FORMAT = "recommendation.json", 1
 _AGAIN = "give the command that made it again, with the same --out: no pilot is trained twice"
@@ -34,6 +35,12 @@ def write_recommendation(made: Recommendation) -> Path:
     """
     record = {"format": FORMAT, **asdict(made), "limit": None if made.limit is None else made.limit.to_dict()}
     return write_text(Path(made.folder) / FILE, json.dumps(record, indent=1, default=_plain) + "\n")
+
+
+def is_recommendation(folder: str | PathLike[str]) -> bool:
+    """Whether a folder is that of a recommendation, finished or not."""
+    folder = Path(folder)
+    return (folder / FILE).exists() or ((folder / PILOTS).is_dir() and not (folder / SWEEP).exists())
 
 
 def open_recommendation(folder: str | PathLike[str]) -> Recommendation:
@@ -77,7 +84,7 @@ def _read(folder: Path, path: Path) -> dict[str, Any]:
     if folder.is_file():
         raise InputError(f"{folder} is a file: give the folder that  lorabound recommend --out FOLDER  wrote")
     if not path.exists():
-        if (folder / "pilots").is_dir():
+        if (folder / PILOTS).is_dir():
             raise InputError(f"{folder} holds pilots and no answer yet (no {FILE}): {_AGAIN}")
         raise InputError(f"{folder} holds no recommendation ({FILE}): run  lorabound recommend --out {folder}  first")
     try:

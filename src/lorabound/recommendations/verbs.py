@@ -18,15 +18,13 @@ from lorabound.files import make_folder
 from lorabound.recommendations.card import write_model_card
 from lorabound.recommendations.config import RecommendConfig, read_recommendation
 from lorabound.recommendations.layout import Layout, laid_out
-from lorabound.recommendations.recommendation import ADAPTER, Recommendation
+from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
 from lorabound.recommendations.stored import write_recommendation
 from lorabound.sweeps.config import SweepConfig
 
 if TYPE_CHECKING:
     from lorabound.sweeps.execute import Progress
     from lorabound.sweeps.task import Task
-
-PILOTS = "pilots"
 
 
 def recommend(

@@ -16,6 +16,10 @@ from lorabound.sweeps.summary import Summary
 MODE_COLOURS: dict[str, str] = dict(
     zip(MODES, ("#1b6ca8", "#5a9e4b", "#d1622b", "#7b5ea7", "#b8860b", "#2a9d8f"), strict=False)
 )
+# The same on a dark page, where they would hardly be seen.
+DARK_COLOURS: dict[str, str] = dict(
+    zip(MODE_COLOURS.values(), ("#5fb0ea", "#86cf74", "#f08d57", "#ab8fd8", "#e0b040", "#4fc9b9"), strict=False)
+)
 
 
 def gap_against_rank(summary: Summary) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from lorabound.files import write_text
+from lorabound.reports.charts import DARK_COLOURS
 from lorabound.reports.offline import scripts
 
 PAGE = "report.html"
@@ -32,7 +33,9 @@ def write_framed(path: str | Path, template: str, specs: Mapping[str, Mapping[st
         OutputError: the file cannot be written.
     """
     environment = Environment(autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined)
-    page = environment.get_template(template).render(specs=specs, bundle=scripts(), wide=WIDE, **values)
+    page = environment.get_template(template).render(
+        specs=specs, dark_colours=DARK_COLOURS, bundle=scripts(), wide=WIDE, **values
+    )
     return write_text(path, page)
 
 

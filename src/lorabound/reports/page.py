@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment
 
 from lorabound import __version__
-from lorabound.files import write_text
+from lorabound.errors import InputError
+from lorabound.recommendations import Recommendation
 from lorabound.reports.charts import gap_against_rank, gap_against_size
-from lorabound.reports.offline import scripts
+from lorabound.reports.frame import PAGE, write_framed
 from lorabound.reports.sentences import (
     ceiled,
     comparison_sentence,
@@ -28,33 +28,37 @@ from lorabound.sweeps.cells import DELTA, WORST_CASE
 from lorabound.sweeps.spread import Crossed
 from lorabound.sweeps.summary import Summary
 
-PAGE = "report.html"
 _INTERVALS = (
     "Points are means over seeds and samples, bars 95% intervals. Dashed: the slope of the theory's worst case, "
     "{slope}, drawn through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that "
     "reaches below a tenth of its mean is cut there, and a gap that is not positive is left out."
 )
-
-
-_WIDE = "On a narrow screen this table scrolls sideways; its first column stays."
 # Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
 _SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended")
 
 
-def report(sweep: Sweep, page: str | Path | None = None) -> Path:
-    """Write the offline page of a sweep; returns its path.
+def report(result: Sweep | Recommendation, page: str | Path | None = None) -> Path:
+    """Write the offline page of a sweep or of a recommendation; returns its path.
 
     Args:
-        sweep: sweep that was run or opened.
-        page: file to write; None writes ``report.html`` in the folder of the sweep.
+        result: sweep that was run or opened, or recommendation that was made or opened.
+        page: file to write; None writes ``report.html`` in the folder of the result.
     Raises:
+        InputError: a result of another kind.
         OutputError: the file cannot be written.
 
     >>> import lorabound as lb
     >>> lb.report(lb.open_sweep("tickets-sweep")).name
     'report.html'
     """
-    return write_page(sweep.summary(), page or sweep.folder / PAGE)
+    if isinstance(result, Recommendation):
+        chapter = import_module(
+            f"{__package__}.recommendation_page"
+        )  # by name: pages of sweeps need no more than these
+        return Path(chapter.write_recommendation_page(result, page))
+    if not isinstance(result, Sweep):
+        raise InputError(f"report: no page for {type(result).__name__}, only for a Sweep or a Recommendation")
+    return write_page(result.summary(), page or result.folder / PAGE)
 
 
 def write_page(summary: Summary, path: str | Path) -> Path:
@@ -64,19 +68,19 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         OutputError: the file cannot be written.
     """
     charts = [
-        {"title": title, "caption": _INTERVALS.format(slope=slope), "spec": spec}
-        for title, slope, spec in (
-            ("Gap against rank", "sqrt(r)", gap_against_rank(summary)),
-            ("Gap against the amount of data", "1/sqrt(N)", gap_against_size(summary)),
+        {"name": name, "title": title, "caption": _INTERVALS.format(slope=slope), "spec": spec}
+        for name, title, slope, spec in (
+            ("by-rank", "Gap against rank", "sqrt(r)", gap_against_rank(summary)),
+            ("by-size", "Gap against the amount of data", "1/sqrt(N)", gap_against_size(summary)),
         )
         if spec is not None
     ]
     about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
     about |= {name: value for name, value in summary.about.items() if name not in _SHOWN_ABOVE}
-    template = Environment(autoescape=True).from_string(
-        (files("lorabound.reports") / "page.html.j2").read_text(encoding="utf-8")
-    )
-    page = template.render(
+    return write_framed(
+        path,
+        "page.html.j2",
+        {chart["name"]: chart["spec"] for chart in charts},
         summary=summary,
         done=sum(row.status == "done" for row in summary.rows),
         verdict=verdict_sentences(summary),
@@ -94,11 +98,8 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         level=f"{1 - DELTA:.0%}",
         proved=shows_certificate(summary),
         ceiled=lambda value: ceiled(float(value)),
-        wide=_WIDE,
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        bundle=scripts(),
     )
-    return write_text(path, page)
 
 
 def _spread(crossed: Crossed) -> dict[str, Any]:

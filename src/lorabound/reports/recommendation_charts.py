@@ -7,8 +7,9 @@ page. An error axis is linear and begins where the errors do; the chart's senten
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -19,7 +20,6 @@ from lorabound.modes import MODES
 from lorabound.recommendations import Recommendation
 from lorabound.reports.charts import MODE_COLOURS
 
-_HEIGHT = 340
 # Candidates of one size stand side by side: at most so far apart, in ln(rows), and within this share of the room.
 _STEP, _SHARE = 0.035, 0.42
 # The error without an adapter is left out where it would take more than half of the axis.
@@ -45,101 +45,115 @@ def error_against_rows(made: Recommendation) -> Drawn:
     errors = [*points["low"], *points["high"], *points["train"], *forecast["low"], *forecast["high"]]
     span, outside = _span(errors, made)
     rows = sorted({point.test.n_train for point in made.points} | {value.n_train for value in made.more_data})
-    room = (min(points["x"].min(), rows[0]) / 1.08, rows[-1] * 1.1)  # type: ignore[operator, type-var]
+    room = (min(float(x) for x in points["x"]) / 1.08, rows[-1] * 1.1)
     x = alt.X("x:Q", title="training rows (logarithmic)", axis=_ticks(rows)).scale(type="log", domain=room, nice=False)
-    y = alt.Y(f"{_TEST}:Q", title=made.error_name).scale(domain=span, nice=False)
-    modes = [mode for mode in MODES if mode in set(points["mode"])]
-    colour = alt.Color("mode:N", sort=modes, legend=alt.Legend(title=None, orient="top")).scale(
-        domain=modes, range=[MODE_COLOURS[mode] for mode in modes]
-    )
+    y = partial(_error_axis, title=made.error_name, span=span)
     ranks = sorted(set(points["rank"]))
-    shade = alt.Opacity("rank:Q", legend=alt.Legend(title="rank", orient="top", values=ranks, symbolType="circle"))
-    shade = shade.scale(type="log" if len(ranks) > 1 else "linear", domain=[ranks[0], ranks[-1]], range=[0.35, 1.0])
+    legend = alt.Legend(
+        title="rank",
+        titleOrient="left",
+        orient="top",
+        values=ranks,
+        symbolType="circle",
+        symbolStrokeColor="#808893",
+        symbolStrokeWidth=3,
+    )
+    shade = alt.Opacity("rank:Q", legend=legend).scale(
+        type="log" if len(ranks) > 1 else "linear", domain=[ranks[0], ranks[-1]], range=[0.4, 1.0]
+    )
+    level = f"{made.best.measured.level:.0%}"
     told = [
         alt.Tooltip("what:N", title="pilots of"),
         alt.Tooltip("rows:Q", title="training rows", format=","),
-        alt.Tooltip(f"{_TEST}:Q", title=f"{made.error_name} on test rows", format=".4f"),
-        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
-        alt.Tooltip("high:Q", title="to", format=".4f"),
+        alt.Tooltip("test:Q", title=f"{made.error_name} on test rows", format=".4f"),
+        *_interval_told(level),
         alt.Tooltip("train:Q", title=f"{made.error_name} on training rows", format=".4f"),
     ]
-    base = alt.Chart(points).encode(x=x, color=colour, opacity=shade, tooltip=told)
-    own = base.transform_filter("datum.recommended")
-    others = base.transform_filter("!datum.recommended")
-    line, below = others.encode(y=y, detail="what:N"), alt.Y("train:Q", title=made.error_name)
+    base = alt.Chart(points).encode(x=x, color=_colour(set(points["mode"])), opacity=shade, tooltip=told)
+    own = base.transform_filter("datum.recommended").encode(opacity=alt.value(1), y=y("test"))
+    others = base.transform_filter("!datum.recommended").encode(y=y("test"))
     layers = [
-        *_of_forecast(forecast, made),
-        line.mark_line(strokeWidth=1),
-        base.encode(y=alt.Y("low:Q", title=made.error_name), y2="high:Q").mark_rule(strokeWidth=1.2, clip=True),
-        base.encode(y=below, detail="what:N").mark_line(strokeWidth=0.8, strokeDash=[2, 3], clip=True),
-        base.encode(y=below).mark_point(size=16, strokeWidth=1, clip=True),
-        others.encode(y=y).mark_point(size=34, filled=True),
-        own.encode(y=y).mark_line(strokeWidth=3),
-        own.encode(y=y).mark_point(size=95, filled=True),
-        _labels(points, x, made),
-        *_zero_shot(made, span, rows[0], "x"),
+        *_of_forecast(forecast, made, y),
+        others.encode(detail="what:N").mark_line(strokeWidth=1),
+        base.encode(y=y("low"), y2="high:Q").mark_rule(strokeWidth=1.2, clip=True),
+        base.encode(y=y("train"), detail="what:N").mark_line(strokeWidth=0.8, strokeDash=[2, 3], clip=True),
+        base.encode(y=y("train")).mark_point(size=16, strokeWidth=1, clip=True),
+        others.mark_point(size=34, filled=True),
+        own.mark_line(strokeWidth=3),
+        own.mark_point(size=95, filled=True),
+        *_zero_shot(made, span, y),
+        *_lettered(
+            alt.Chart(points.filter(pl.col("recommended")).tail(1)).encode(x=x, y=y("test")),
+            f"rank {made.rank}",
+            dy=-16,
+            fontWeight="bold",
+        ),
     ]
-    return Drawn(spec=_whole(layers), outside=outside)
+    return Drawn(spec=_whole(layers, 420), outside=outside)
 
 
 def forecast_against_rank(made: Recommendation) -> Drawn:
     """The forecast at the size that the recommendation is for, by rank and mode, with the public rules."""
-    candidates = pl.DataFrame(
-        [
-            {
-                "mode": one.mode,
-                "rank": one.rank,
-                "forecast": one.forecast.value,
-                "low": one.forecast.low,
-                "high": one.forecast.high,
-                "close": one.close,
-                "parameters": one.n_params,
-                "recommended": one is made.best,
-                "alike": "yes" if one is made.best or one.within_noise else "no",
-            }
-            for one in sorted(made.options, key=lambda one: (one.mode, one.rank))
-        ]
-    )
-    rules = _rules(made)
+    candidates, rules = _candidates(made), _rules(made)
     known = [rule.forecast for rule in made.rules if rule.forecast]
     errors = [*candidates["low"], *candidates["high"], *(end for value in known for end in (value.low, value.high))]
     span, outside = _span(errors, made)
     ranks = sorted({*candidates["rank"], *(rule.rank for rule in made.rules)})
     x = alt.X("rank:Q", title="rank (logarithmic)", axis=_ticks(ranks)).scale(
-        type="log", base=2, domain=[ranks[0] / 1.25, ranks[-1] * 1.25], nice=False
+        type="log", base=2, domain=[ranks[0] / 1.25, ranks[-1] * 1.35], nice=False
     )
     title = f"forecast {made.error_name}"
-    y = alt.Y("forecast:Q", title=title).scale(domain=span, nice=False)
-    modes = [mode for mode in MODES if mode in set(candidates["mode"])]
-    colour = alt.Color("mode:N", sort=modes, legend=alt.Legend(title=None, orient="top")).scale(
-        domain=modes, range=[MODE_COLOURS[mode] for mode in modes]
-    )
+    y = partial(_error_axis, title=title, span=span)
     told = [
         alt.Tooltip("mode:N"),
         alt.Tooltip("rank:Q"),
         alt.Tooltip("forecast:Q", title=title, format=".4f"),
-        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
-        alt.Tooltip("high:Q", title="to", format=".4f"),
+        *_interval_told(f"{made.best.forecast.level:.0%}"),
         alt.Tooltip("close:Q", title="chance that none is clearly better", format=".0%"),
         alt.Tooltip("parameters:Q", title="trained parameters", format=","),
         alt.Tooltip("alike:N", title="within noise of the lowest"),
     ]
-    base = alt.Chart(candidates).encode(x=x, color=colour, tooltip=told)
-    best = base.transform_filter("datum.recommended").encode(y=y)
+    base = alt.Chart(candidates).encode(x=x, color=_colour(set(candidates["mode"])), tooltip=told)
+    best = base.transform_filter("datum.recommended").encode(y=y("forecast"))
+    at_best = alt.Chart(candidates.filter(pl.col("recommended"))).encode(x=x, y=y("forecast"))
     layers = [
-        base.encode(y=alt.Y("low:Q", title=title), y2="high:Q").mark_area(opacity=0.13, clip=True),
-        base.encode(y=alt.Y("low:Q", title=title), y2="high:Q").mark_rule(strokeWidth=1, opacity=0.6, clip=True),
-        base.encode(y=y).mark_line(strokeWidth=2),
-        base.encode(y=y).mark_point(size=45, filled=True, opacity=1),
+        base.encode(y=y("low"), y2="high:Q").mark_area(opacity=0.13, clip=True),
+        base.encode(y=y("low"), y2="high:Q").mark_rule(strokeWidth=1, opacity=0.6, clip=True),
+        *_of_rules(rules, x, y, title),
+        *_zero_shot(made, span, y),
+        base.encode(y=y("forecast")).mark_line(strokeWidth=2),
+        base.encode(y=y("forecast")).mark_point(size=45, filled=True, opacity=1),
         best.mark_point(size=260, strokeWidth=2.5, filled=False, opacity=1),
-        best.mark_text(dy=22, fontWeight="bold", opacity=1).encode(text=alt.value("recommended")),
-        *_of_rules(rules, x, title),
-        *_zero_shot(made, span, ranks[0], "rank"),
+        *_lettered(at_best, "recommended", dy=24, fontWeight="bold"),
     ]
-    return Drawn(spec=_whole(layers), outside=outside)
+    return Drawn(spec=_whole(layers, 360), outside=outside)
 
 
-_TEST = "test"
+def _error_axis(field: str, title: str, span: tuple[float, float]) -> alt.Y:
+    """The error axis, the same in every layer."""
+    return alt.Y(f"{field}:Q", title=title).scale(domain=span, nice=False, zero=False)
+
+
+def _colour(modes: Collection[str]) -> alt.Color:
+    """The colour of the mode, as on every page."""
+    there = [mode for mode in MODES if mode in modes]
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, symbolType="circle", symbolStrokeWidth=0)
+    return alt.Color("mode:N", sort=there, legend=legend).scale(
+        domain=there, range=[MODE_COLOURS[mode] for mode in there]
+    )
+
+
+def _interval_told(level: str) -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("low:Q", title=f"{level} interval from", format=".4f"),
+        alt.Tooltip("high:Q", title="to", format=".4f"),
+    ]
+
+
+def _lettered(at: alt.Chart, text: str, **options: Any) -> list[alt.Chart]:
+    """A text at a mark, on a ground of its own: what lies under it does not cut through it."""
+    said = at.encode(text=alt.value(text))
+    return [said.mark_text(style="ground", **options), said.mark_text(opacity=1, **options)]
 
 
 def _points(made: Recommendation) -> pl.DataFrame:
@@ -162,7 +176,7 @@ def _points(made: Recommendation) -> pl.DataFrame:
                     "rank": one.rank,
                     "rows": n_train,
                     "x": n_train * math.exp((place - (len(side_by_side) - 1) / 2) * step),
-                    _TEST: one.test.value,
+                    "test": one.test.value,
                     "low": one.test.low,
                     "high": one.test.high,
                     "train": one.train,
@@ -178,46 +192,51 @@ def _forecast(made: Recommendation) -> pl.DataFrame:
     )
 
 
-def _of_forecast(forecast: pl.DataFrame, made: Recommendation) -> list[alt.Chart]:
+def _candidates(made: Recommendation) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "mode": one.mode,
+                "rank": one.rank,
+                "forecast": one.forecast.value,
+                "low": one.forecast.low,
+                "high": one.forecast.high,
+                "close": one.close,
+                "parameters": one.n_params,
+                "recommended": one is made.best,
+                "alike": "yes" if one is made.best or one.within_noise else "no",
+            }
+            for one in sorted(made.options, key=lambda one: (one.mode, one.rank))
+        ]
+    )
+
+
+def _of_forecast(forecast: pl.DataFrame, made: Recommendation, y: Callable[[str], alt.Y]) -> list[alt.Chart]:
     """Band, dashed line and points of the recommended candidate's forecasts."""
-    colour = alt.value(MODE_COLOURS[made.mode])
     told = [
         alt.Tooltip("x:Q", title="forecast for training rows", format=","),
         alt.Tooltip("forecast:Q", title=f"forecast {made.error_name}", format=".4f"),
-        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
-        alt.Tooltip("high:Q", title="to", format=".4f"),
+        *_interval_told(f"{made.best.forecast.level:.0%}"),
     ]
-    base = alt.Chart(forecast).encode(x="x:Q", color=colour, tooltip=told)
-    ends = base.encode(y=alt.Y("low:Q", title=made.error_name), y2="high:Q")
-    middle = base.encode(y=alt.Y("forecast:Q", title=made.error_name))
+    base = alt.Chart(forecast).encode(x="x:Q", color=alt.value(MODE_COLOURS[made.mode]), tooltip=told)
+    middle = base.encode(y=y("forecast"))
     return [
-        ends.mark_area(opacity=0.16, clip=True),
+        base.encode(y=y("low"), y2="high:Q").mark_area(opacity=0.16, clip=True),
         middle.mark_line(strokeWidth=2.5, strokeDash=[6, 4]),
         middle.mark_point(size=60, strokeWidth=2, filled=False),
     ]
 
 
-def _labels(points: pl.DataFrame, x: alt.X, made: Recommendation) -> alt.Chart:
-    """The rank beside the last point of the recommended candidate."""
-    own = points.filter(pl.col("recommended")).sort("rows").tail(1)
-    text = f"rank {made.rank}"
-    return (
-        alt.Chart(own)
-        .encode(x=x, y=alt.Y(f"{_TEST}:Q", title=made.error_name), text=alt.value(text))
-        .mark_text(dx=0, dy=-14, fontWeight="bold")
-    )
-
-
-def _zero_shot(made: Recommendation, span: tuple[float, float], first: float, axis: str) -> list[alt.Chart]:
+def _zero_shot(made: Recommendation, span: tuple[float, float], y: Callable[[str], alt.Y]) -> list[alt.Chart]:
     """A rule at the error of the model without an adapter, where the axis reaches it."""
     if not span[0] <= made.zero_shot <= span[1]:
         return []
-    line = pl.DataFrame({"error": [made.zero_shot], axis: [first]})
-    base = alt.Chart(line).encode(
-        y=alt.Y("error:Q"), tooltip=[alt.Tooltip("error:Q", title="without an adapter", format=".4f")]
+    base = alt.Chart(pl.DataFrame({"error": [made.zero_shot]})).encode(
+        y=y("error"), tooltip=[alt.Tooltip("error:Q", title="without an adapter", format=".4f")]
     )
-    text = base.encode(text=alt.value(f"without an adapter {made.zero_shot:.3f}"), x=alt.value(6))
-    return [base.mark_rule(strokeDash=[2, 2], strokeWidth=1.5), text.mark_text(align="left", dy=-7)]
+    text = f"without an adapter {made.zero_shot:.3f}"
+    at = base.encode(x=alt.value("width"))
+    return [base.mark_rule(strokeDash=[2, 2], strokeWidth=1.5), *_lettered(at, text, align="right", dx=-4, dy=-9)]
 
 
 def _rules(made: Recommendation) -> pl.DataFrame:
@@ -239,15 +258,15 @@ def _rules(made: Recommendation) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=kinds)
 
 
-def _of_rules(rules: pl.DataFrame, x: alt.X, title: str) -> list[alt.Chart]:
-    """A tick with names at the top of the chart, and the forecast of the rank where there is one."""
+def _of_rules(rules: pl.DataFrame, x: alt.X, y: Callable[[str], alt.Y], title: str) -> list[alt.Chart]:
+    """A line with names at the top of the chart, and the forecast of the rank where there is one."""
     if rules.is_empty():
         return []
     told = [
         alt.Tooltip("rules:N", title="public rule"),
         alt.Tooltip("rank:Q", title="says rank"),
         alt.Tooltip("forecast:Q", title=f"{title} (A and B trained)", format=".4f"),
-        alt.Tooltip("low:Q", title="80% interval from", format=".4f"),
+        alt.Tooltip("low:Q", title="interval from", format=".4f"),
         alt.Tooltip("high:Q", title="to", format=".4f"),
     ]
     base = alt.Chart(rules).encode(x=x, tooltip=told)
@@ -255,8 +274,8 @@ def _of_rules(rules: pl.DataFrame, x: alt.X, title: str) -> list[alt.Chart]:
     return [
         base.mark_rule(strokeDash=[1, 4], strokeWidth=1.2),
         base.mark_text(baseline="top", align="left", dx=4).encode(y=alt.value(4), text="rules:N"),
-        there.encode(y=alt.Y("low:Q", title=title), y2="high:Q").mark_rule(strokeWidth=1, clip=True),
-        there.encode(y=alt.Y("forecast:Q", title=title)).mark_point(shape="triangle-down", size=70, filled=True),
+        there.encode(y=y("low"), y2="high:Q").mark_rule(strokeWidth=1, clip=True),
+        there.encode(y=y("forecast")).mark_point(shape="triangle-down", size=70, filled=True),
     ]
 
 
@@ -279,5 +298,5 @@ def _ticks(values: Sequence[float]) -> alt.Axis:
     return alt.Axis(values=list(values), format=",d", labelOverlap="greedy")
 
 
-def _whole(layers: Sequence[alt.Chart]) -> dict[str, Any]:
-    return dict(alt.layer(*layers).properties(width="container", height=_HEIGHT).to_dict())
+def _whole(layers: Sequence[alt.Chart], height: int) -> dict[str, Any]:
+    return dict(alt.layer(*layers).properties(width="container", height=height).to_dict())

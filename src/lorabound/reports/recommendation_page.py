@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def write_recommendation_page(made: Recommendation, page: str | Path | None = No
         steps=_steps(made),
         cost=cost_sentence(made),
         trials=_trials(made),
-        again=shlex.join(made.origin.command),
+        again=_in_lines(made.origin.command),
         report=shlex.join(["lorabound", "report", made.folder]),
         settings=[(name, _said(value)) for name, value in made.settings.items() if value is not None],
         version=__version__,
@@ -265,10 +265,10 @@ def _use_of_rows(made: Recommendation) -> list[str]:
 
 def _steps(made: Recommendation) -> dict[str, Any]:
     rows = [
-        (step.what, f"{step.n_train:,}", f"{step.n_runs:,}", _together(step.candidates), f"{step.seconds:,.0f}")
+        (step.what, _together(step.candidates), f"{step.n_train:,}", f"{step.n_runs:,}", f"{step.seconds:,.0f}")
         for step in made.steps
     ]
-    return {"heads": ("compared", "training rows", "runs", "candidates", "seconds"), "rows": rows_of(rows)}
+    return {"heads": ("compared", "candidates", "training rows", "runs", "seconds, last call"), "rows": rows_of(rows)}
 
 
 def _together(candidates: tuple[tuple[str, int], ...]) -> str:
@@ -305,6 +305,16 @@ def _scored(made: Recommendation) -> str:
         )
     except (OSError, ValueError, LookupError, TypeError):
         return ""
+
+
+def _in_lines(command: Sequence[str]) -> str:
+    """A command with an option per line."""
+    lines = [""]
+    for word in command:
+        if word.startswith("--"):
+            lines.append("")
+        lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n   ".join(lines).strip()
 
 
 def _said(value: Any) -> str:
