@@ -36,6 +36,8 @@ def test_showing_a_result_loads_no_charts():
         "lorabound.bounds",
         "lorabound.certificates.verbs",
         "lorabound.plans.verbs",
+        "lorabound.recommendations.stored",
+        "lorabound.reports.peft_code",
         "lorabound.reports.page",
         "lorabound.reports.show",
         "lorabound.stats",

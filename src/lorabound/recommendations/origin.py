@@ -25,6 +25,8 @@ from lorabound.sweeps.task import Task
 _PACKAGES = ("torch", "transformers", "peft", "numpy")
 # Settings that a command names whatever their value: what it is about, and what decides the answer most.
 _ALWAYS = ("data", "model", "ranks", "modes", "seeds", "budget")
+# What decides the usual values of other settings.
+_DECISIVE = ("data", "model", "head")
 
 
 def origin_of(asked: RecommendConfig, layout: Layout, task: Task, folder: Path) -> Origin:
@@ -52,7 +54,8 @@ def command_words(asked: RecommendConfig, layout: Layout) -> list[str]:
     kind = layout.material.kind
     seeds = sorted(seed for material in layout.materials for seed in material.asked.seeds)
     pilots = layout.material.asked.model_copy(update={"seeds": seeds})
-    usual = resolved(SweepConfig(data=pilots.data, model=pilots.model, head=pilots.head), kind)
+    usual = resolved(SweepConfig(**{name: getattr(pilots, name) for name in _DECISIVE}), kind)
+    usual = usual.model_copy(update={"head": SweepConfig.model_fields["head"].default})
     if pilots.prompt == pilots.template:
         usual = usual.model_copy(update={"prompt": pilots.prompt})  # the prompt of a language model is its template
     always = (*_ALWAYS, "task") if kind.writes else _ALWAYS

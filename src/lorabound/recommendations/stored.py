@@ -109,8 +109,8 @@ def _faults(made: Recommendation) -> Iterator[str]:
         if rank < 1:
             yield f"a rank is {rank}, and the smallest one is 1"
     limit = made.limit
-    if limit is not None and (limit.kind, limit.direction) != ("risk", "upper"):
-        yield "its limit is no upper bound on an error"
+    if limit is not None and ((limit.kind, limit.direction) != ("risk", "upper") or len(limit.terms) != 2):
+        yield "its limit is no upper bound on an error, of a mean and a margin"
     for name, value in _numbers(made, ""):
         if not math.isfinite(value):
             yield f"{name} is not finite"

@@ -67,7 +67,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
     Raises:
         OutputError: the file cannot be written.
     """
-    charts = [
+    charts: list[dict[str, Any]] = [
         {"name": name, "title": title, "caption": _INTERVALS.format(slope=slope), "spec": spec}
         for name, title, slope, spec in (
             ("by-rank", "Gap against rank", "sqrt(r)", gap_against_rank(summary)),

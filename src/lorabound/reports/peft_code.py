@@ -49,7 +49,9 @@ def peft_code(made: Recommendation) -> PeftCode:
     except AdapterError as error:
         layers = [f"target_modules={_text(made.settings.get('targets'))}"]
         return PeftCode(
-            loading="", training=_training(made, {}, layers, "AutoModel.from_pretrained(MODEL)"), remark=str(error)
+            loading="",
+            training=_training(made, {}, layers, "AutoModel.from_pretrained(MODEL)"),
+            remark=f"{error}: so no lines load it, and those below leave model, class and depths of layers to you.",
         )
     loader = _LOADERS.get(str(config.get("task_type")), "AutoModel")
     base = f"{loader}.from_pretrained({_base(config, n_labels)})"
@@ -83,10 +85,10 @@ def regular_expression(modules: Iterable[str]) -> str:
     groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for (head, tail), numbers in tails.items():
         groups.setdefault((head, tuple(sorted(numbers))), []).append(tail)
-    for (head, numbers), ends in groups.items():
+    for (head, places), ends in groups.items():
         shared = _shared([end.split(".")[:-1] for end in ends])
         rest = [".".join(end.split(".")[len(shared) :]) for end in ends]
-        parts = [escape(part) for part in (head,) if part] + [_one_of(map(str, numbers))]
+        parts = [escape(part) for part in (head,) if part] + [_one_of(map(str, places))]
         parts += [escape(part) for part in shared] + ([_one_of(map(escape, rest))] if any(rest) else [])
         whole.append("\\.".join(parts))
     return f"(.*\\.)?{_one_of(whole)}"

@@ -54,6 +54,7 @@ def error_against_rows(made: Recommendation) -> Drawn:
         titleOrient="left",
         orient="top",
         values=ranks,
+        columns=4,
         symbolType="circle",
         symbolStrokeColor="#808893",
         symbolStrokeWidth=3,
@@ -158,7 +159,7 @@ def _lettered(at: alt.Chart, text: str, **options: Any) -> list[alt.Chart]:
 
 def _points(made: Recommendation) -> pl.DataFrame:
     """All pilots, those of one size side by side in the order of modes and ranks."""
-    order = list(MODES)
+    order: list[str] = list(MODES)
     sizes = sorted({point.test.n_train for point in made.points})
     gap = min((math.log(b / a) for a, b in pairwise(sizes)), default=1.0)
     rows = []
