@@ -49,8 +49,8 @@ def made_in(folder, **changes):
         folder=str(folder), data="tickets.csv", model="bert", error_name="error", n_rows=500, n_pilot=400, n_test=200,
         tested_on="rows that the pilots were not trained on", refit=True, mode="freeze_a", rank=4, lr=0.006, alpha=8.0,
         options=options, points=points, more_data=tuple(value(error("freeze_a", 4, n), n) for n in (500, 1000, 2000)),
-        zero_shot=0.45, limit=holdout(30, 100, 0.05 / 36), limit_of="the same adapter trained on 400 of the 500 rows",
-        n_choices=36, seconds=61.0, share=0.3, stopped=None, adapter=str(folder / "adapter"), adapter_rows=500,
+        zero_shot=0.45, limit=holdout(30, 100, 0.05 / 36), limit_of="its largest pilot, trained on 400 of the 500 rows,",
+        limit_if="", delta=0.05, n_choices=36, n_runs=12, seconds=61.0, share=0.3, stopped=None, adapter=str(folder / "adapter"), adapter_rows=500,
         rules=(
             RuleOfThumb(name="axolotl", rank=8, source="https://example.org/rule", forecast=value(0.36, 500)),
             RuleOfThumb(name="TRL", rank=256, source="https://example.org/other", forecast=None),

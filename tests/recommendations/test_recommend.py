@@ -1,6 +1,7 @@
 """From rows to a recommended rank: pilots, the limit, the adapter, going on, and a budget that ends too early."""
 
 import json
+import shutil
 
 import numpy as np
 import peft
@@ -10,9 +11,11 @@ import transformers
 from scipy.stats import beta
 
 import lorabound as lb
-from lorabound.errors import InputError
+from lorabound.certificates.rows import read_fresh_rows
+from lorabound.errors import DataError, InputError, StoreError
 from lorabound.recommendations.search import Search
-from lorabound.sweeps.sweep import Sweep
+from lorabound.sweeps.records import fingerprint
+from lorabound.sweeps.sweep import Sweep, only_writer
 from tests.commands import run, shown
 
 
@@ -75,7 +78,7 @@ def test_the_limit_is_that_of_clopper_and_pearson_with_every_candidate_paid_for(
     ]  # fmt: skip
     k, n = int(row.test_errors.sum()), len(row.test_errors)
     assert float(made.limit.value) == pytest.approx(beta.ppf(1 - 0.05 / 8, k + 1, n - k))
-    assert made.limit_of == "the same adapter trained on 120 of the 160 rows"
+    assert made.limit_of == "its largest pilot, trained on 120 of the 160 rows,"
 
 
 def test_the_adapter_is_trained_on_all_rows_and_loads_in_peft(made, letters_bert):
@@ -96,7 +99,7 @@ def test_the_record_holds_what_the_object_says(made):
 def test_the_terminal_says_the_answer_first(made):
     text = shown(made)
     assert text.index(f"Take rank {made.rank}") < text.index("forecast")
-    for said in ("Guaranteed:", "PEFT folder", "Public rules", "pilots took", "no guarantee"):
+    for said in ("Guaranteed:", "PEFT folder", "Public rules", "and the final adapter took", "no guarantee"):
         assert said in " ".join(text.split())
 
 
@@ -187,3 +190,70 @@ def test_without_a_folder_the_command_asks_for_one(capsys, monkeypatch, letters)
     status, _, err = run(capsys, monkeypatch, "recommend", "--data", letters)
     assert status == 2
     assert "--out DIR" in err
+
+
+def again(made, letters, settings, tmp_path, **changes):
+    """A second command on a copy of the folder of a first one."""
+    shutil.copytree(made.folder, tmp_path / "again")
+    return lb.recommend(letters, out=tmp_path / "again", **(settings | changes))
+
+
+def test_rows_that_trained_the_adapter_certify_nothing(made, letters, tmp_path):
+    used = set(json.loads(open(f"{made.adapter}/rows.json").read())["train"])
+    table = pl.read_csv(letters)
+    table.filter([fingerprint(text) in used for text in table["text"]]).write_csv(tmp_path / "used.csv")
+    with pytest.raises(DataError, match="of 160 rows 160 it was trained on"):
+        read_fresh_rows([made.adapter], str(tmp_path / "used.csv"))
+
+
+def test_other_rows_of_the_data_are_fresh(made, letters):
+    fresh = read_fresh_rows([made.adapter], letters)
+    assert len(fresh.examples) == pl.read_csv(letters).height - 160
+
+
+def test_an_earlier_command_with_more_ranks_is_paid_for_and_not_shown(made, letters, settings, tmp_path):
+    found = again(made, letters, settings, tmp_path, ranks=[4])
+    assert {one.rank for one in found.options} == {4}
+    assert found.n_choices == made.n_choices  # rank 4 may have been named for what the first command showed
+    assert not found.limit_if
+    wider = lb.recommend(letters, out=found.folder, **(settings | {"ranks": [4, 8], "modes": ["freeze_a"]}))
+    assert wider.n_choices == made.n_choices + 2
+    assert "Earlier commands on this folder" in " ".join(shown(wider).split())
+
+
+def test_a_seed_that_stood_in_another_fold_is_not_read_there(made, letters, settings, tmp_path):
+    found = again(made, letters, settings, tmp_path, seeds=[1], modes=["freeze_a"])
+    own = [
+        row for row in Sweep.open(f"{found.folder}/pilots/lr-0.02").rows()
+        if (row.mode, row.rank, row.n_train, row.seed) == (found.mode, found.rank, found.best.measured.n_train, 1)
+    ]  # fmt: skip
+    assert found.best.measured.value == pytest.approx(own[0].test_errors.mean())
+    assert found.n_choices == made.n_choices + 2 * 2
+
+
+def test_a_smaller_budget_leaves_the_final_adapter_where_it_is(made, letters, settings, tmp_path):
+    found = again(made, letters, settings, tmp_path, budget="1s")
+    assert found.stopped is None
+    assert found.refit
+    weights = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "again" / weights).read_bytes() == open(f"{made.folder}/{weights}", "rb").read()
+    assert (found.mode, found.rank, found.limit.value) == (made.mode, made.rank, made.limit.value)
+
+
+def test_fewer_seeds_than_planned_are_told(monkeypatch, letters, settings, tmp_path):
+    budget_for(monkeypatch, 1.0)
+    found = lb.recommend(letters, out=tmp_path / "out", budget="5500s", **settings)
+    assert found.best.measured.n_train == 120
+    assert "did not reach for" in found.stopped
+    assert "pilots on 120 rows" in found.stopped
+
+
+def test_a_small_delta_is_not_told_as_certainty(made, letters, settings, tmp_path):
+    found = again(made, letters, settings, tmp_path, delta=0.004)
+    assert "99.6% sure" in " ".join(shown(found).split())
+    assert "probability 0.996" in open(f"{found.adapter}/README.md").read()
+
+
+def test_two_processes_do_not_write_one_folder(letters, settings, tmp_path):
+    with only_writer(tmp_path / "out" / "pilots"), pytest.raises(StoreError, match="wait for it"):
+        lb.recommend(letters, out=tmp_path / "out", **settings)

@@ -61,7 +61,7 @@ class FreshRows:
         examples: texts or images that no adapter has seen.
         labels: labels of the examples.
         repeated: (n,) bool, true for an example that repeats an earlier one.
-        of_sweeps: whether every adapter stands in the folder of the sweep that made it.
+        of_sweeps: whether it is recorded for every adapter which rows it was trained on.
         notes: sentences on rows that were left out, and on how the data were read.
     """
 
@@ -118,7 +118,7 @@ def read_fresh_rows(
         examples=[table.examples[i] for i in fresh],
         labels=[table.labels[i] for i in fresh],
         repeated=np.array([first[prints[i]] != i for i in fresh]),
-        of_sweeps=all(sweep_of(path) is not None for path in paths),
+        of_sweeps=all(_rows_of(path) is not None for path in paths),
         notes=[*(note for path in paths for note in model_notes(path, use)), *notes, *table.notes],
     )
 
@@ -226,6 +226,12 @@ def sweep_of(path: Path) -> Path | None:
     return folder if path.resolve().parent.name == ADAPTERS and read_rows(folder) else None
 
 
+def _rows_of(path: Path) -> SeenRows | None:
+    """The rows of the sweep that an adapter stands in, or those that stand in its own folder: a recommended adapter."""
+    folder = sweep_of(path)
+    return read_rows(folder or path)
+
+
 def _fresh(
     prints: list[str], paths: list[Path], tasks: list[AdapterTask], data: str, seen: Collection[str]
 ) -> tuple[list[int], list[str]]:
@@ -233,8 +239,7 @@ def _fresh(
     trained: set[str] = set(seen)
     tested: set[str] = set()
     for path, task in zip(paths, tasks, strict=True):
-        folder = sweep_of(path)
-        rows = read_rows(folder) if folder else None
+        rows = _rows_of(path)
         if rows:
             trained |= set(_trained_on(path, task, rows))
             tested |= set(rows.test)

@@ -55,15 +55,15 @@ class Answer:
     n_choices: int
 
 
-def answer(search: Search, delta: float) -> Answer:
-    """The answer that the pilots of a search give."""
+def answer(search: Search, delta: float, n_choices: int) -> Answer:
+    """The answer that the pilots of a search give, its limit paid for by so many choices."""
     loss, n_rows = search.loss, search.layout.n_rows
     rows, pilots = search.rows, search.measured
     curves = curves_of(pilots)
     largest = {(pilot.mode, pilot.rank): pilot for pilot in pilots}  # the sizes ascend
     known = list(largest)
     at_n = curves.forecast(known, n_rows, LEVEL)
-    finalists = _finalists(largest)
+    finalists = _finalists(largest, search.reached)
     params = {(row.mode, row.rank): row.n_params for row in rows}
     chosen = pick(curves.forecast(finalists, n_rows, LEVEL), [params[one] for one in finalists])
     mode, rank = finalists[chosen.index]
@@ -76,7 +76,6 @@ def answer(search: Search, delta: float) -> Answer:
     more = [curves.forecast([(mode, rank)], factor * n_rows, LEVEL) for factor in (1, 2, 4)]
     lr = search.lr_of[mode]
     first = _first_run(search.pilots.rows(lr), mode, rank)
-    n_choices = len(search.candidates) * search.n_lrs * len(search.layout.sizes)
     return Answer(
         mode=mode,
         rank=rank,
@@ -105,10 +104,9 @@ def rules_of_thumb(search: Search, rules: Sequence[Rule]) -> tuple[RuleOfThumb, 
     return tuple(found)
 
 
-def _finalists(largest: dict[Candidate, Pilot]) -> list[Candidate]:
-    """Candidates that were trained at the largest size that any was."""
-    most = max(pilot.n_train for pilot in largest.values())
-    return [one for one, pilot in largest.items() if pilot.n_train == most]
+def _finalists(largest: dict[Candidate, Pilot], reached: int) -> list[Candidate]:
+    """Candidates that were trained in the last stage there was; larger pilots of learning rates prefer no rank."""
+    return [one for one, pilot in largest.items() if pilot.n_train >= reached]
 
 
 def _within_noise(at_n: Forecast) -> list[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -12,12 +13,16 @@ from lorabound.recommendations.recommendation import Recommendation
 CARD = "README.md"
 
 
-def write_model_card(made: Recommendation, base: str, loader: str) -> Path:
+def write_model_card(
+    made: Recommendation, base: str, loader: str, n_labels: int | None = None, classes: Sequence[str] = ()
+) -> Path:
     """Write ``README.md`` into the adapter's folder; returns its path.
 
     Args:
         base: folder or hub name of the frozen model, as ``from_pretrained`` takes it.
         loader: transformers' class that loads it.
+        n_labels: number of rows of a trained head; None without one.
+        classes: classes in the order of the rows of a new head, which the model itself does not name.
     Raises:
         OutputError: it cannot be written.
     """
@@ -37,18 +42,21 @@ def write_model_card(made: Recommendation, base: str, loader: str) -> Path:
         f"{made.zero_shot:.3f}.",
     ]
     if made.limit is not None and not made.limit.vacuous:
-        sure = 1 - float(made.limit.delta or 0) * made.n_choices
         lines.append(
-            f"- Guaranteed with probability {sure:.2f}: the {made.error_name} of {made.limit_of} is at most "
+            f"- Guaranteed with probability {1 - made.delta:.10g}: the {made.error_name} of {made.limit_of} is at most "
             f"{float(made.limit.value) + 5e-5:.4f} on new data drawn as these rows were."
+            + (f" {made.limit_if}" if made.limit_if else "")
         )
+    if classes:
+        lines.append(f"- Its scores are those of the classes {', '.join(f'`{_code(name)}`' for name in classes)}.")
     lines += [
         "",
         "```python",
         f"from transformers import {loader}",
         "from peft import PeftModel",
         "",
-        f"model = PeftModel.from_pretrained({loader}.from_pretrained({base!r}), {made.adapter!r})",
+        f"base = {loader}.from_pretrained({base!r}{'' if n_labels is None else f', num_labels={n_labels}, ignore_mismatched_sizes=True'})",
+        f"model = PeftModel.from_pretrained(base, {made.adapter!r})",
         "```",
         "",
     ]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from lorabound.adapters import save_adapter
+from lorabound.adapters import folder_sha256, save_adapter
 from lorabound.data import Labelled
 from lorabound.engine import Examples, Pool, Recipe, train
-from lorabound.errors import InputError
-from lorabound.files import drafted
+from lorabound.errors import AdapterError, InputError
+from lorabound.files import drafted, write_text
 from lorabound.models import name_for_others
 from lorabound.recommendations.layout import Layout
 from lorabound.recommendations.pilots import with_lr
 from lorabound.sweeps.execute import task_of_run
 from lorabound.sweeps.grid import Run
-from lorabound.sweeps.records import write_task
+from lorabound.sweeps.records import write_rows, write_task
+from lorabound.sweeps.sweep import Row
 from lorabound.sweeps.task import Task
+
+FINAL = "final.json"
 
 
 def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path) -> None:
@@ -58,7 +62,26 @@ def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path) -
             f"rates, as --lrs {lr / 10:.2g},{lr / 3:.2g}"
         )
     save_adapter(trained.adapter, folder, name_for_others(config.model), type(task.classifier.module))
+    write_rows(folder, list(table.examples), [])
     write_task(folder, task_of_run(task, run))
+
+
+def record_final(folder: Path, key: str) -> None:
+    """Say that the final adapter is there: what decided it, and the hash of its files.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(folder.parent / FINAL, json.dumps({"key": key, "sha256": folder_sha256(folder)}) + "\n")
+
+
+def is_there(folder: Path, key: str) -> bool:
+    """Whether the folder holds this final adapter, as training left it."""
+    try:
+        record = json.loads((folder.parent / FINAL).read_text(encoding="utf-8"))
+        return bool(record == {"key": key, "sha256": folder_sha256(folder)})
+    except (OSError, ValueError, AdapterError):
+        return False
 
 
 def copy_adapter(source: Path, folder: Path) -> None:
@@ -69,3 +92,19 @@ def copy_adapter(source: Path, folder: Path) -> None:
     """
     with drafted(folder) as draft:
         shutil.copytree(source, draft)
+
+
+def record_rows(folder: Path, layout: Layout, row: Row) -> None:
+    """Which rows the copied adapter of a pilot was trained on, and by which others it may have been chosen.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    material = next(one for one in layout.materials if row.seed in one.config.seeds)
+    data, cut = material.divided, row.n_train
+    others = [
+        *data.train_examples[cut:],
+        *data.test_examples,
+        *(material.test_table.examples if material.test_table else ()),
+    ]
+    write_rows(folder, data.train_examples[:cut], others)

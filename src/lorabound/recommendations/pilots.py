@@ -15,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 
 from lorabound.engine import Examples, Pool
+from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.estimate import passes_of
 from lorabound.sweeps.execute import Observer, Runs, open_runs
-from lorabound.sweeps.grid import ZERO_SHOT, Run
+from lorabound.sweeps.grid import ZERO_SHOT, Run, run_key
 from lorabound.sweeps.material import Material
 from lorabound.sweeps.sweep import Row
 from lorabound.sweeps.task import Task
@@ -100,10 +101,27 @@ class Pilots:
         return [run for run in planned if self._runs[lr, self._fold[run.seed]].missing([run])]
 
     def rows(self, lr: float, seed: int | None = None) -> list[Row]:
-        """The runs that are there, with this learning rate; with a seed, those of its fold."""
+        """The runs that are there, with this learning rate; with a seed, those of its fold.
+
+        Runs that another command on the same folder asked for, of other ranks, modes or seeds, are none of them: a seed
+        may have stood in another fold there.
+        """
         fold = None if seed is None else self._fold[seed]
-        chosen = [runs for (rate, other), runs in self._runs.items() if rate == lr and fold in (None, other)]
-        return [row for runs in chosen for row in runs.store.rows()]
+        chosen = [
+            (runs.store.rows(), self._tasks[other].config)
+            for (rate, other), runs in self._runs.items()
+            if rate == lr and fold in (None, other)
+        ]
+        return [row for rows, config in chosen for row in rows if _asked_for(row, config)]
+
+    def key(self, lr: float, run: Run) -> str:
+        """Hash over all that decides the result of a run of this learning rate in the first fold."""
+        return run_key(run, self._runs[lr, 0].fixed)
+
+    @property
+    def n_runs(self) -> int:
+        """Number of trained runs that are there."""
+        return sum(row.rank > 0 for lr in self.lrs for row in self.rows(lr))
 
     def passes(self, run: Run) -> int:
         """Work of a run, in passes of one example."""
@@ -115,6 +133,13 @@ class Pilots:
         rows = [row for lr in self.lrs for row in self.rows(lr) if row.rank]
         runs = [Run(row.rank, row.mode, row.n_train, row.seed) for row in rows]  # type: ignore[arg-type]
         return sum(row.seconds for row in rows), float(sum(map(self.passes, runs)))
+
+
+def _asked_for(row: Row, config: SweepConfig) -> bool:
+    known = row.n_train in config.sizes
+    return known and (
+        not row.rank or (row.mode in config.modes and row.rank in config.ranks and row.seed in config.seeds)
+    )
 
 
 def with_lr(task: Task, lr: float) -> Task:

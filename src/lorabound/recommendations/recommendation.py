@@ -164,9 +164,12 @@ class Recommendation:
         zero_shot: error of the model without an adapter on the test rows.
         limit: limit on the error on new data of what ``limit_of`` says; None where a mean cannot be limited.
         limit_of: predictor of ``limit``, in words that follow "the error of".
-        n_choices: number of candidates that the choice is paid for.
+        limit_if: sentence on what the limit takes for granted beside draws of one population, "" for nothing.
+        delta: probability that the limit is wrong.
+        n_choices: number of adapters that could have been chosen: each has delta/n_choices.
         rules: public rules for the rank, with their forecasts.
         steps, lr_trials: what was trained on the way.
+        n_runs: number of pilots, those of earlier commands on the same folder counted.
         seconds: time it took in all; ``share`` is that of training each candidate with each seed on all rows.
         stopped: why it stopped early; None where it came to its end.
         adapter: folder of the trained adapter.
@@ -195,10 +198,13 @@ class Recommendation:
     zero_shot: float
     limit: Annotated[Bound | None, PlainValidator(_read_bound)]
     limit_of: str
+    limit_if: str
+    delta: float
     n_choices: int
     rules: tuple[RuleOfThumb, ...]
     steps: tuple[Step, ...]
     lr_trials: tuple[LrTrial, ...]
+    n_runs: int
     seconds: float
     share: float
     stopped: str | None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.errors import InputError
+from lorabound.recommendations.choices import Grid, grid_of
 from lorabound.recommendations.config import exact_time
 from lorabound.recommendations.layout import Layout
 from lorabound.recommendations.measured import Pilot, curves_of, diverged, pilots_of
@@ -47,6 +48,7 @@ class Search:
         lr_of: learning rate of each mode, once chosen.
         steps, lr_trials: what was trained.
         stopped: why the search ended before its last stage; None where it did not.
+        reached: training size of the last stage that was trained.
     """
 
     pilots: Pilots
@@ -59,11 +61,13 @@ class Search:
     steps: list[Step] = field(default_factory=list)
     lr_trials: list[LrTrial] = field(default_factory=list)
     stopped: str | None = None
+    reached: int = 0
     _runs_done: int = 0
 
     def __post_init__(self) -> None:
         self._config = self.pilots.task.config
         self.loss = losses_of(self._config)[0]
+        self._given = tuple(self.pilots.lrs)
         self._spent_before, work = self.pilots.spent
         self._first_rate = self._spent_before / work if work else self._guess()
 
@@ -112,6 +116,12 @@ class Search:
                 )
                 return
             self._train(runs)
+            self.reached = stage.size
+            if missed := len(alive) * len(seeds) - len(runs):
+                self.stopped = (
+                    f"the budget of {exact_time(self.budget)} did not reach for {missed} of {missed + len(runs)} "
+                    f"pilots on {stage.size:,} rows"
+                )
             alive = [one for one in alive if one not in diverged(self.rows)]
             if not alive:
                 raise InputError(
@@ -132,14 +142,16 @@ class Search:
             self._train(runs)
 
     @property
-    def n_lrs(self) -> int:
-        """Number of learning rates that might have been tried, whatever the pilots would have shown."""
-        return len(self._given) + (2 * _MOST_STEPS if self.grows else 0)
+    def grid(self) -> Grid:
+        """All that might be chosen, whatever the pilots show: learning rates that are not tried as well."""
+        lrs, config = list(self._given), self._config
+        for step in range(1, _MOST_STEPS + 1 if self.grows else 1):
+            lrs += [min(self._given) / STEP**step, max(self._given) * STEP**step]
+        return grid_of(config.modes, config.ranks, self.layout.sizes, lrs, min(self.pilots.folds[0]))
 
     def _choose_lrs(self) -> None:
         """The learning rate of each mode with the lowest error: one rank, one seed, a small size."""
         modes = self._config.modes
-        self._given = tuple(self.pilots.lrs)
         middle = self._given[len(self._given) // 2]
         self.lr_of = dict.fromkeys(modes, middle)
         if len(self._given) == 1:
@@ -147,7 +159,10 @@ class Search:
         sizes, rank = self.layout.sizes, spread_out(self._config.ranks, 1)[0]
         for size in sorted({sizes[max(len(sizes) - 2, 0)], sizes[0]}, reverse=True):
             runs = [Run(rank, mode, size, self.pilots.seeds[0]) for mode in modes]
-            if self._cost([run for lr in self._given for run in self.pilots.missing(lr, runs)]) <= self._left / 4:
+            if (
+                self._cost([run for lr in self._given for run in self.pilots.missing(lr, runs)])
+                <= max(self._left, 0) / 4
+            ):
                 break  # the ranks are what was asked for: they have the larger part of the budget
         else:
             return
@@ -233,7 +248,7 @@ class Search:
         """As many of the planned runs as the budget has room for beside the final adapter; none where not even two
         candidates fit."""
         final = self._reserve
-        room = self._left - final if self._left > final else self._left
+        room = max(self._left - final if self._left > final else self._left, 0.0)  # what is there costs nothing
         for n_seeds in range(len(seeds), 0, -1):
             runs = [Run(rank, mode, size, seed) for mode, rank in alive for seed in seeds[:n_seeds]]  # type: ignore[arg-type]
             if self._cost(self._missing(runs)) <= room:

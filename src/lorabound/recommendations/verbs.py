@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike, fspath
@@ -16,15 +16,22 @@ from lorabound.data import counted
 from lorabound.errors import InputError
 from lorabound.files import make_folder
 from lorabound.recommendations.card import write_model_card
+from lorabound.recommendations.choices import record_choices
 from lorabound.recommendations.config import RecommendConfig, read_recommendation
 from lorabound.recommendations.layout import Layout, laid_out
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
-from lorabound.recommendations.stored import write_recommendation
+from lorabound.recommendations.stored import FILE, write_recommendation
 from lorabound.sweeps.config import SweepConfig
 
 if TYPE_CHECKING:
     from lorabound.sweeps.execute import Progress
     from lorabound.sweeps.task import Task
+
+# What a limit takes for granted where a command added choices to those of an earlier one on the same folder.
+_CHANGED = (
+    "Earlier commands on this folder offered other ranks, modes, learning rates or seeds: the limit counts them all, "
+    "and it holds if nobody decided by their results what to offer next."
+)
 
 
 def recommend(
@@ -87,12 +94,13 @@ def carry_out(
     folder = Path(out)
     make_folder(folder / PILOTS)
     from lorabound.recommendations.answer import answer, rules_of_thumb  # imports torch, as all that follows
-    from lorabound.recommendations.final import copy_adapter, train_final
+    from lorabound.recommendations.final import copy_adapter, is_there, record_final, record_rows, train_final
     from lorabound.recommendations.origin import origin_of
     from lorabound.recommendations.pilots import Pilots, with_material
     from lorabound.recommendations.search import STEP, Search
     from lorabound.sweeps.execute import Progress
     from lorabound.sweeps.grid import Run
+    from lorabound.sweeps.sweep import only_writer
 
     def tell(now: str) -> None:
         observe(Progress(0, 1, 0, 1, now))
@@ -101,7 +109,7 @@ def carry_out(
     lr = task.config.lr
     lrs = asked.lrs or [lr / STEP, lr, STEP * lr]
     tasks = [task, *(with_material(task, material) for material in layout.materials[1:])]
-    with Pilots(tasks, folder / PILOTS, lrs) as pilots:
+    with only_writer(folder / PILOTS), Pilots(tasks, folder / PILOTS, lrs) as pilots:
         search = Search(
             pilots=pilots,
             layout=layout,
@@ -110,18 +118,24 @@ def carry_out(
             started=started,
             observe=observe,
         )
+        choices = record_choices(folder / PILOTS, search.grid)
         search.go()
-        found = answer(search, asked.delta)
+        found = answer(search, asked.delta, choices.count)
         rules = rules_of_thumb(search, _rules(task, layout))
-        share = _share(search, layout)
-    stopped = search.stopped
-    refit = layout.refit and search.affords_final
-    if refit:
-        tell(f"training the final adapter on {layout.n_rows:,} rows")
+        share, n_runs = _share(search, layout), pilots.n_runs
         run = Run(found.rank, found.mode, layout.n_rows, found.row.seed)  # type: ignore[arg-type]
+        key = pilots.key(found.lr, run)
+    stopped = search.stopped
+    (folder / FILE).unlink(missing_ok=True)  # it would speak of another adapter, if this one were stopped now
+    there = layout.refit and is_there(folder / ADAPTER, key)
+    refit = there or (layout.refit and search.affords_final)
+    if refit and not there:
+        tell(f"training the final adapter on {layout.n_rows:,} rows")
         train_final(task, layout, run, found.lr, folder / ADAPTER)
-    else:
+        record_final(folder / ADAPTER, key)
+    elif not refit:
         copy_adapter(found.place, folder / ADAPTER)
+        record_rows(folder / ADAPTER, layout, found.row)
         if layout.refit and stopped is None:
             stopped = (
                 f"the budget did not reach for a last training on all {layout.n_rows:,} rows: the adapter is that of "
@@ -147,10 +161,13 @@ def carry_out(
         zero_shot=found.zero_shot,
         limit=found.limit,
         limit_of=_limit_of(layout, found.row.n_train, refit),
+        limit_if=_CHANGED if choices.changed else "",
+        delta=asked.delta,
         n_choices=found.n_choices,
         rules=rules,
         steps=tuple(search.steps),
         lr_trials=tuple(search.lr_trials),
+        n_runs=n_runs,
         seconds=search.seconds,
         share=share,
         stopped=stopped,
@@ -158,13 +175,28 @@ def carry_out(
         adapter_rows=layout.n_rows if refit else found.row.n_train,
         settings=_settings(task.config),
         origin=origin_of(asked, layout, task, folder),
-        notes=(*task.notes, *left_out),
+        notes=(*task.notes, *left_out, *_repeated(tasks)),
     )
     from lorabound.models import name_for_others
 
-    write_model_card(made, name_for_others(task.config.model), _loader(task))
+    head = task.classifier.head
+    n_labels = None if head is None else len(head.bias)
+    classes = task.data.classes if head is not None and not head.weight.any() else ()  # else the model names them
+    write_model_card(made, name_for_others(task.config.model), _loader(task), n_labels, classes)
     write_recommendation(made)
     return made
+
+
+def _repeated(tasks: Sequence[Task]) -> list[str]:
+    """How many test rows were left out because pilots were trained on the same text, image or prompt."""
+    count = sum(task.data.n_removed for task in tasks)
+    if not count:
+        return []
+    return [
+        f"Left out of the tests: {counted(count, 'row')} of which the "
+        f"{'prompt' if tasks[0].config.task == 'completions' else 'text or image'} stands among the training rows of "
+        "the pilots too. Errors and the limit are over rows that do not repeat."
+    ]
 
 
 def _loader(task: Task) -> str:
@@ -241,20 +273,12 @@ def _error_name(config: SweepConfig) -> str:
 
 def _limit_of(layout: Layout, n_train: int, refit: bool) -> str:
     if refit:
-        return f"the same adapter trained on {n_train:,} of the {layout.n_rows:,} rows"
+        return f"its largest pilot, trained on {n_train:,} of the {layout.n_rows:,} rows,"
     return "the adapter" if n_train == layout.n_rows else f"the adapter, trained on {n_train:,} rows,"
 
 
 def _settings(config: SweepConfig) -> Mapping[str, Any]:
-    names = (
-        "epochs",
-        "batch_size",
-        "schedule",
-        "weight_decay",
-        "targets",
-        "layers",
-        "law",
-        "alpha_over_r",
-        "precision",
-    )
-    return {name: getattr(config, name) for name in (*names, "max_length", "prompt", "template", "task", "metric")}
+    training = ("epochs", "batch_size", "schedule", "weight_decay", "clip_norm", "head_lr", "precision", "data_seed")
+    adapters = ("targets", "layers", "encoder", "law", "alpha_over_r")
+    reading = ("head", "logit_scale", "max_length", "prompt", "template", "task", "metric")
+    return {name: getattr(config, name) for name in (*training, *adapters, *reading)}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from lorabound.data import counted as number_of
 from lorabound.recommendations import Recommendation
 from lorabound.recommendations.config import exact_time
 from lorabound.recommendations.outlook import Outlook
@@ -40,7 +41,8 @@ def answer_sentences(made: Recommendation) -> list[str]:
         f"Take rank {made.rank} and {_trained(made.mode)}, with lora_alpha {made.alpha:g} and learning rate "
         f"{made.lr:.2g}: {best.n_params:,} trained parameters.",
         f"Its {made.error_name} on new data is forecast to be {now.value:.3f} after training on all {now.n_train:,} "
-        f"rows ({now.low:.3f} to {now.high:.3f}, {now.level:.0%}); without an adapter it is {made.zero_shot:.3f}.",
+        f"rows ({now.low:.3f} to {now.high:.3f}, {now.level:.0%}); the model without an adapter has "
+        f"{made.zero_shot:.3f} on the test rows.",
         _how_sure(made),
     ]
     if made.stopped:
@@ -49,6 +51,7 @@ def answer_sentences(made: Recommendation) -> list[str]:
         lines.append(
             f"Guaranteed: the {made.error_name} of {made.limit_of} is at most {ceiled(float(made.limit.value))} on new "
             f"data ({sure(made)}, the choice among {made.n_choices} counted)."
+            + (f" {made.limit_if}" if made.limit_if else "")
         )
     lines.append(f"The adapter, trained on {made.adapter_rows:,} rows, is a PEFT folder: {made.adapter}")
     return lines
@@ -65,7 +68,7 @@ def more_data_sentence(made: Recommendation) -> str:
     if not made.more_data[1:]:
         return ""
     more = ", ".join(f"{interval(one)} with {one.n_train:,} rows" for one in made.more_data[1:])
-    return f"More data would bring a forecast {made.error_name} of {more}."
+    return f"With more data the {made.error_name} of the same candidate is forecast to be {more}."
 
 
 def rules_sentence(made: Recommendation) -> str:
@@ -81,10 +84,10 @@ def rules_sentence(made: Recommendation) -> str:
 
 def cost_sentence(made: Recommendation) -> str:
     """How many pilots, how long, and what share of training everything on all rows."""
-    n_runs = sum(step.n_runs for step in made.steps)
+    final = " and the final adapter" if made.refit else ""
     return (
-        f"{n_runs} pilots took {about_time(made.seconds).removeprefix('about ')}, {made.share:.0%} of training every "
-        "candidate on all rows."
+        f"{number_of(made.n_runs, 'pilot')}{final} took {about_time(made.seconds).removeprefix('about ')}, "
+        f"{percent(made.share)} of the work of training every candidate with every seed on all rows."
     )
 
 
@@ -101,24 +104,40 @@ def legend(made: Recommendation) -> list[str]:
 def _how_sure(made: Recommendation) -> str:
     """Which ranks are within noise, and the chance that nothing is clearly better."""
     best = made.best
-    chance = f"The chance that no other candidate is better by more than half a point is {best.close:.0%}."
+    if len(made.options) == 1:
+        return "No other candidate was trained, so nothing was compared."
+    chance = (
+        "The chance that no other candidate of the table is better by more than half a point is "
+        f"{percent(best.close)} by the forecasts."
+    )
+    ranks = sorted(one.rank for one in made.options if one.mode == made.mode)
     same = sorted(one.rank for one in made.options if one.mode == made.mode and one.within_noise)
     lowest = made.options[0]
     if len(same) > 1 and made.rank == same[0]:
-        return (
-            f"Ranks {same[0]} to {same[-1]} of {made.mode} are within noise here: the smallest is recommended. {chance}"
-        )
+        without_gap = len(same) > 2 and [rank for rank in ranks if same[0] <= rank <= same[-1]] == same
+        which = f"{same[0]} to {same[-1]}" if without_gap else f"{', '.join(map(str, same[:-1]))} and {same[-1]}"
+        return f"Ranks {which} of {made.mode} are within noise here: the smallest is recommended. {chance}"
     if lowest is not best:
-        return (
-            f"{lowest.mode} of rank {lowest.rank} has the lowest forecast, {lowest.forecast.value:.3f}; the "
-            f"recommended one is expected to lose {max(best.expected_loss, 0.0):.4f} at most and trains "
-            f"{_times(lowest.n_params / best.n_params)} parameters. {chance}"
-        )
+        return f"{_not_lowest(best, lowest)} {chance}"
     return chance
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f} times fewer" if ratio > 1 else "as few"
+def _not_lowest(best: Option, lowest: Option) -> str:
+    """Why the candidate with the lowest forecast is not the recommended one."""
+    text = (
+        f"{lowest.mode} of rank {lowest.rank} has the lowest forecast, {lowest.forecast.value:.3f}; that of the "
+        f"recommended one is {max(best.forecast.value - lowest.forecast.value, 0.0):.4f} higher"
+    )
+    if lowest.measured.n_train < best.measured.n_train:
+        return f"{text} and rests on pilots on {best.measured.n_train:,} rows, not on {lowest.measured.n_train:,}."
+    return f"{text}, and it trains {best.n_params:,} parameters in place of {lowest.n_params:,}."
+
+
+def percent(share: float) -> str:
+    """A share in percent; no 100% or 0% where it is not."""
+    if 0.995 <= share < 1:
+        return ">99%"
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def _learning_rates(made: Recommendation) -> str:
@@ -148,9 +167,8 @@ def _trained(mode: str) -> str:
 
 
 def sure(made: Recommendation) -> str:
-    """How sure the limit is: delta shared among all that it was chosen from."""
-    assert made.limit is not None
-    return f"{1 - float(made.limit.delta or 0) * made.n_choices:.0%} sure"
+    """How sure the limit is."""
+    return f"{100 * (1 - made.delta):.10g}% sure"
 
 
 def _candidates(made: Recommendation) -> Table:
@@ -169,7 +187,7 @@ def _row(one: Option, mark: str) -> list[str]:
         str(one.rank),
         str(one.n_params),
         f"{one.forecast.value:.3f} {one.forecast.low:.3f}-{one.forecast.high:.3f}",
-        f"{one.close:.0%}",
+        percent(one.close),
         f"{one.measured.value:.3f}",
         str(one.measured.n_train),
         f"{one.train:.3f}",

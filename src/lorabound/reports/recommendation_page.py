@@ -19,6 +19,7 @@ from lorabound.reports.recommendation import (
     cost_sentence,
     legend,
     more_data_sentence,
+    percent,
     sure,
 )
 from lorabound.reports.recommendation_charts import error_against_rows, forecast_against_rank
@@ -105,7 +106,7 @@ def _tiles(made: Recommendation) -> list[dict[str, str]]:
         *tiles,
         {
             "name": "chance that no other candidate",
-            "value": f"{made.best.close:.0%}",
+            "value": percent(made.best.close),
             "beside": "is better by more than half a point (0.005)",
         },
     ]
@@ -184,7 +185,7 @@ def _candidates(made: Recommendation) -> dict[str, Any]:
             one.rank,
             f"{one.forecast.value:.3f}",
             f"{one.forecast.low:.3f} to {one.forecast.high:.3f}",
-            f"{one.close:.0%}",
+            percent(one.close),
             f"{one.measured.value:.3f}",
             f"{one.measured.low:.3f} to {one.measured.high:.3f}",
             f"{one.measured.n_train:,}",
@@ -210,7 +211,7 @@ def _limit(made: Recommendation) -> dict[str, Any]:
     choice = (
         f"These rows also chose: {made.n_choices:,} adapters could have been recommended (candidates, learning rates "
         f"and training sizes), and the limit of each may fail with probability {delta:.2g}. So all of them hold "
-        f"together with probability {1 - delta * made.n_choices:.0%}, and with them that of the chosen one."
+        f"together with probability {sure(made).removesuffix(' sure')}, and with them that of the chosen one."
     )
     if limit.vacuous:
         said = (
@@ -220,9 +221,10 @@ def _limit(made: Recommendation) -> dict[str, Any]:
         return {"sentences": [said, choice], "holds_if": [], "exact": ""}
     sentences = [
         f"The {made.error_name} of {made.limit_of.rstrip(',')} is at most {ceiled(float(limit.value))} on new data, "
-        f"with probability {1 - delta * made.n_choices:.0%}. On {n_rows:,} rows that it was not trained on it was "
+        f"with probability {sure(made).removesuffix(' sure')}. On {n_rows:,} rows that it was not trained on it was "
         f"{measured:.3f}; {margin:.3f} more cover the chance of these rows.",
         choice,
+        *([made.limit_if] if made.limit_if else []),
     ]
     if made.refit:
         sentences.append(
