@@ -29,6 +29,7 @@ def write_model_card(
     facts = {"base_model": base, "library_name": "peft", "tags": ["lora", "lorabound"]}
     now = made.best.forecast
     frozen = {"freeze_a": "A stays as drawn at random, B is trained", "freeze_b": "B stays as drawn, A is trained"}
+    options = "" if n_labels is None else f", num_labels={n_labels}, ignore_mismatched_sizes=True"
     lines = [
         f"# LoRA of rank {made.rank} on {Path(base).name}",
         "",
@@ -55,7 +56,7 @@ def write_model_card(
         f"from transformers import {loader}",
         "from peft import PeftModel",
         "",
-        f"base = {loader}.from_pretrained({base!r}{'' if n_labels is None else f', num_labels={n_labels}, ignore_mismatched_sizes=True'})",
+        f"base = {loader}.from_pretrained({base!r}{options})",
         f"model = PeftModel.from_pretrained(base, {made.adapter!r})",
         "```",
         "",
