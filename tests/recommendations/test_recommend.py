@@ -186,6 +186,11 @@ def test_the_command_says_what_it_would_train(capsys, monkeypatch, letters, sett
     assert "within the budget of 10 min" in " ".join(out.split())
 
 
+def test_learning_rates_that_share_a_folder_are_refused(letters, settings, tmp_path):
+    with pytest.raises(InputError, match=r"lrs: 0.02001 and 0.02002 are both 0.02"):
+        lb.recommend(letters, out=tmp_path / "out", **(settings | {"lrs": [0.02001, 0.02002]}))
+
+
 def test_without_a_folder_the_command_asks_for_one(capsys, monkeypatch, letters):
     status, _, err = run(capsys, monkeypatch, "recommend", "--data", letters)
     assert status == 2

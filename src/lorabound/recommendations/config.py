@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -119,6 +119,7 @@ def read_recommendation(source: Source, flags: Mapping[str, Any]) -> tuple[Recom
     asked = checked(RecommendConfig, own, source, flags)
     if asked.holdout is not None and asked.test_fraction is not None:
         raise InputError("holdout and test_fraction both say what is tested on: give one of them")
+    _refuse_alike(asked.lrs or [])
     pilots = checked(SweepConfig, _DEFAULTS | record, source, flags)
     return asked, pilots, set(record)
 
@@ -128,6 +129,16 @@ def exact_time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def _refuse_alike(lrs: Sequence[float]) -> None:
+    shown: dict[str, float] = {}
+    for lr in lrs:
+        if (same := f"{lr:.3g}") in shown:
+            raise InputError(
+                f"lrs: {shown[same]:g} and {lr:g} are both {same} to three digits, too near to tell apart: give one"
+            )
+        shown[same] = lr
 
 
 def _refuse_decided(record: Mapping[str, Any]) -> None:
