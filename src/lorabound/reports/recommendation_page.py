@@ -130,7 +130,10 @@ def _words(made: Recommendation) -> list[tuple[str, str]]:
             f"{now.level:.0%} interval",
             f"limits between which the truth should lie {now.level:.0%} of the times, if the curves go on as they did.",
         ),
-        ("guaranteed", "true for new data with the probability that stands beside it, whatever the curves do."),
+        (
+            "guaranteed",
+            "true with the probability beside it, under the conditions that stand under What is guaranteed.",
+        ),
     ]
 
 
