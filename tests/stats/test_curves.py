@@ -130,6 +130,16 @@ def test_cells_are_read_in_the_folds_they_were_tested_in():
     assert found.noise[1, 1] < own + 2 * found.seed_sd**2
 
 
+def test_cells_that_are_always_wrong_in_the_folds_they_share_can_be_fitted():
+    wrong, mixed = np.ones((1, 200)), np.ones((1, 200))
+    mixed[:, 150:] = 0
+    folds, half = np.repeat([0, 1], 100), np.where(np.arange(200) < 100, 0, -1)
+    curves = fit_curves(["a", "a", "a"], [1, 4, 16], [100, 100, 200], [wrong, wrong, mixed], folds=[half, half, folds])
+    forecast = curves.forecast([("a", 1), ("a", 16)], 400)
+    assert np.all(np.isfinite(curves.measured.noise))
+    assert forecast.means[0] > forecast.means[1]
+
+
 def test_one_fold_that_holds_everything_is_no_fold():
     losses = failures(np.random.default_rng(3), np.linspace(0.5, 0.1, len(GRID)))
     plain, folded = fit(GRID, losses), fit(GRID, losses, folds=[np.zeros(len(one[0]), dtype=int) for one in losses])

@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 _TRAINER_FILES = "Files of trainers"
 
+_DEFAULTS = {"ranks": [1, 2, 4, 8, 16, 32, 64], "seeds": "2; 4 with fewer than 2,000 rows"}
+
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(cls=Grouped)
-@takes(
-    options(RecommendConfig),
-    options(SweepConfig, leave_out=DECIDED, defaults={"ranks": [1, 2, 4, 8, 16, 32, 64], "seeds": 2}),
-)
+@takes(options(RecommendConfig), options(SweepConfig, leave_out=DECIDED, defaults=_DEFAULTS))
 def recommend(
     flags: Flags,
     settings: Annotated[

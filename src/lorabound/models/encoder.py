@@ -130,6 +130,11 @@ class PromptClassifier:
                 f"{reader.folder} does not embed a text by itself ({error}): give a text encoder"
             ) from error
 
+    @property
+    def embeds_by_mean(self) -> bool:
+        """Whether an embedding is nothing but the mean of the token vectors."""
+        return self._around.is_mean
+
     def prepare(self, examples: Sequence[str]) -> TokenizedTexts:
         """Token ids of the texts, cut to ``limit.tokens``."""
         return self._tokenizer.examples(examples)

@@ -88,6 +88,12 @@ class SentenceFolder:
     max_tokens: int | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether an embedding is the mean of the token vectors of the text alone, whatever its length becomes."""
+        as_is = not self.prompt and not self.lower_case
+        return as_is and self.pooling.modes == ("mean",) and all(step is _normalized for step in self.after)
+
     def embed(
         self, hidden: Float[Tensor, "rows t width"], mask: Int[Tensor, "rows t"]
     ) -> Float[Tensor, "rows embedding"]:

@@ -14,7 +14,12 @@ CARD = "README.md"
 
 
 def write_model_card(
-    made: Recommendation, base: str, loader: str, n_labels: int | None = None, classes: Sequence[str] = ()
+    made: Recommendation,
+    base: str,
+    loader: str,
+    n_labels: int | None = None,
+    classes: Sequence[str] = (),
+    prompted: Sequence[str] = (),
 ) -> Path:
     """Write ``README.md`` into the adapter's folder; returns its path.
 
@@ -22,6 +27,7 @@ def write_model_card(
         base: folder or hub name of the frozen model, as ``from_pretrained`` takes it.
         loader: transformers' class that loads it.
         n_labels: number of rows of a trained head; None without one.
+        prompted: classes whose prompts are compared with a text, where an embedding is the mean of the token vectors.
         classes: classes in the order of the rows of a new head, which the model itself does not name.
     Raises:
         OutputError: it cannot be written.
@@ -61,8 +67,37 @@ def write_model_card(
         "```",
         "",
     ]
+    if prompted:
+        lines += _labelling(base, str(made.settings["prompt"]), made.settings["max_length"], prompted)
     header = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
     return write_text(Path(made.adapter) / CARD, f"---\n{header}---\n" + "\n".join(lines))
+
+
+def _labelling(base: str, prompt: str, max_length: int, classes: Sequence[str]) -> list[str]:
+    """Lines of Python that give a text its class: the prompts are embedded by the bare model, as in training."""
+    return [
+        "The class of a text is the one whose prompt is most like it. Prompts are embedded **without** the adapter:",
+        "",
+        "```python",
+        "import torch",
+        "from transformers import AutoTokenizer",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({base!r})",
+        f"classes = {list(classes)!r}",
+        "",
+        "def embed(texts):",
+        f'    batch = tokenizer(texts, padding=True, truncation=True, max_length={max_length}, return_tensors="pt")',
+        '    hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)',
+        "    return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)",
+        "",
+        "with torch.inference_mode():",
+        "    with model.disable_adapter():",
+        f"        prompts = embed([{prompt!r}.format(name) for name in classes])",
+        '    scores = embed(["the text"]) @ prompts.T',
+        "print(classes[int(scores.argmax())])",
+        "```",
+        "",
+    ]
 
 
 def _code(text: str) -> str:

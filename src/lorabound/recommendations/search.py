@@ -23,6 +23,7 @@ from lorabound.sweeps.estimate import seconds_left
 from lorabound.sweeps.execute import Observer, Progress
 from lorabound.sweeps.grid import Run
 from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.task import Task
 
 # Times are known to a quarter or so: what is begun must end within the budget.
 _SAFETY = 1.25
@@ -355,3 +356,22 @@ def _rounded(seconds: float) -> str:
         return "60s"
     minutes = int(-(-seconds // 60))
     return f"{minutes}m" if minutes < 120 else f"{-(-minutes // 60)}h"
+
+
+def refuse_short_budget(task: Task, size: int, budget: float, spent: float) -> None:
+    """Before anything is computed: see that two pilots of the smallest size may fit into the budget.
+
+    Args:
+        size: training size of the smallest pilots.
+        spent: seconds that loading took.
+    Raises:
+        InputError: they do not.
+    """
+    config = task.config
+    runs = [Run(min(config.ranks), config.modes[0], size, seed) for seed in (0, 1)]
+    needed = spent + seconds_left(task, runs, alone=False)
+    if needed > budget:
+        raise InputError(
+            f"a budget of {exact_time(budget)} is too short for the smallest pilots, two of them on {size:,} rows: "
+            f"give at least --budget {_rounded(3 * needed)}"
+        )

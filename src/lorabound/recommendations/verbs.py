@@ -97,7 +97,7 @@ def carry_out(
     from lorabound.recommendations.final import copy_adapter, is_there, record_final, record_rows, train_final
     from lorabound.recommendations.origin import origin_of
     from lorabound.recommendations.pilots import Pilots, with_material
-    from lorabound.recommendations.search import STEP, Search
+    from lorabound.recommendations.search import STEP, Search, refuse_short_budget
     from lorabound.sweeps.execute import Progress
     from lorabound.sweeps.grid import Run
     from lorabound.sweeps.sweep import only_writer
@@ -106,6 +106,8 @@ def carry_out(
         observe(Progress(0, 1, 0, 1, now))
 
     task, layout, left_out = _loaded(layout, without, tell)
+    if not any((folder / PILOTS).rglob("*.sqlite")):
+        refuse_short_budget(task, layout.sizes[0], asked.seconds, time.monotonic() - started)
     lr = task.config.lr
     lrs = asked.lrs or [lr / STEP, lr, STEP * lr]
     tasks = [task, *(with_material(task, material) for material in layout.materials[1:])]
@@ -182,7 +184,8 @@ def carry_out(
     head = task.classifier.head
     n_labels = None if head is None else len(head.bias)
     classes = task.data.classes if head is not None and not head.weight.any() else ()  # else the model names them
-    write_model_card(made, name_for_others(task.config.model), _loader(task), n_labels, classes)
+    prompted = task.data.classes if getattr(task.classifier, "embeds_by_mean", False) else ()
+    write_model_card(made, name_for_others(task.config.model), _loader(task), n_labels, classes, prompted)
     write_recommendation(made)
     return made
 

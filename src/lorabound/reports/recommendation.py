@@ -16,6 +16,9 @@ from lorabound.reports.sentences import ceiled
 from lorabound.reports.show import Part, parts, table
 from lorabound.sweeps.notes import about_time
 
+# Share of a full grid above which pilots saved too little to speak of.
+_WORTH_SAYING = 0.5
+
 
 @parts.register
 def _(made: Recommendation, _: int) -> Iterator[Part]:
@@ -85,10 +88,10 @@ def rules_sentence(made: Recommendation) -> str:
 def cost_sentence(made: Recommendation) -> str:
     """How many pilots, how long, and what share of training everything on all rows."""
     final = " and the final adapter" if made.refit else ""
-    return (
-        f"{number_of(made.n_runs, 'pilot')}{final} took {about_time(made.seconds).removeprefix('about ')}, "
-        f"{percent(made.share)} of the work of training every candidate with every seed on all rows."
-    )
+    took = f"{number_of(made.n_runs, 'pilot')}{final} took {about_time(made.seconds).removeprefix('about ')}"
+    if made.share > _WORTH_SAYING:  # few rows or few candidates: nothing was to be saved
+        return f"{took}."
+    return f"{took}, {percent(made.share)} of the work of training every candidate with every seed on all rows."
 
 
 def legend(made: Recommendation) -> list[str]:

@@ -233,9 +233,11 @@ def _sampling(
         counts = (masks.astype(np.float64) @ masks.T.astype(np.float64)) / np.outer(masks.sum(1), masks.sum(1))
         whole = _shrunk(x[:, common])
         if not common.all():  # correlations by the examples in common, variances by those of each cell
-            own = np.array([x[row, mask].var() for row, mask in enumerate(masks)]) + 1 / (4 * (masks.sum(1) + 1.0))
-            scale = np.sqrt(own / np.diag(whole))
+            own = np.array([x[row, mask].var() for row, mask in enumerate(masks)])
+            shared = np.diag(whole)
+            scale = np.sqrt(np.divide(own, shared, out=np.zeros_like(own), where=shared > 0))
             whole = whole * np.outer(scale, scale)
+            np.fill_diagonal(whole, own)
         covariance[np.ix_(members, members)] = whole * counts
     return covariance
 
