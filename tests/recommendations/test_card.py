@@ -29,7 +29,7 @@ def test_its_lines_give_texts_the_classes_that_certify_counts(tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
     assert 'embed(["the text"])' in code
     names = {"texts": list(table.examples)}
-    exec(code.replace('embed(["the text"])', "embed(texts)").replace("print(", "first = ("), names)
+    exec(code.replace('embed(["the text"])', "embed(texts)").rpartition("print(")[0], names)
     found = [names["classes"][i] for i in names["scores"].argmax(1).tolist()]
     wrong = sum(one != label for one, label in zip(found, table.labels, strict=True))
     counted = lb.certify(made.adapter, holdout=fresh)
