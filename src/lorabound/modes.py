@@ -88,6 +88,8 @@ MODES: Mapping[Mode, ModeFacts] = {row.name: row for row in _ROWS}
 
 # The mode of the paper's theorems, and with it of everything in ``worst_case``.
 PAPER_MODE: Mode = "freeze_a"
+# What PEFT and its users train where nothing is said.
+USUAL_MODE: Mode = "train_both"
 # The mode that keeps the most in memory while it trains.
 LARGEST_MODE: Mode = "train_both"
 

@@ -437,7 +437,7 @@ SHAPES = ["--shapes", "16x16"]
     ([*SHAPES, "--bits", "0"], "bits = 0: it must be at least 1"),
     ([*SHAPES, "--csv", "x.html"], "must end in .csv"),
     (["--model", "none"], "no model 'none'"),
-    (["--model", "owner/not-there"], "no model 'owner/not-there': there is no folder of this name, and on the hub"),
+    (["--model", "owner/not-there"], "no model 'owner/not-there': no folder here has this name, and it has not been downloaded before"),
     (["--pilot", "nowhere"], "nowhere holds no sweep"),
     ([*SHAPES, "--pilot", "PILOT", "--n-train", "2"], "n_train 2 is below the 3 classes"),
     (["--shapes", "16x8", "--pilot", "PILOT"], "the pilot trains 32 parameters in train_both at rank 1, the layers of this plan 24"),

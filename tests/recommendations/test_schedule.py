@@ -1,5 +1,7 @@
 """What is trained in which order, and what budgets and settings are asked for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,11 @@ def test_both_kinds_of_settings_stand_in_one_file(tmp_path):
     assert (asked.lrs, pilots.lr) == (None, 0.01)
     assert "ranks" in given
     assert "seeds" not in given
+
+
+def test_the_demo_is_a_valid_recommendation():
+    asked, pilots, _ = read_recommendation(Path(__file__).parents[2] / "recipes" / "demo.yaml", {})
+    assert (asked.seconds, asked.n_train, pilots.data) == (180, 1000, "words")
 
 
 def test_two_ways_to_test_are_refused():

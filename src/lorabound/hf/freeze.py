@@ -23,7 +23,7 @@ from lorabound.errors import AdapterError, InputError, ModelError
 from lorabound.modes import MODES, PEFT_NAMES, Factor, Mode
 from lorabound.notation import Law
 
-_MODES: dict[str, Mode] = {"A": "freeze_a", "B": "freeze_b"}
+_MODES: dict[str, Mode] = {facts.frozen[0].upper(): mode for mode, facts in MODES.items() if len(facts.frozen) == 1}
 _PREFIX = "base_model.model."
 
 
@@ -76,7 +76,7 @@ def from_pretrained(model: nn.Module, folder: str | os.PathLike[str], **options:
     """
     from peft import PeftModel
 
-    stored = load_adapter(folder, mode="train_both")
+    stored = load_adapter(folder)
     if not MODES[stored.mode].frozen:
         raise AdapterError(f"{folder} records no frozen factor: load it with PeftModel.from_pretrained")
     loaded = PeftModel.from_pretrained(model, os.fspath(folder), **options)

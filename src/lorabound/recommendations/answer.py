@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lorabound.bounds import Bound, holdout, holdout_bounded
+from lorabound.modes import USUAL_MODE
 from lorabound.recommendations.measured import Pilot, curves_of
 from lorabound.recommendations.recommendation import Option, Point, RuleOfThumb, Value
 from lorabound.recommendations.schedule import Candidate
@@ -95,11 +96,11 @@ def answer(search: Search, delta: float, n_choices: int) -> Answer:
 def rules_of_thumb(search: Search, rules: Sequence[Rule]) -> tuple[RuleOfThumb, ...]:
     """Public rules for the rank, with what the pilots forecast for them (both factors trained)."""
     curves = curves_of(search.measured)
-    if "train_both" not in search.lr_of:
+    if USUAL_MODE not in search.lr_of:
         return tuple(RuleOfThumb(name=one.name, rank=one.rank, source=one.source, forecast=None) for one in rules)
     found = []
     for rule in rules:
-        at_n = curves.forecast([("train_both", rule.rank)], search.layout.n_rows, LEVEL)
+        at_n = curves.forecast([(USUAL_MODE, rule.rank)], search.layout.n_rows, LEVEL)
         found.append(RuleOfThumb(name=rule.name, rank=rule.rank, source=rule.source, forecast=_value(at_n, 0)))
     return tuple(found)
 

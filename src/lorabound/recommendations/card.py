@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import yaml
 
 from lorabound.files import write_text
+from lorabound.modes import MODES, Mode
 from lorabound.recommendations.recommendation import Recommendation
 
 CARD = "README.md"
@@ -34,13 +36,12 @@ def write_model_card(
     """
     facts = {"base_model": base, "library_name": "peft", "tags": ["lora", "lorabound"]}
     now = made.best.forecast
-    frozen = {"freeze_a": "A stays as drawn at random, B is trained", "freeze_b": "B stays as drawn, A is trained"}
     options = "" if n_labels is None else f", num_labels={n_labels}, ignore_mismatched_sizes=True"
     lines = [
         f"# LoRA of rank {made.rank} on {Path(base).name}",
         "",
         f"Trained on {made.adapter_rows:,} rows of `{_code(made.data)}`, {made.settings['epochs']} passes, learning "
-        f"rate {made.lr:.3g}, lora_alpha {made.alpha:g}; {frozen.get(made.mode, 'A and B are trained')} "
+        f"rate {made.lr:.3g}, lora_alpha {made.alpha:g}; {MODES[cast('Mode', made.mode)].sentence} "
         f"({made.best.n_params:,} trained parameters). Rank and mode were chosen by `lorabound recommend` among "
         f"{len(made.options)} candidates.",
         "",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from rich.table import Table
 from rich.text import Text
 
 from lorabound.data import counted as number_of
+from lorabound.modes import MODES, Mode
 from lorabound.recommendations import Recommendation
 from lorabound.recommendations.config import exact_time
 from lorabound.recommendations.outlook import Outlook
@@ -161,12 +163,9 @@ def _learning_rates(made: Recommendation) -> str:
 
 
 def _trained(mode: str) -> str:
-    words = {
-        "freeze_a": "freeze A (mode freeze_a: B alone is trained)",
-        "train_both": "train A and B, as in usual LoRA",
-    }
-    words["freeze_b"] = "freeze B (mode freeze_b: A alone is trained)"
-    return words.get(mode, f"mode {mode}")
+    facts = MODES[cast("Mode", mode)]
+    what = " and ".join(factor.upper() for factor in facts.frozen) or "nothing"
+    return f"freeze {what} (mode {mode}: {facts.sentence})"
 
 
 def sure(made: Recommendation) -> str:
