@@ -79,6 +79,10 @@ def main() -> None:
             medians[kind] = float(torch.tensor(steps(model, rows, asked.batch, *callbacks)).median())
             found[kind].append(medians[kind])
         ratios.append(medians["with"] / medians["without"])
+        print(
+            f"round {turn + 1}: {medians['without']:.4f} s per step, with the callback {ratios[-1]:.4f} times",
+            flush=True,
+        )
     for kind, seconds in found.items():
         print(f"{kind:8s} {sorted(seconds)[len(seconds) // 2]:.4f} s per step (median of {len(seconds)} runs)")
     print("with / without, per round: " + ", ".join(f"{ratio:.4f}" for ratio in sorted(ratios)))
