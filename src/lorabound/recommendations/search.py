@@ -255,7 +255,7 @@ class Search:
             if self._cost(self._missing(runs)) <= room:
                 return runs
         few = self._ordered(alive, ranked)
-        while len(few) > 2 or (len(few) > 1 and len(alive) == 1):
+        while len(few) > 2:
             few = few[:-1]
             runs = [Run(rank, mode, size, seeds[0]) for mode, rank in alive if (mode, rank) in few]  # type: ignore[arg-type]
             if self._cost(self._missing(runs)) <= room:
@@ -307,10 +307,7 @@ class Search:
         two = self.candidates[:2]
         runs = [Run(rank, mode, size, 0) for mode, rank in two]  # type: ignore[arg-type]
         needed = self.seconds + self._cost(runs)
-        return (
-            f"a budget of {exact_time(self.budget)} is too short for the smallest pilots, two of them on {size:,} "
-            f"rows: give at least --budget {_rounded(2 * needed)}"
-        )
+        return _too_short(self.budget, size, needed)
 
 
 def best_lr(tried: Tried, middle: float) -> float | None:
@@ -371,7 +368,12 @@ def refuse_short_budget(task: Task, size: int, budget: float, spent: float) -> N
     runs = [Run(min(config.ranks), config.modes[0], size, seed) for seed in (0, 1)]
     needed = spent + seconds_left(task, runs, alone=False)
     if needed > budget:
-        raise InputError(
-            f"a budget of {exact_time(budget)} is too short for the smallest pilots, two of them on {size:,} rows: "
-            f"give at least --budget {_rounded(3 * needed)}"
-        )
+        raise InputError(_too_short(budget, size, needed))
+
+
+def _too_short(budget: float, size: int, needed: float) -> str:
+    """The sentence on a budget that does not reach for two pilots, which need so many seconds."""
+    return (
+        f"a budget of {exact_time(budget)} is too short for the smallest pilots, two of them on {size:,} rows: give at "
+        f"least --budget {_rounded(3 * needed)}"
+    )
