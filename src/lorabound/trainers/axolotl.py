@@ -24,7 +24,7 @@ from lorabound.trainers.keys import (
     refuse_faults,
     tell_unfollowed,
 )
-from lorabound.trainers.layers import without_tables
+from lorabound.trainers.layers import adapter_settings
 from lorabound.trainers.trainer_file import OwnLora, TrainerFile
 
 DEFAULTS: dict[str, Any] = {
@@ -211,17 +211,7 @@ def _model_and_training(keys: Keys, lora: OwnLora) -> dict[str, Any]:
 
 
 def _layers(keys: Keys, lora: OwnLora) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    if lora.scale is not None:
-        settings["alpha_over_r"] = lora.scale
-        if lora.rslora:
-            keys.remark(
-                f"peft_use_rslora: the scale lora_alpha / sqrt(lora_r) = {lora.scale:.4g} at rank {lora.rank} is taken "
-                "at every rank here."
-            )
-    targets = without_tables(keys, "lora_target_modules", lora.targets)
-    if targets:
-        settings["targets"] = targets
+    settings = adapter_settings(keys, lora, "peft_use_rslora", "lora_r", "lora_target_modules")
     layers = keys.values.get("peft_layers_to_transform")
     if layers not in (None, "", []):
         settings["layers"] = layers if isinstance(layers, list) else [layers]

@@ -1,15 +1,36 @@
-"""Layers that a trainer's file names, as targets of ours."""
+"""Layers that a trainer's file names, and the scale of its adapter, as settings of ours."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from lorabound.adapters.targets import OUTPUT_LAYERS
 from lorabound.trainers.keys import Keys
+from lorabound.trainers.trainer_file import OwnLora
 
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 _PATTERN = frozenset("*+?()[]{}|\\^$")
+
+
+def adapter_settings(keys: Keys, lora: OwnLora, rslora: str, rank: str, targets: str) -> dict[str, Any]:
+    """Scale and layers of the file's own LoRA, as settings of a sweep.
+
+    Args:
+        rslora, rank, targets: keys of the file that hold them.
+    """
+    settings: dict[str, Any] = {}
+    if lora.scale is not None:
+        settings["alpha_over_r"] = lora.scale
+        if lora.rslora:
+            keys.remark(
+                f"{rslora}: the scale lora_alpha / sqrt({rank}) = {lora.scale:.4g} at rank {lora.rank} is taken at "
+                "every rank here."
+            )
+    if chosen := without_tables(keys, targets, lora.targets):
+        settings["targets"] = chosen
+    return settings
 
 
 def without_tables(keys: Keys, key: str, targets: Sequence[str]) -> list[str]:

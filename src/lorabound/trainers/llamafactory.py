@@ -24,7 +24,7 @@ from lorabound.trainers.keys import (
     refuse_faults,
     tell_unfollowed,
 )
-from lorabound.trainers.layers import without_tables
+from lorabound.trainers.layers import adapter_settings
 from lorabound.trainers.trainer_file import OwnLora, TrainerFile
 
 _INFO = "dataset_info.json"
@@ -203,15 +203,7 @@ def _model_and_training(keys: Keys, lora: OwnLora) -> dict[str, Any]:
         keys.fault("model_name_or_path", "no model is named")
     if keys.text("template"):
         keys.remark(f"template {keys.text('template')}: chats are written by the tokenizer's own template here.")
-    settings["alpha_over_r"] = lora.scale
-    if lora.rslora:
-        keys.remark(
-            f"use_rslora: the scale lora_alpha / sqrt(lora_rank) = {lora.scale:.4g} at rank {lora.rank} is taken at "
-            "every rank here."
-        )
-    targets = without_tables(keys, "lora_target", lora.targets)
-    if targets:
-        settings["targets"] = targets
+    settings |= adapter_settings(keys, lora, "use_rslora", "lora_rank", "lora_target")
     settings["max_length"] = keys.whole("cutoff_len", DEFAULTS["cutoff_len"])
     settings["drop_long"] = True
     keys.remark(f"cutoff_len {settings['max_length']}: longer rows are left out here, not cut.")
