@@ -65,7 +65,7 @@ def test_measured_errors_are_those_of_the_pilots(made):
     rows = [row for fold in ("", "-fold-1") for row in pilots(made, fold).rows()]
     largest = made.best.measured.n_train
     own = [r for r in rows if (r.mode, r.rank, r.n_train) == (made.mode, made.rank, largest)]
-    assert {row.seed for row in own} == {0, 1}
+    assert [row.seed for row in own] == [0, 1][: made.best.n_seeds]
     assert made.best.measured.value == pytest.approx(np.mean(np.concatenate([row.test_errors for row in own])))
     assert made.best.train == pytest.approx(np.mean([row.train_error for row in own]))
 
@@ -245,9 +245,21 @@ def test_a_smaller_budget_leaves_the_final_adapter_where_it_is(made, letters, se
     assert (found.mode, found.rank, found.limit.value) == (made.mode, made.rank, made.limit.value)
 
 
+@pytest.mark.parametrize(("sure", "n_seeds"), [(0.0, 1), (1.1, 2)])
+def test_the_last_few_get_all_seeds_only_where_half_of_them_leave_it_open(
+    monkeypatch, made, letters, settings, tmp_path, sure, n_seeds
+):
+    monkeypatch.setattr("lorabound.recommendations.search.SURE", sure)
+    found = again(made, letters, settings, tmp_path)
+    assert found.best.n_seeds == n_seeds
+    assert sum(step.n_runs for step in found.steps if step.n_train == 120) == 2 * n_seeds
+
+
 def test_fewer_seeds_than_planned_are_told(monkeypatch, letters, settings, tmp_path):
     budget_for(monkeypatch, 1.0)
-    found = lb.recommend(letters, out=tmp_path / "out", budget="5500s", **settings)
+    monkeypatch.setattr("lorabound.recommendations.search.SURE", 1.1)
+    monkeypatch.setattr(Search, "seconds", property(lambda search: search.pilots.spent[1]))  # by the same clock
+    found = lb.recommend(letters, out=tmp_path / "out", budget="6500s", **settings)
     assert found.best.measured.n_train == 120
     assert "did not reach for" in found.stopped
     assert "pilots on 120 rows" in found.stopped

@@ -73,8 +73,9 @@ def test_more_classes_need_more_rows():
 @pytest.mark.parametrize("n_candidates", [1, 2, 3, 10, 40])
 def test_stages_never_grow_and_keep_at_least_two_candidates(n_candidates):
     made = stages([100, 400, 1600], n_candidates, 4)
-    assert [stage.n_seeds for stage in made] == [2, 2, 4]
-    assert [stage.size for stage in made] == [100, 400, 1600]
+    assert [stage.n_seeds for stage in made] == [2, 2, 2, 4]
+    assert [stage.size for stage in made] == [100, 400, 1600, 1600]
+    assert [stage.if_open for stage in made] == [False, False, False, True]
     counts = [stage.most for stage in made]
     assert counts[0] == n_candidates
     assert counts == sorted(counts, reverse=True)

@@ -17,7 +17,7 @@ from lorabound.recommendations.layout import Layout
 from lorabound.recommendations.measured import Pilot, curves_of, diverged, pilots_of
 from lorabound.recommendations.pilots import Pilots
 from lorabound.recommendations.recommendation import LrTrial, Step
-from lorabound.recommendations.schedule import Candidate, Stage, kept, spread_out, stages
+from lorabound.recommendations.schedule import SURE, Candidate, Stage, kept, new_runs, spread_out, stages
 from lorabound.sweeps.cells import losses_of
 from lorabound.sweeps.estimate import seconds_left
 from lorabound.sweeps.execute import Observer, Progress
@@ -64,6 +64,7 @@ class Search:
     stopped: str | None = None
     reached: int = 0
     _runs_done: int = 0
+    _asked: set[tuple[str, int, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._config = self.pilots.task.config
@@ -79,8 +80,17 @@ class Search:
 
     @property
     def rows(self) -> list[Row]:
-        """The runs with the chosen learning rates, and those of the model without an adapter."""
-        chosen = [row for mode, lr in self.lr_of.items() for row in self.pilots.rows(lr) if row.mode == mode]
+        """The runs with the chosen learning rates, and those of the model without an adapter.
+
+        Runs that this search has not asked for yet are none of them: one that goes on where it stood decides as it did
+        the first time.
+        """
+        chosen = [
+            row
+            for mode, lr in self.lr_of.items()
+            for row in self.pilots.rows(lr)
+            if (row.mode, row.rank, row.n_train, row.seed) in self._asked and row.mode == mode
+        ]
         return [*chosen, *(row for row in self.pilots.rows(next(iter(self.lr_of.values()))) if not row.rank)]
 
     @property
@@ -104,6 +114,8 @@ class Search:
         self._choose_lrs()
         alive = self.candidates
         for number, stage in enumerate(self._stages):
+            if stage.if_open and self._sure(alive):
+                break
             seeds = self.pilots.seeds[: stage.n_seeds]
             if number:
                 alive = self._best(alive, stage.most)
@@ -133,11 +145,13 @@ class Search:
     def _look_again(self) -> None:
         """Candidates that the largest pilots made look better than themselves are trained at that size too."""
         size = self.layout.sizes[-1]
+        trained = {row.seed for row in self.rows if row.rank and row.n_train == size}
+        seeds = [seed for seed in self.pilots.seeds if seed in trained]
         for _ in range(_MOST_LOOKS):
             everyone = [one for one in self.candidates if one not in diverged(self.rows)]
             forecast = curves_of(self.measured).forecast(everyone, self.layout.n_rows)
             best = everyone[forecast.best]
-            runs = [Run(best[1], best[0], size, seed) for seed in self.pilots.seeds]  # type: ignore[arg-type]
+            runs = [Run(best[1], best[0], size, seed) for seed in seeds]  # type: ignore[arg-type]
             if not (missing := self._missing(runs)) or self._cost(missing) > self._left - self._reserve:
                 return
             self._train(runs)
@@ -204,16 +218,20 @@ class Search:
             if (row.mode, row.rank, row.n_train, row.seed) in wanted:
                 tried.setdefault(row.mode, {})[lr] = self.loss.test(row) if row.status == "done" else None
 
+    def _sure(self, alive: Sequence[Candidate]) -> bool:
+        """Whether one of them is likely enough to be their best, within half a point, at the size that is asked for."""
+        return float(curves_of(self.measured).forecast(list(alive), self.layout.n_rows).close().max()) >= SURE
+
     def _best(self, alive: Sequence[Candidate], most: int) -> list[Candidate]:
         forecast = curves_of(self.measured).forecast(list(alive), self.layout.n_rows)
         return kept(alive, forecast.expected_loss.tolist(), forecast.close().tolist(), most)
 
     def _train(self, runs: Sequence[Run]) -> None:
-        before = self.pilots.spent[0]
+        before, asked = self.pilots.spent[0], len(self._asked)
         for lr in dict.fromkeys(self.lr_of.values()):
             if of_lr := [run for run in runs if self.lr_of[run.mode] == lr]:
                 self._run(lr, of_lr, f"{len({(run.mode, run.rank) for run in runs})} candidates")
-        self._record(runs, len(runs), self.pilots.spent[0] - before, "ranks")
+        self._record(runs, len(self._asked) - asked, self.pilots.spent[0] - before, "ranks")
 
     def _run(self, lr: float, runs: Sequence[Run], what: str) -> None:
         """Train runs; the observer hears of all runs of the search."""
@@ -226,6 +244,7 @@ class Search:
             now = f"{what} on {size:,} rows"
             self.observe(Progress(started + share * missing, total, min(done, total), total, now))
 
+        self._asked |= {(str(run.mode), run.rank, run.n_train, run.seed) for run in runs}
         self.pilots.run(lr, runs, observe)
         self._runs_done = started + len(runs)
 
@@ -237,7 +256,7 @@ class Search:
     def _planned(self) -> int:
         """Number of runs, where the budget allows them all."""
         trials = len(self.pilots.lrs) * len(self._config.modes) if len(self.pilots.lrs) > 1 else 0
-        return trials + sum(stage.most * stage.n_seeds for stage in self._stages)
+        return trials + sum(count for _, count in new_runs(self._stages))
 
     def _record(self, runs: Sequence[Run], n_runs: int, seconds: float, what: str) -> None:
         candidates = tuple(dict.fromkeys((str(run.mode), run.rank) for run in runs))
