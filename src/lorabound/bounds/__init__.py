@@ -10,6 +10,7 @@ A risk is the error on new data; a gap is the risk minus the error on the traini
     False
 """
 
+from lorabound.bounds.adapted_networks import linear_error, linear_updates, relu_rank, relu_updates
 from lorabound.bounds.chaining import chaining_sum
 from lorabound.bounds.combine import best_of
 from lorabound.bounds.covering import log_covering
@@ -22,6 +23,7 @@ from lorabound.bounds.net import net_kl
 from lorabound.bounds.network import RELU, SIGMOID, TANH, Activation, LoraNetwork
 from lorabound.bounds.occam import occam, occam_gap
 from lorabound.bounds.pac_bayes import gaussian_kl, log_xi, pac_bayes, snap_prior_variance
+from lorabound.bounds.price_of_freezing import PriceOfFreezing, price_of_freezing
 from lorabound.bounds.progressive import (
     best_a,
     best_lam,
@@ -46,6 +48,7 @@ __all__ = [
     "Activation",
     "Bound",
     "LoraNetwork",
+    "PriceOfFreezing",
     "admissibility",
     "best_a",
     "best_lam",
@@ -64,6 +67,8 @@ __all__ = [
     "information_gap",
     "kl_bernoulli",
     "kl_inverse",
+    "linear_error",
+    "linear_updates",
     "log_covering",
     "log_xi",
     "lower_bound",
@@ -74,12 +79,15 @@ __all__ = [
     "over_radii",
     "pac_bayes",
     "paired_gain",
+    "price_of_freezing",
     "progressive",
     "progressive_losses",
     "rademacher_lower",
     "rademacher_upper",
     "rank_lower_bound",
     "recursive_pac_bayes",
+    "relu_rank",
+    "relu_updates",
     "snap_prior_variance",
     "uniform_gap",
 ]
