@@ -13,9 +13,12 @@ from scipy.stats import beta
 import lorabound as lb
 from lorabound.certificates.rows import read_fresh_rows
 from lorabound.errors import DataError, InputError, StoreError
+from lorabound.recommendations.pilots import with_lr
 from lorabound.recommendations.search import Search
+from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.records import fingerprint
 from lorabound.sweeps.sweep import Sweep, only_writer
+from lorabound.sweeps.task import load_task
 from tests.commands import run, shown
 
 
@@ -134,6 +137,13 @@ def test_learning_rates_are_compared_first_and_paid_for(letters, settings, tmp_p
     assert {(trial.mode, trial.lr) for trial in found.lr_trials} == {
         (mode, lr) for mode in ("freeze_a", "train_both") for lr in (1e-6, 0.02)
     }
+
+
+def test_a_learning_rate_of_the_head_that_was_asked_for_stays(letters, settings):
+    given = {name: settings[name] for name in ("model", "head", "epochs", "max_length", "targets")}
+    task = load_task(SweepConfig(data=letters, ranks=[1], n_train=[40], n_test=20, lr=0.02, head_lr=0.02, **given))
+    assert with_lr(task, 0.06, head_lr=0.02).config.head_lr == 0.02
+    assert with_lr(task, 0.06, head_lr=None).config.head_lr == 0.06  # it followed lr
 
 
 def test_learning_rates_go_on_while_the_best_one_is_at_an_end(letters, settings, tmp_path):

@@ -68,6 +68,7 @@ def recommend(
     if out_dir is None and not dry_run:
         raise InputError("say where the answer and the adapter go: --out DIR")
     file = _trainer_file(axolotl, llamafactory, out_dir)
+    overruled = [name for name, value in flags.items() if file and _differs(file, name, value)]
     if write and (file is None or file.path is None):
         raise InputError(
             "--write puts the rank into a YAML file of a trainer: name it with --axolotl or --llamafactory"
@@ -101,7 +102,7 @@ def recommend(
     show(made, out)
     say(f"Page: {write_recommendation_page(made)}")
     if write and file is not None:
-        _write_back(made, file)
+        _write_back(made, file, overruled)
 
 
 def _trainer_file(axolotl: Path | None, llamafactory: str | None, out_dir: Path | None) -> TrainerFile | None:
@@ -120,8 +121,18 @@ def _trainer_file(axolotl: Path | None, llamafactory: str | None, out_dir: Path 
     return merged(file, out_dir / "rows.jsonl")
 
 
-def _write_back(made: Recommendation, file: TrainerFile) -> None:
-    """Rank and alpha, and the learning rate where others were tried, into the file of the trainer."""
+def _differs(file: TrainerFile, name: str, value: object) -> bool:
+    """Whether an option makes pilots train otherwise than the file says; ranks and rates are what is compared."""
+    compared = {*RecommendConfig.model_fields, "ranks", "modes", "seeds", "lr"} - {"n_train"}
+    return name == "n_train" or (name not in compared and file.settings.get(name) != value)
+
+
+def _write_back(made: Recommendation, file: TrainerFile, overruled: list[str]) -> None:
+    """Rank and alpha, and the learning rate where others were tried, into the file of the trainer.
+
+    Args:
+        overruled: settings that options set otherwise than the file, which trains as it says.
+    """
     from lorabound.trainers import write_back
 
     assert file.path is not None
@@ -131,3 +142,9 @@ def _write_back(made: Recommendation, file: TrainerFile) -> None:
     say(written.sentence)
     for remark in written.remarks:
         say(remark)
+    if overruled:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(overruled))
+        say(
+            f"The rank was found with other settings than the file's ({names}): as the file trains, another "
+            "one may be better."
+        )

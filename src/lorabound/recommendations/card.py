@@ -38,7 +38,7 @@ def write_model_card(
     now = made.best.forecast
     options = "" if n_labels is None else f", num_labels={n_labels}, ignore_mismatched_sizes=True"
     lines = [
-        f"# LoRA of rank {made.rank} on {Path(base).name}",
+        f"# LoRA of rank {made.rank} on {Path(made.model).name}",
         "",
         f"Trained on {made.adapter_rows:,} rows of `{_code(made.data)}`, {made.settings['epochs']} passes, learning "
         f"rate {made.lr:.3g}, lora_alpha {made.alpha:g}; {MODES[cast('Mode', made.mode)].sentence} "

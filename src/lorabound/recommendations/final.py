@@ -33,7 +33,7 @@ def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path) -
         InputError: training diverged.
         OutputError, AdapterError: the folder cannot be written.
     """
-    task = with_lr(task, lr)
+    task = with_lr(task, lr, layout.material.asked.head_lr)
     config, table = task.config, layout.material.table
     labels = np.zeros(len(table), dtype=np.int64)
     if isinstance(table, Labelled):

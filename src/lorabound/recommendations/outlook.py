@@ -30,11 +30,13 @@ class Outlook:
         budget: seconds that it may take.
         parts: learning rates, stages of pilots, the final adapter; in the order they come.
         precision: number format of the frozen model.
+        tested_on: rows that the pilots are tested on, in words.
     """
 
     budget: float
     parts: tuple[Part, ...]
     precision: str
+    tested_on: str
 
     @property
     def seconds(self) -> float:
@@ -80,4 +82,4 @@ def outlook_of(asked: RecommendConfig, layout: Layout) -> Outlook:
         parts.append(Part(what=what, n_train=stage.size, n_runs=count, seconds=seconds(stage.size, count)))
     if layout.refit:
         parts.append(Part(what="final adapter", n_train=layout.n_rows, n_runs=1, seconds=seconds(layout.n_rows, 1)))
-    return Outlook(budget=asked.seconds, parts=tuple(parts), precision=whole.precision)
+    return Outlook(budget=asked.seconds, parts=tuple(parts), precision=whole.precision, tested_on=layout.tested_on)

@@ -33,10 +33,11 @@ class Pilots:
         task: what is trained on what, in the first fold.
         folder: folder of the sweeps.
         lrs: learning rates.
+        head_lr: that of a trained head, where one was asked for.
     """
 
-    def __init__(self, tasks: Sequence[Task], folder: Path, lrs: Sequence[float]) -> None:
-        self.task, self.folder, self.lrs = tasks[0], folder, list(lrs)
+    def __init__(self, tasks: Sequence[Task], folder: Path, lrs: Sequence[float], head_lr: float | None) -> None:
+        self.task, self.folder, self.lrs, self.head_lr = tasks[0], folder, list(lrs), head_lr
         self._tasks = list(tasks)
         self._fold = {seed: fold for fold, task in enumerate(tasks) for seed in task.config.seeds}
         self._open = ExitStack()
@@ -75,7 +76,7 @@ class Pilots:
 
     def _begin(self, lr: float) -> None:
         for fold, task in enumerate(self._tasks):
-            runs = open_runs(with_lr(task, lr), self.place(lr, fold))
+            runs = open_runs(with_lr(task, lr, self.head_lr), self.place(lr, fold))
             self._runs[lr, fold] = self._open.enter_context(runs)
 
     def place(self, lr: float, fold: int = 0) -> Path:
@@ -142,10 +143,14 @@ def _asked_for(row: Row, config: SweepConfig) -> bool:
     )
 
 
-def with_lr(task: Task, lr: float) -> Task:
-    """The same task with another learning rate; a head that starts from its own weights has it too."""
+def with_lr(task: Task, lr: float, head_lr: float | None) -> Task:
+    """The same task with another learning rate; a head that starts from its own weights has it too.
+
+    Args:
+        head_lr: learning rate of the head, where one was asked for: it stays.
+    """
     config = task.config
-    follows = config.head_lr is not None and config.head_lr == config.lr
+    follows = head_lr is None and config.head_lr is not None and config.head_lr == config.lr
     return replace(task, config=config.model_copy(update={"lr": lr} | ({"head_lr": lr} if follows else {})))
 
 

@@ -222,26 +222,26 @@ class Recommendation:
     def frame(self) -> pl.DataFrame:
         """One row per candidate, the forecast best first.
 
-        Columns: ``mode``, ``rank``, ``lr``, ``n_params``; ``forecast``, ``forecast_low``, ``forecast_high`` (error on
-        new data at N, 80% interval), ``expected_loss``, ``close`` (see :class:`Option`), ``n_train``, ``test_error``,
-        ``train_error``, ``n_seeds`` (measured at its largest size), ``within_noise``, ``recommended``.
+        Columns: ``mode``, ``rank``; ``forecast``, ``forecast_low``, ``forecast_high`` (error on new data at N, 80%
+        interval), ``expected_loss``, ``close`` (see :class:`Option`); ``test_error``, ``train_error``, ``n_train``,
+        ``n_seeds`` (measured at its largest size); ``lr``, ``n_params``, ``within_noise``, ``recommended``.
         """
         return pl.DataFrame(
             [
                 {
                     "mode": one.mode,
                     "rank": one.rank,
-                    "lr": one.lr,
-                    "n_params": one.n_params,
                     "forecast": one.forecast.value,
                     "forecast_low": one.forecast.low,
                     "forecast_high": one.forecast.high,
                     "expected_loss": one.expected_loss,
                     "close": one.close,
-                    "n_train": one.measured.n_train,
                     "test_error": one.measured.value,
                     "train_error": one.train,
+                    "n_train": one.measured.n_train,
                     "n_seeds": one.n_seeds,
+                    "lr": one.lr,
+                    "n_params": one.n_params,
                     "within_noise": one.within_noise,
                     "recommended": one is self.best,
                 }

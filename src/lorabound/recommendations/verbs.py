@@ -96,7 +96,7 @@ def carry_out(
     from lorabound.recommendations.answer import answer, rules_of_thumb  # imports torch, as all that follows
     from lorabound.recommendations.final import copy_adapter, is_there, record_final, record_rows, train_final
     from lorabound.recommendations.origin import origin_of
-    from lorabound.recommendations.pilots import Pilots, with_material
+    from lorabound.recommendations.pilots import Pilots
     from lorabound.recommendations.search import STEP, Search, refuse_short_budget
     from lorabound.sweeps.execute import Progress
     from lorabound.sweeps.grid import Run
@@ -105,13 +105,14 @@ def carry_out(
     def tell(now: str) -> None:
         observe(Progress(0, 1, 0, 1, now))
 
-    task, layout, left_out = _loaded(layout, without, tell)
+    tasks, layout, left_out = _loaded(layout, without, tell)
+    task = tasks[0]
     if not any((folder / PILOTS).rglob("*.sqlite")):
         refuse_short_budget(task, layout.sizes[0], asked.seconds, time.monotonic() - started)
     lr = task.config.lr
     lrs = asked.lrs or [lr / STEP, lr, STEP * lr]
-    tasks = [task, *(with_material(task, material) for material in layout.materials[1:])]
-    with only_writer(folder / PILOTS), Pilots(tasks, folder / PILOTS, lrs) as pilots:
+    head_lr = layout.material.asked.head_lr
+    with only_writer(folder / PILOTS), Pilots(tasks, folder / PILOTS, lrs, head_lr) as pilots:
         search = Search(
             pilots=pilots,
             layout=layout,
@@ -211,9 +212,10 @@ def _loader(task: Task) -> str:
 
 def _loaded(
     layout: Layout, without: Callable[[set[Any]], Layout], tell: Callable[[str], None]
-) -> tuple[Task, Layout, tuple[str, ...]]:
-    """The loaded task; the layout without examples that cannot be read, where they may be left out; how many."""
+) -> tuple[list[Task], Layout, tuple[str, ...]]:
+    """The task of each fold; the layout without examples that cannot be read, where they may be left out; how many."""
     from lorabound.models import CorruptImages, TooLong
+    from lorabound.recommendations.pilots import with_material
     from lorabound.sweeps.task import load_task
 
     corrupt: set[Any] = set()
@@ -222,7 +224,9 @@ def _loaded(
         config = layout.material.config
         strict = config.model_copy(update={"skip_corrupt": False, "drop_long": False})
         try:
-            task = load_task(strict, tell, replace(layout.material, config=strict))
+            first = load_task(strict, tell, replace(layout.material, config=strict))
+            # a row whose prompt repeats may be left out of the first fold and stand in another one
+            tasks = [first, *(with_material(first, material) for material in layout.materials[1:])]
             break
         except CorruptImages as error:
             if not config.skip_corrupt:
@@ -238,10 +242,10 @@ def _loaded(
         notes.append(f"Left out {counted(len(corrupt), 'image')} that cannot be decoded (--skip-corrupt).")
     if long:
         notes.append(
-            f"Left out {counted(len(long), 'example')} of more than {task.config.most_tokens:,} tokens (--drop-long): "
+            f"Left out {counted(len(long), 'example')} of more than {first.config.most_tokens:,} tokens (--drop-long): "
             "every error is over examples that are no longer."
         )
-    return task, layout, tuple(notes)
+    return tasks, layout, tuple(notes)
 
 
 def _rules(task: Task, layout: Layout) -> tuple[Any, ...]:

@@ -72,7 +72,10 @@ def more_data_sentence(made: Recommendation) -> str:
     """What 2N and 4N rows would bring; "" where nothing is forecast."""
     if not made.more_data[1:]:
         return ""
-    more = ", ".join(f"{interval(one)} with {one.n_train:,} rows" for one in made.more_data[1:])
+    now, *later = made.more_data
+    more = ", ".join(f"{interval(one)} with {one.n_train:,} rows" for one in later)
+    if min(one.value for one in later) >= now.value:
+        return f"No gain is in sight from more data for the same candidate: its forecast is {more}."
     return f"With more data the {made.error_name} of the same candidate is forecast to be {more}."
 
 
@@ -100,9 +103,9 @@ def legend(made: Recommendation) -> list[str]:
     """What the columns are."""
     return [
         f"> recommended; ~ cannot be told apart from the lowest forecast. Forecast: {made.error_name} on new data "
-        f"after training on {made.n_rows:,} rows, by the learning curves of all pilots; no guarantee. Test error: of "
-        f"its largest pilots, on {made.n_test:,} {made.tested_on}. Close: chance that no other candidate is better by "
-        "more than half a point (0.005).",
+        f"after training on {made.n_rows:,} rows, by the learning curves of all pilots (short trainings on a part of "
+        f"the rows); no guarantee. Chance best: that no other candidate's {made.error_name} is lower by more than "
+        f"0.005. Test error: of its largest pilots, on {made.n_test:,} {made.tested_on}.",
     ]
 
 
@@ -112,7 +115,7 @@ def _how_sure(made: Recommendation) -> str:
     if len(made.options) == 1:
         return "No other candidate was trained, so nothing was compared."
     chance = (
-        "The chance that no other candidate of the table is better by more than half a point is "
+        f"The chance that no other candidate's {made.error_name} is lower by more than 0.005 is "
         f"{percent(best.close)} by the forecasts."
     )
     ranks = sorted(one.rank for one in made.options if one.mode == made.mode)
@@ -175,7 +178,7 @@ def sure(made: Recommendation) -> str:
 
 def _candidates(made: Recommendation) -> Table:
     shown = table(
-        "<  mode", "rank", "params", "forecast,\n80% interval", "close", "test\nerror", "at N", "train\nerror"
+        "<  mode", "rank", "params", "forecast,\n80% interval", "chance\nbest", "test\nerror", "at N", "train\nerror"
     )
     for one in made.options:
         mark = ">" if one is made.best else "~" if one.within_noise else " "
@@ -208,6 +211,7 @@ def _(outlook: Outlook, _: int) -> Iterator[Part]:
     for part in outlook.parts:
         shown.add_row(part.what, f"{part.n_train:,}", str(part.n_runs), about_time(part.seconds).removeprefix("about "))
     yield shown
+    yield f"Tests: {outlook.tested_on}."
     whole = f"{about_time(outlook.seconds)} on this machine ({outlook.precision}) if nothing else runs"
     if outlook.seconds <= outlook.budget:
         yield f"In all {whole}, within the budget of {exact_time(outlook.budget)}."

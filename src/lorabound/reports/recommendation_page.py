@@ -107,7 +107,7 @@ def _tiles(made: Recommendation) -> list[dict[str, str]]:
         {
             "name": "chance that no other candidate",
             "value": percent(made.best.close),
-            "beside": "is better by more than half a point (0.005)",
+            "beside": "is better by more than 0.005",
         },
     ]
 
@@ -179,7 +179,18 @@ def _rules(made: Recommendation) -> list[dict[str, Any]]:
 def _candidates(made: Recommendation) -> dict[str, Any]:
     level = f"{made.best.forecast.level:.0%} interval"
     heads = (
-        *("candidate", "rank", "forecast", level, "close", "test error", level, "on rows", "training error", "runs"),
+        *(
+            "candidate",
+            "rank",
+            "forecast",
+            level,
+            "chance best",
+            "test error",
+            level,
+            "on rows",
+            "training error",
+            "runs",
+        ),
         *("learning rate", "trained parameters"),
     )
     rows = [
