@@ -6,6 +6,7 @@
     sweep             trains a grid of adapters and measures them; open_sweep opens its folder again
     certify           after training: how bad the result can be on new data; verify computes a certificate again
     inspect_adapter   tells how large the update of an adapter is; load_adapter and save_adapter read and write one
+    freezing_costs    tells how much of what full fine-tuning changed a rank, or a frozen factor, can keep
     show, report      print any result in the terminal; write a sweep or recommendation as an offline page
     bounds, stats     the theorems and the statistics, as functions of your own numbers
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lorabound.reports.show import show
     from lorabound.sweeps import Sweep, SweepConfig
     from lorabound.sweeps.verbs import open_sweep, sweep
+    from lorabound.updates.verbs import freezing_costs
 
 # Name at the door -> module it lives in; a name of None is the module itself.
 _ROOMS = {
@@ -47,6 +49,7 @@ _ROOMS = {
     "SweepConfig": "lorabound.sweeps",
     "bounds": None,
     "certify": "lorabound.certificates.verbs",
+    "freezing_costs": "lorabound.updates.verbs",
     "inspect_adapter": "lorabound.adapters",
     "load_adapter": "lorabound.adapters",
     "open_recommendation": "lorabound.recommendations.stored",
@@ -68,6 +71,7 @@ __all__ = [
     "__version__",
     "bounds",
     "certify",
+    "freezing_costs",
     "inspect_adapter",
     "load_adapter",
     "open_recommendation",

@@ -25,7 +25,7 @@ KEPT = {
     "certify": "classes data delta drop-empty holdout label-column max-length memory methods model out predicted prompt "
                "rename-label text-column write-card",
     "verify": "adapter data holdout memory model",
-    "inspect": "csv",
+    "inspect": "against base csv layers ranks targets",
     "plan": "bits classes csv delta encoder layers model modes n-train pilot ranks shapes target-gap targets",
     "lower-bound": "n-train probability radius ranks scale seed std trials widths",
     "complexity": "data drop-empty label-column layers max-length min-class-rows model n-train out prompt radius ranks "

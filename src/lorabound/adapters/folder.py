@@ -146,11 +146,7 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     }
     if not (folder / OURS).is_file():
         return Adapter(layers=layers, mode=mode, head=head)
-    try:
-        provenance = _Provenance.model_validate(read_json(folder / OURS))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise AdapterError(f"{folder / OURS}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    provenance = _provenance(folder)
     adapter = Adapter(layers=layers, mode=provenance.mode, seed=provenance.seed, law=provenance.law, head=head)
     if adapter.frozen_sha256() != provenance.frozen_sha256:
         raise AdapterError(
@@ -160,6 +156,16 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     if not _drawn_from_seed(adapter):
         raise AdapterError(f"{folder}: the frozen factor is not what seed {adapter.seed} of {OURS} draws")
     return adapter
+
+
+def recorded_mode(folder: str | os.PathLike[str]) -> Mode | None:
+    """The mode that ``lorabound.json`` of an adapter's folder records; None without that file.
+
+    Raises:
+        AdapterError: the file cannot be read.
+    """
+    place = Path(folder) if Path(folder).is_dir() else Path(folder).parent
+    return _provenance(place).mode if (place / OURS).is_file() else None
 
 
 def folder_sha256(folder: str | os.PathLike[str]) -> str:
@@ -180,6 +186,14 @@ def folder_sha256(folder: str | os.PathLike[str]) -> str:
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _provenance(folder: Path) -> _Provenance:
+    try:
+        return _Provenance.model_validate(read_json(folder / OURS))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise AdapterError(f"{folder / OURS}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _head(source: PeftAdapter) -> Head | None:

@@ -68,9 +68,14 @@ class PeftAdapter:
         Raises:
             AdapterError: a value that is not finite, or a layer whose scale the configuration does not tell.
         """
-        for module, (b, a) in self.layers.items():
-            scale = _scale(self.config, module, a.shape[0], self.weights.with_name(CONFIG))
-            yield module, _read(self.weights, b), _read(self.weights, a), scale
+        for module in self.layers:
+            yield module, *self.factors_of(module)
+
+    def factors_of(self, module: str) -> tuple[Array, Array, float]:
+        """(B (d_out, r), A (r, d_in), scale s) of one layer; errors as in :meth:`factors`."""
+        b, a = self.layers[module]
+        scale = _scale(self.config, module, a.shape[0], self.weights.with_name(CONFIG))
+        return _read(self.weights, b), _read(self.weights, a), scale
 
     def read(self, tensor: Tensor) -> Array:
         """The values of one tensor; bfloat16 becomes float32.

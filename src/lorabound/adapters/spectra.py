@@ -136,11 +136,11 @@ def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
                 a=matrix_spectrum(r_a),
             )
         )
-    layers.sort(key=lambda layer: _natural(layer.name))
+    layers.sort(key=lambda layer: natural_order(layer.name))
     left_out, kinds = tuple(tensor.key for tensor in source.others), Counter(tensor.kind for tensor in source.others)
     return AdapterSpectra(path=Path(path), layers=tuple(layers), left_out=left_out, left_out_kinds=dict(kinds))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """A sort key under which layer 2 comes before layer 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -102,8 +102,8 @@ def price_of_freezing(
     given = rank if rank is not None else next(f.shape[0] for f in (right, left) if f is not None)
     r = real(name, "rank", given, 0.0, open_high=True, whole=True)
     r_out, r_in = np.minimum(r, d_out), np.minimum(r, d_in)
-    directions = squared_singular_values(e)
     energy = squared_norm(e)
+    directions = squared_singular_values(e) if energy else np.zeros(min(e.shape))
     tails = np.append(np.cumsum(directions[::-1])[::-1], 0.0)
     return PriceOfFreezing(
         energy=energy,

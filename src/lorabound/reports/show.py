@@ -29,6 +29,7 @@ _CHAPTERS = {
     "Crossed": "spread",
     "DataCheck": "data",
     "Estimates": "estimates",
+    "FreezingCosts": "freezing",
     "FreshCheck": "fresh",
     "LowerSimulation": "lower",
     "Outlook": "recommendation",

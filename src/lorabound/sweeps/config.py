@@ -80,6 +80,7 @@ def _layers(value: Any) -> Any:
 
 
 PositiveInts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1), list_of(int), once]
+Layers = Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)]
 # Beyond these a float32 step or logit overflows, whatever the data.
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 _LARGEST = 2**63 - 1  # what SQLite can hold
@@ -233,7 +234,7 @@ class SweepConfig(DialogueConfig):
         ADAPTERS,
         shown="query,key,value; for CLIP: q,k,v; of a language model its own",
     )
-    layers: Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)] = setting(
+    layers: Layers = setting(
         None,
         "Depth of the layers that get an adapter: numbers from 0 (4,5), all, or a part: top2, bottom, mid, up, "
         "half-bottom, half-up.",
