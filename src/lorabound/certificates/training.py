@@ -235,7 +235,7 @@ def recompute_training(stored: Stored) -> Iterator[tuple[Part, float | None]]:
     recorded, of = certificate.statements[0], certificate.record
     assert recorded.bound.delta is not None
     try:
-        first = _read(recorded)
+        first = first_epoch(recorded)
         again = certificate_of(first, certificate.delta, certificate.n_choices, certificate.name, of)
     except LoraboundError as error:
         yield Part(what="limit by progressive", outcome="differs", detail=str(error)), None
@@ -258,7 +258,7 @@ def recompute_training(stored: Stored) -> Iterator[tuple[Part, float | None]]:
             yield Part(what="random checkpoint", outcome="not shown", detail=str(error)), None
 
 
-def _read(statement: Statement) -> FirstEpoch:
+def first_epoch(statement: Statement) -> FirstEpoch:
     """The epoch that a statement was made from.
 
     Raises:

@@ -15,6 +15,7 @@ from lorabound.engine import Examples, Pool, Recipe, train
 from lorabound.errors import AdapterError, InputError
 from lorabound.files import drafted, write_text
 from lorabound.models import name_for_others
+from lorabound.recommendations.certificate import take_away, write_final
 from lorabound.recommendations.layout import Layout
 from lorabound.recommendations.pilots import with_lr
 from lorabound.sweeps.execute import task_of_run
@@ -26,9 +27,11 @@ from lorabound.sweeps.task import Task
 FINAL = "final.json"
 
 
-def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path) -> None:
-    """Train one adapter on all rows, those that tested the pilots as well, and write its folder.
+def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path, delta: float, n_choices: int) -> None:
+    """Train one adapter on all rows, those that tested the pilots as well; write its folder and its certificate.
 
+    Args:
+        delta, n_choices: the certificate's limit has delta/n_choices.
     Raises:
         InputError: training diverged.
         OutputError, AdapterError: the folder cannot be written.
@@ -61,9 +64,13 @@ def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path) -
             f"training {run.mode} of rank {run.rank} on all {run.n_train:,} rows diverged: give smaller learning "
             f"rates, as --lrs {lr / 10:.2g},{lr / 3:.2g}"
         )
+    take_away(folder.parent)
     save_adapter(trained.adapter, folder, name_for_others(config.model), type(task.classifier.module))
     write_rows(folder, list(table.examples), [])
     write_task(folder, task_of_run(task, run))
+    if trained.first_pass is not None:
+        name, n_params = f"{run.mode} of rank {run.rank}", trained.adapter.n_params
+        write_final(trained.first_pass, table.examples, config, delta, n_choices, n_params, name, folder.parent)
 
 
 def record_final(folder: Path, key: str) -> None:
@@ -90,6 +97,7 @@ def copy_adapter(source: Path, folder: Path) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
+    take_away(folder.parent)
     with drafted(folder) as draft:
         shutil.copytree(source, draft)
 

@@ -165,7 +165,9 @@ class Recommendation:
         limit: limit on the error on new data of what ``limit_of`` says; None where a mean cannot be limited.
         limit_of: predictor of ``limit``, in words that follow "the error of".
         limit_if: sentence on what the limit takes for granted beside draws of one population, "" for nothing.
-        delta: probability that the limit is wrong.
+        own_limit: limit that ``certificate.json`` gives, by the final training alone, on the error on new data of a
+            checkpoint drawn at random from the last half of its first epoch; None without such a certificate.
+        delta: probability that the limit is wrong, and that the own one is.
         n_choices: number of adapters that could have been chosen: each has delta/n_choices.
         rules: public rules for the rank, with their forecasts.
         steps, lr_trials: what was trained on the way.
@@ -213,6 +215,7 @@ class Recommendation:
     settings: Mapping[str, Any]
     origin: Origin
     notes: tuple[str, ...] = ()
+    own_limit: float | None = None
 
     @property
     def best(self) -> Option:

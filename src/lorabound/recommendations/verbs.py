@@ -94,6 +94,7 @@ def carry_out(
     folder = Path(out)
     make_folder(folder / PILOTS)
     from lorabound.recommendations.answer import answer, rules_of_thumb  # imports torch, as all that follows
+    from lorabound.recommendations.certificate import paid_again
     from lorabound.recommendations.final import copy_adapter, is_there, record_final, record_rows, train_final
     from lorabound.recommendations.origin import origin_of
     from lorabound.recommendations.pilots import Pilots
@@ -134,7 +135,7 @@ def carry_out(
     refit = there or (layout.refit and search.affords_final)
     if refit and not there:
         tell(f"training the final adapter on {layout.n_rows:,} rows")
-        train_final(task, layout, run, found.lr, folder / ADAPTER)
+        train_final(task, layout, run, found.lr, folder / ADAPTER, asked.delta, found.n_choices)
         record_final(folder / ADAPTER, key)
     elif not refit:
         copy_adapter(found.place, folder / ADAPTER)
@@ -144,6 +145,7 @@ def carry_out(
                 f"the budget did not reach for a last training on all {layout.n_rows:,} rows: the adapter is that of "
                 f"the pilot on {found.row.n_train:,} rows"
             )
+    certificate = paid_again(folder, asked.delta, found.n_choices) if refit else None
     made = Recommendation(
         folder=str(folder),
         data=task.config.data,
@@ -165,6 +167,7 @@ def carry_out(
         limit=found.limit,
         limit_of=_limit_of(layout, found.row.n_train, refit),
         limit_if=_CHANGED if choices.changed else "",
+        own_limit=None if certificate is None else certificate.best.limit,
         delta=asked.delta,
         n_choices=found.n_choices,
         rules=rules,

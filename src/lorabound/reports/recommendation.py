@@ -59,7 +59,18 @@ def answer_sentences(made: Recommendation) -> list[str]:
             + (f" {made.limit_if}" if made.limit_if else "")
         )
     lines.append(f"The adapter, trained on {made.adapter_rows:,} rows, is a PEFT folder: {made.adapter}")
+    if made.own_limit is not None and made.own_limit < 1:
+        lines.append(own_limit_sentence(made))
     return lines
+
+
+def own_limit_sentence(made: Recommendation) -> str:
+    """What the final training shows by itself."""
+    return (
+        f"Its training shows by itself: a checkpoint drawn at random from the last half of the first epoch has at most "
+        f"{ceiled(made.own_limit or 1.0)} on new data ({sure(made)}, the choice counted). That is certificate.json; "
+        f"lorabound verify {made.folder}  computes it again."
+    )
 
 
 def evidence(made: Recommendation) -> list[str]:

@@ -1,0 +1,95 @@
+"""The certificate of the final adapter: what its own training shows, with every candidate paid for."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import lorabound as lb
+from lorabound.bounds import best_lam, progressive
+from lorabound.certificates.training import FILE
+from tests.commands import run, shown
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    """Strings of a, b and c; the colour says which letter comes first. Ten of them stand there twice."""
+    random = np.random.default_rng(0)
+    texts = sorted({"".join(random.choice(list("abc"), random.integers(3, 9))) for _ in range(150)})
+    path = tmp_path_factory.mktemp("letters") / "letters.csv"
+    texts = [*texts, *texts[:10]]
+    pl.DataFrame({"text": texts, "label": [{"a": "red", "b": "green", "c": "blue"}[t[0]] for t in texts]}).write_csv(
+        path
+    )
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def settings(letters_bert):
+    return {
+        "model": str(letters_bert), "head": "trained", "ranks": [1, 4], "lrs": [0.02], "epochs": 3, "batch_size": 16,
+        "max_length": 12, "targets": ["query", "value"], "seeds": [0],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(letters, settings, tmp_path_factory):
+    return lb.recommend(letters, out=tmp_path_factory.mktemp("made") / "out", **settings)
+
+
+def test_the_limit_is_that_of_the_losses_before_each_update_with_every_choice_paid_for(made):
+    stored = load_file(f"{made.folder}/{FILE}")
+    losses, repeats = stored["losses"].astype(float), stored["repeats"].astype(bool)
+    assert len(losses) == made.n_rows
+    assert repeats.sum() == 10
+    start = round(len(losses) / 2 / 16) * 16
+    limits = []
+    for rows in (np.ones_like(repeats), ~repeats):
+        before, inside = losses[:start][rows[:start]], losses[start:][rows[start:]]
+        delta = made.delta / made.n_choices
+        lam = best_lam((before.sum() + 0.5) / (len(before) + 1), len(losses) - start, delta)
+        limits.append(float(progressive(inside.mean(), len(inside), delta, lam=lam).value))
+    assert made.own_limit == pytest.approx(max(limits))
+    assert made.n_choices > 1
+
+
+def test_anyone_computes_it_again(capsys, monkeypatch, made, tmp_path):
+    status, out, _ = run(capsys, monkeypatch, "verify", made.folder)
+    assert status == 0
+    assert f"The certificate of {made.mode} of rank {made.rank} holds" in " ".join(out.split())
+    shutil.copytree(made.folder, tmp_path / "out")
+    path = tmp_path / "out" / FILE
+    stored = load_file(path)
+    save_file(stored | {"losses": np.zeros_like(stored["losses"])}, path)
+    status, _, err = run(capsys, monkeypatch, "verify", tmp_path / "out")
+    assert status == 2
+    assert "was changed" in err
+
+
+def test_candidates_of_a_later_command_are_paid_for_without_training_again(made, letters, settings, tmp_path):
+    shutil.copytree(made.folder, tmp_path / "out")
+    weights = (tmp_path / "out/adapter/adapter_model.safetensors").read_bytes()
+    wider = lb.recommend(
+        letters, out=tmp_path / "out", **(settings | {"modes": ["freeze_a", "freeze_b", "train_both"]})
+    )
+    record = json.loads((tmp_path / "out/certificate.json").read_text())
+    assert record["of"]["candidates"] == wider.n_choices > made.n_choices
+    if (tmp_path / "out/adapter/adapter_model.safetensors").read_bytes() == weights:
+        assert wider.own_limit > made.own_limit
+
+
+def test_an_adapter_that_is_a_pilot_has_no_certificate_of_an_earlier_one(made, letters, settings, tmp_path):
+    shutil.copytree(made.folder, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/pilots")
+    found = lb.recommend(letters, out=tmp_path / "out", **(settings | {"test_fraction": 0.25}))
+    assert found.own_limit is None
+    assert not (tmp_path / "out/certificate.json").exists()
+    assert "certificate.json" not in shown(found)
+
+
+def test_the_terminal_names_the_certificate(made):
+    text = " ".join(shown(made).split())
+    assert (made.own_limit < 1) == ("That is certificate.json" in text)
