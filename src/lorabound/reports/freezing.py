@@ -111,4 +111,4 @@ def _percent(share: float) -> str:
         return f"{percent:.0f}%"
     if 99 <= percent < 100:
         return f"{min(percent, 99.99):.2f}%"
-    return f"{percent:.0f}%" if percent >= 9.95 or percent < 5e-4 else f"{percent:.2g}%"
+    return f"{percent:.0f}%" if percent >= 9.95 or percent < 5e-4 else f"{percent:#.2g}%" if share else "0%"
