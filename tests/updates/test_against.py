@@ -276,3 +276,25 @@ def test_what_is_refused_in_one_sentence(pair, tmp_path, capsys, monkeypatch, ar
     assert last.startswith("lorabound: ")
     assert says in last
     assert before in ([], ["1 of 12 layers"])
+
+
+@pytest.mark.parametrize("mode", ["freeze_a", "freeze_b", "train_both", None])
+def test_the_table_fits_a_terminal(pair, tmp_path, mode):
+    base, tuned = pair
+    adapter = drawn(base, tmp_path / mode, mode) if mode else None
+    costs = lb.freezing_costs(adapter, against=str(tuned), base=str(base))
+    page = shown(costs, width=80)
+    assert "…" not in page
+    assert max(map(len, page.splitlines())) <= 80
+    rows = [line.split() for line in page.splitlines() if any(size in line for size in ("16x16", "32x16", "16x32"))]
+    assert len(rows) == len(costs.layers)
+    for row, layer in zip(rows, costs.layers, strict=True):
+        assert float(row[2]) == pytest.approx(layer.price.energy, rel=5e-3)
+        assert row[-2:] == [str(layer.price.rank_for(0.9)), str(layer.price.rank_for(0.99))]
+        free = float(row[4].rstrip("%")) / 100
+        assert free == pytest.approx(1 - layer.error("free") / layer.price.energy, abs=0.0051)
+        if mode in ("freeze_a", "freeze_b"):
+            assert row[5] == "19%"  # 3 / 16
+            assert float(row[6].rstrip("%")) / 100 == pytest.approx(
+                1 - layer.price.realized / layer.price.energy, abs=0.0051
+            )

@@ -15,8 +15,8 @@ from lorabound.updates.costs import SHARES, FreezingCosts, Rule
 _FOOT_FROM = 40  # rows beyond which the heads no longer stand on the screen when the table ends
 _LEGEND = (
     "E = weight of the checkpoint - weight of the base, ||E||^2 = sum of its squared entries, share = its part of all "
-    "rows. Kept: 1 - ||E - B A||^2 / ||E||^2 for the nearest B A: free = both factors are chosen for it, A drawn, B "
-    "drawn = that factor is random and frozen, on average. r for 90% = rank at which free factors keep 90%."
+    "rows. Kept: 1 - ||E - B A||^2 / ||E||^2 for the nearest B A: free = both factors are chosen for it; drawn = that "
+    "factor is random and frozen, on average. r for 90% = rank at which free factors keep 90%."
 )
 _CAVEAT = (
     "This compares weights, not quality: an adapter that keeps little of E may have learned the task as well, by "
@@ -66,7 +66,7 @@ def _answer(costs: FreezingCosts) -> Iterator[str]:
     said.append(
         f"as it was trained it keeps {_percent(own)}"
         if own >= 0
-        else "as it was trained it is farther from the checkpoint than the base is: it changed the weights otherwise"
+        else "as it was trained it is farther from the checkpoint than the base is: it learned another update"
     )
     yield f"{costs.adapter}{f' ({costs.mode})' if costs.mode else ''}: {'; '.join(said)}"
 
@@ -82,10 +82,11 @@ def _table(costs: FreezingCosts, names: list[str]) -> Part:
     if costs.adapter is None:
         columns = [(f"free\nr={rank}", "free", i) for i, rank in enumerate(costs.ranks)]
     else:
-        columns = [("free", "free", 0), ("A\ndrawn", "frozen_a", 0), ("B\ndrawn", "frozen_b", 0)]
+        drawn: Rule = "frozen_b" if _frozen(costs) == "B" else "frozen_a"
+        columns = [("free", "free", 0), (f"{_DRAWN[drawn]}\ndrawn", drawn, 0)]
         columns += [(f"this\n{_frozen(costs)}", "realized", 0)] if _frozen(costs) else []
         columns += [("as\ntrained", "trained", 0)]
-    rank = ["r"] if costs.adapter else []
+    rank = [] if costs.ranks else ["r"]  # said above where all layers have one
     shares = [f"r for\n{share:.0%}" for share in SHARES]
     heads = ("<layer", "size\nof W", "||E||^2", "share", *rank, *(head for head, _, _ in columns), *shares)
     shown = table(*heads, footer=len(names) > _FOOT_FROM)
