@@ -92,4 +92,4 @@ def test_an_adapter_that_is_a_pilot_has_no_certificate_of_an_earlier_one(made, l
 
 def test_the_terminal_names_the_certificate(made):
     text = " ".join(shown(made).split())
-    assert (made.own_limit < 1) == ("That is certificate.json" in text)
+    assert (made.own_limit < 1) == (": certificate.json; lorabound verify" in text)

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from lorabound.engine import Examples, Pool
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.estimate import passes_of
-from lorabound.sweeps.execute import Observer, Runs, open_runs
+from lorabound.sweeps.execute import Observer, Progress, Runs, open_runs
 from lorabound.sweeps.grid import ZERO_SHOT, Run, run_key
 from lorabound.sweeps.material import Material
 from lorabound.sweeps.sweep import Row
@@ -88,14 +89,21 @@ class Pilots:
         return self.place(lr, self._fold[seed])
 
     def run(self, lr: float, planned: Sequence[Run], observe: Observer) -> None:
-        """Train those of the planned runs that are not there, and measure the model without an adapter beside them."""
+        """Train those of the planned runs that are not there, and measure the model without an adapter beside them.
+
+        ``observe`` hears of all folds as of one training.
+        """
+        parts = []
         for fold in sorted({self._fold[run.seed] for run in planned}):
             own = [run for run in planned if self._fold[run.seed] == fold]
             sizes = sorted({run.n_train for run in own})
             everything = [*(Run(0, ZERO_SHOT, size, 0) for size in sizes), *own]
-            runs = self._runs[lr, fold]
-            if missing := runs.missing(everything):
-                runs.run(self._pool, everything, missing, observe)
+            if missing := self._runs[lr, fold].missing(everything):
+                parts.append((fold, everything, missing))
+        counts = [len(missing) for _, _, missing in parts]
+        for place, (fold, everything, missing) in enumerate(parts):
+            tell = partial(_as_one, observe, sum(counts[:place]), counts[place], sum(counts))
+            self._runs[lr, fold].run(self._pool, everything, missing, tell)
 
     def missing(self, lr: float, planned: Sequence[Run]) -> list[Run]:
         """Those of the planned runs that are not there."""
@@ -134,6 +142,13 @@ class Pilots:
         rows = [row for lr in self.lrs for row in self.rows(lr) if row.rank]
         runs = [Run(row.rank, row.mode, row.n_train, row.seed) for row in rows]  # type: ignore[arg-type]
         return sum(row.seconds for row in rows), float(sum(map(self.passes, runs)))
+
+
+def _as_one(observe: Observer, before: int, own: int, total: int, state: Progress) -> None:
+    """Tell the progress of one part of a training of so many runs, after so many others."""
+    share = state.work_done / state.work_total if state.work_total else 0.0
+    done = before + max(own - (state.runs_total - state.runs_done), 0)
+    observe(replace(state, work_done=(before + share * own) / total, work_total=1.0, runs_done=done, runs_total=total))
 
 
 def _asked_for(row: Row, config: SweepConfig) -> bool:

@@ -63,8 +63,7 @@ class Search:
     lr_trials: list[LrTrial] = field(default_factory=list)
     stopped: str | None = None
     reached: int = 0
-    _runs_done: int = 0
-    _asked: set[tuple[str, int, int, int]] = field(default_factory=set)
+    _asked: set[tuple[float, str, int, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._config = self.pilots.task.config
@@ -89,7 +88,7 @@ class Search:
             row
             for mode, lr in self.lr_of.items()
             for row in self.pilots.rows(lr)
-            if (row.mode, row.rank, row.n_train, row.seed) in self._asked and row.mode == mode
+            if (lr, row.mode, row.rank, row.n_train, row.seed) in self._asked and row.mode == mode
         ]
         return [*chosen, *(row for row in self.pilots.rows(next(iter(self.lr_of.values()))) if not row.rank)]
 
@@ -236,7 +235,7 @@ class Search:
     def _run(self, lr: float, runs: Sequence[Run], what: str) -> None:
         """Train runs; the observer hears of all runs of the search."""
         missing, total = len(self.pilots.missing(lr, runs)), self._planned
-        started, size = self._runs_done, runs[0].n_train
+        started, size = len(self._asked), runs[0].n_train
 
         def observe(state: Progress) -> None:
             done = started + max(missing - (state.runs_total - state.runs_done), 0)
@@ -244,9 +243,8 @@ class Search:
             now = f"{what} on {size:,} rows"
             self.observe(Progress(started + share * missing, total, min(done, total), total, now))
 
-        self._asked |= {(str(run.mode), run.rank, run.n_train, run.seed) for run in runs}
+        self._asked |= {(lr, str(run.mode), run.rank, run.n_train, run.seed) for run in runs}
         self.pilots.run(lr, runs, observe)
-        self._runs_done = started + len(runs)
 
     @property
     def _stages(self) -> list[Stage]:

@@ -67,9 +67,9 @@ def answer_sentences(made: Recommendation) -> list[str]:
 def own_limit_sentence(made: Recommendation) -> str:
     """What the final training shows by itself."""
     return (
-        f"Its training shows by itself: a checkpoint drawn at random from the last half of the first epoch has at most "
-        f"{ceiled(made.own_limit or 1.0)} on new data ({sure(made)}, the choice counted). That is certificate.json; "
-        f"lorabound verify {made.folder}  computes it again."
+        f"Its training shows by itself that the {made.error_name} of a checkpoint drawn at random from the last half "
+        f"of the first epoch is at most {ceiled(made.own_limit or 1.0)} ({sure(made)}, the choice counted): "
+        f"certificate.json; lorabound verify {made.folder}  computes it again."
     )
 
 
