@@ -124,6 +124,26 @@ def test_the_best_factor_reaches_the_realized_error(pair, tmp_path):
     assert f"with its frozen A it can keep {share}; as it was trained it keeps {share}" in " ".join(page.split())
 
 
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "mpnet", "gpt2", "opt"])
+def test_a_merged_adapter_is_kept_whole(tmp_path, kind):
+    """The checkpoint is the base plus s B A: the adapter keeps all of it, and so does any rank from its own on."""
+    base = save_text_model(tmp_path / "base", kind=kind)
+    model = transformers.AutoModel.from_pretrained(base)
+    target = {"distilbert": "q_lin", "gpt2": "c_attn", "opt": "q_proj", "mpnet": "q"}.get(kind, "query")
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=[target], init_lora_weights=False)
+    adapted = get_peft_model(model, config)
+    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    costs = lb.freezing_costs(tmp_path / "adapter", against=str(tmp_path / "merged"), base=str(base))
+    assert len(costs.layers) == 2
+    assert costs.other_energy == 0
+    for layer in costs.layers:
+        assert layer.adapter_error < 1e-10 * layer.price.energy
+        assert layer.price.free < 1e-10 * layer.price.energy
+        assert 1 <= layer.price.rank_for(0.99) <= 2
+    assert "as it was trained it keeps 100%" in " ".join(shown(costs).split())
+
+
 def test_adapters_of_peft_and_prefixes(pair, tmp_path):
     """PEFT's names carry the prefix of the class that was adapted; the base is the bare model."""
     base, tuned = pair

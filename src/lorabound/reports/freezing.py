@@ -106,10 +106,10 @@ def _table(costs: FreezingCosts, names: list[str]) -> Part:
 
 
 def _percent(share: float) -> str:
-    """Two digits that count, never rounded to all or nothing: 0.31%, 7.1%, 71%, 99.97%."""
+    """Two digits that count, and two behind the point near all of it: 0.31%, 7.1%, 71%, 99.97%."""
     percent = 100 * share
-    if percent < 0:
-        return f"{percent:.0f}%"
-    if 99 <= percent < 100:
+    if 99 <= percent < 99.9995:
         return f"{min(percent, 99.99):.2f}%"
-    return f"{percent:.0f}%" if percent >= 9.95 or percent < 5e-4 else f"{percent:#.2g}%" if share else "0%"
+    if abs(percent) < 5e-4:
+        return "0%"
+    return f"{percent:.0f}%" if abs(percent) >= 9.95 else f"{percent:#.2g}%"
