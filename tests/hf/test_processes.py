@@ -9,7 +9,7 @@ import pytest
 
 import lorabound as lb
 from lorabound.certificates.stored import read_certificate
-from lorabound.certificates.training import _read
+from lorabound.certificates.training import first_epoch
 from tests.hf.two_processes import KINDS, main
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def test_two_processes_give_the_certificate_of_one(tmp_path):
     main(str(tmp_path / "one"), 8)
     for kind in KINDS:
         one, two = (read_certificate(tmp_path / many / kind).certificate for many in ("one", "two"))
-        first, other = (_read(found.statements[0]) for found in (one, two))
+        first, other = (first_epoch(found.statements[0]) for found in (one, two))
         assert first.planned == len(first.losses) == len(other.losses) == 107
         assert np.allclose(first.losses, other.losses, atol=1e-5)
         assert two.best.limit == pytest.approx(one.best.limit, abs=1e-5)
