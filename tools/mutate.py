@@ -141,6 +141,8 @@ def order(file: str) -> list[str]:
     """Test files, the ones that speak of ``file`` first."""
     if file in {path.name for path in VERIFY}:
         return [str(TESTS / "certificates" / f"test_{name}.py") for name in ("verification", "verify", "certify")]
+    if file in ("price_of_freezing.py", "adapted_networks.py"):
+        return [str(TESTS / "bounds" / f"test_{file}")]
     own = {"tails.py": "test_tails.py", "network.py": "test_lipschitz.py"}
     own |= dict.fromkeys(("progressive.py", "recursive.py"), "test_progressive.py")
     first = [own[file]] if file in own else ["test_oracles.py"]

@@ -114,9 +114,16 @@ def test_the_mean_needs_a_symmetric_law():
     ([2.0, 2.0, 2.0, 2.0], 0.5, 2),
     ([2.0, 2.0, 2.0, 2.0], 0.99, 4),
     ([0.0, 0.0], 0.9, 0),
+    ([1e-3, 1e-4], 0.9, 1),
 ])  # fmt: skip
 def test_the_rank_for_a_share(sigma, share, rank):
     assert price_of_freezing(np.diag(sigma), 1).rank_for(share) == rank
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 1.5, -0.1, float("nan")])
+def test_a_share_is_a_part(share):
+    with pytest.raises(InputError, match=r"share must lie in \(0, 1\)"):
+        price_of_freezing(np.eye(2), 1).rank_for(share)
 
 
 def test_many_blocks_are_one(monkeypatch):
