@@ -34,8 +34,14 @@ from numpy.typing import NDArray
 
 from lorabound.errors import InputError
 
-Law = Literal["kaiming_uniform", "gaussian"]
+# How an adapter starts. LAWS are those of random factors; with "loftq" both factors follow from the rounding of a
+# quantized model (lorabound.adapters.residual).
+Law = Literal["kaiming_uniform", "gaussian", "loftq"]
 LAWS: tuple[Law, ...] = ("kaiming_uniform", "gaussian")
+RESIDUAL_LAW: Law = "loftq"
+
+# Number formats that the weights of a frozen model may be rounded to.
+Base = Literal["nf4", "int8"]
 
 Number = float | NDArray[np.float64]
 Scope = Literal["single run", "expectation", "uniform"]

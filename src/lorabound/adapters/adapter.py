@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,10 +11,15 @@ from numpy.typing import NDArray
 from lorabound.adapters.frozen import factor_sha256, random_factor
 from lorabound.errors import InputError
 from lorabound.modes import MODES, Factor, Mode
-from lorabound.notation import Law
+from lorabound.notation import Base, Law
 
 Array = NDArray[np.float32]
 Shapes = dict[str, tuple[int, int]]
+# What transformers is told to load a model rounded so.
+BITSANDBYTES: Mapping[str | None, str] = {
+    "nf4": 'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")',
+    "int8": "BitsAndBytesConfig(load_in_8bit=True)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,19 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuantizedBase:
+    """The quantized model that an adapter was trained on.
+
+    Attributes:
+        format: number format that its weights were rounded to.
+        sha256: hash of the model, its rounded weights included; None where another trainer rounded it.
+    """
+
+    format: Base
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
     """A LoRA adapter: factors by module name, and which of them training may touch.
 
@@ -74,6 +93,7 @@ class Adapter:
         law: law of their entries; None as for ``seed``.
         head: classification layer that is trained with the factors; None where the model's own head stays, or class
             prompts stand in for one.
+        base: quantized model that it was trained on; None for a model as its files are.
     """
 
     layers: dict[str, Factors]
@@ -81,6 +101,7 @@ class Adapter:
     seed: int | None = None
     law: Law | None = None
     head: Head | None = None
+    base: QuantizedBase | None = None
 
     @property
     def n_params(self) -> int:
@@ -128,7 +149,8 @@ def new_adapter(shapes: Shapes, rank: int, mode: Mode, seed: int, law: Law, alph
         rank: r, from 1 to the smallest side of the smallest layer.
         mode: name of a mode.
         seed: seed of the random factors.
-        law: law of their entries, see :func:`random_factor`.
+        law: law of their entries, see :func:`random_factor`; an adapter that starts from what rounding took away is
+            made by :class:`lorabound.adapters.Residuals`.
         alpha_over_r: scale s.
     Raises:
         InputError: an unknown mode, or a rank that a layer cannot hold.

@@ -2,7 +2,8 @@
 
     adapter_config.json         PEFT's configuration
     adapter_model.safetensors   A and B of every layer, and a trained head, under PEFT's names
-    lorabound.json              mode, seed and law of the random factor, SHA-256 of the frozen factors
+    lorabound.json              mode, seed and law of the random factor, SHA-256 of the frozen factors; the format and
+                                SHA-256 of the model where it was quantized
 
 PEFT has no field for a frozen factor: a folder reloaded by PEFT for training trains both. Reloaded here, it
 does not. Only safetensors are read; a pickle is refused.
@@ -21,14 +22,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.numpy import save
 
-from lorabound.adapters.adapter import Adapter, Factors, Head
+from lorabound.adapters.adapter import Adapter, Factors, Head, QuantizedBase
 from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.adapters.targets import CONV1D_KINDS, is_decoder
 from lorabound.errors import AdapterError, OtherAdapter
 from lorabound.files import drafted, write_text
 from lorabound.modes import PEFT_NAMES, Mode
-from lorabound.notation import Law
+from lorabound.notation import LAWS, Base, Law
 
 OURS = "lorabound.json"
 
@@ -51,6 +52,13 @@ class _Provenance(BaseModel):
     seed: int | None
     law: Law | None
     frozen_sha256: str | None
+    base: Base | None = None
+    base_sha256: str | None = None
+
+    def text(self) -> str:
+        """As JSON; what is said of quantized models stands there for them alone."""
+        left_out = {"base", "base_sha256"} if self.base is None else set[str]()
+        return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
 
 def save_adapter(
@@ -87,18 +95,28 @@ def save_adapter(
         tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
         tensors |= {f"base_model.model.{name}": np.ascontiguousarray(x) for name, x in adapter.head.beside.items()}
     provenance = _Provenance(
-        mode=adapter.mode, seed=adapter.seed, law=adapter.law, frozen_sha256=adapter.frozen_sha256()
+        mode=adapter.mode,
+        seed=adapter.seed,
+        law=adapter.law,
+        frozen_sha256=adapter.frozen_sha256(),
+        base=adapter.base.format if adapter.base else None,
+        base_sha256=adapter.base.sha256 if adapter.base else None,
     )
     with drafted(folder) as draft:
         draft.mkdir()
         (draft / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model, base_class), indent=2) + "\n")
-        (draft / OURS).write_text(provenance.model_dump_json(indent=2) + "\n")
+        (draft / OURS).write_text(provenance.text())
     return folder
 
 
 def write_provenance(
-    folder: str | os.PathLike[str], mode: Mode, seed: int | None, law: Law | None, frozen_sha256: str
+    folder: str | os.PathLike[str],
+    mode: Mode,
+    seed: int | None,
+    law: Law | None,
+    frozen_sha256: str,
+    base: Base | None = None,
 ) -> Path:
     """Write ``lorabound.json`` into a folder that PEFT wrote, so that its frozen factor stays frozen; returns its path.
 
@@ -108,11 +126,12 @@ def write_provenance(
         seed: seed that the frozen factors were drawn from; None where they are not its draw to the last bits.
         law: law of their entries; None as for ``seed``.
         frozen_sha256: :func:`lorabound.adapters.factor_sha256` of the frozen factors.
+        base: format that the weights of its model were rounded to.
     Raises:
         OutputError: it cannot be written.
     """
-    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256)
-    return write_text(Path(folder) / OURS, record.model_dump_json(indent=2) + "\n")
+    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256, base=base)
+    return write_text(Path(folder) / OURS, record.text())
 
 
 def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> Adapter:
@@ -147,7 +166,10 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     if not (folder / OURS).is_file():
         return Adapter(layers=layers, mode=mode, head=head)
     provenance = _provenance(folder)
-    adapter = Adapter(layers=layers, mode=provenance.mode, seed=provenance.seed, law=provenance.law, head=head)
+    base = QuantizedBase(format=provenance.base, sha256=provenance.base_sha256) if provenance.base else None
+    adapter = Adapter(
+        layers=layers, mode=provenance.mode, seed=provenance.seed, law=provenance.law, head=head, base=base
+    )
     if adapter.frozen_sha256() != provenance.frozen_sha256:
         raise AdapterError(
             f"{folder}: the frozen factor is not the one recorded in {OURS}: "
@@ -220,8 +242,11 @@ def _head(source: PeftAdapter) -> Head | None:
 
 
 def _drawn_from_seed(adapter: Adapter) -> bool:
-    """Whether the frozen factors are the draw their seed names; true where no draw is claimed."""
-    if adapter.seed is None or adapter.law is None:
+    """Whether the frozen factors are the draw their seed names; true where no draw is claimed.
+
+    What starts from the weights of a model is compared with them when the model is there.
+    """
+    if adapter.seed is None or adapter.law not in LAWS:
         return True
     return all(
         np.allclose(

@@ -9,6 +9,7 @@ from pydantic import Field
 from lorabound.certificates.methods import METHODS
 from lorabound.config import BOUNDS, DATA, MODEL, RESOURCES, list_of, setting
 from lorabound.data.config import LabelledConfig
+from lorabound.notation import Base
 
 
 class CertifyConfig(LabelledConfig):
@@ -49,6 +50,12 @@ class CertifyConfig(LabelledConfig):
         "Number of tokens after which a text is cut, for an adapter that no sweep made.",
         MODEL,
         shown="the model's limit, at most 512",
+    )
+    base: Base | None = setting(
+        None,
+        "Format that the weights of the model were rounded to when an adapter from elsewhere was trained: nf4 or int8.",
+        MODEL,
+        shown="what the adapter's folder says, else none",
     )
     methods: Annotated[list[str] | None, list_of(str)] = setting(
         None,

@@ -79,12 +79,14 @@ def entries_space(subject: Subject) -> Space:
 
 
 def directions_space(subject: Subject) -> Space:
-    """Only what starts at 0 moves: the other factor is as its seed draws it.
+    """Only what starts at 0 moves: the other factor is as its seed draws it. Where neither starts at 0 (law loftq), the
+    first factor that is trained moves, B before A.
 
     Where nothing shows how the factors were drawn, A is drawn here, by a seed that is always the same.
     """
     start = with_own_draw(subject).start
     zero = [factor for factor in FACTORS if not any(getattr(f, factor).any() for f in start.layers.values())]
+    zero = zero or list(MODES[start.mode].trained[:1])
     mode: Mode = next(mode for mode, facts in MODES.items() if facts.trained == tuple(zero))
     return _space(replace(_sorted(start), mode=mode), subject.adapter.head)
 

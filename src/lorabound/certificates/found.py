@@ -13,6 +13,7 @@ from lorabound.certificates.methods import Method, Needs
 from lorabound.certificates.rows import AdapterUse, FreshRows, read_adapter, read_fresh_rows, sweep_of, task_of
 from lorabound.data import Empty, Labelled, load_examples, renamed
 from lorabound.errors import AdapterError, DataError, InputError
+from lorabound.notation import Base
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.progressive import block_certificate, why_not
 from lorabound.sweeps.records import AdapterTask, fingerprint
@@ -38,6 +39,7 @@ class Asked:
     prompt: str | None = None
     classes: Sequence[str] | None = None
     max_length: int | None = None
+    base: Base | None = None
     memory: float | None = None
 
     @property
@@ -53,7 +55,9 @@ class Asked:
     @property
     def use(self) -> AdapterUse:
         """How an adapter from elsewhere reads an example."""
-        return AdapterUse(model=self.model, prompt=self.prompt, classes=self.classes, max_length=self.max_length)
+        return AdapterUse(
+            model=self.model, prompt=self.prompt, classes=self.classes, max_length=self.max_length, base=self.base
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

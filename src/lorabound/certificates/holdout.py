@@ -152,6 +152,7 @@ def classifier_of(task: AdapterTask, path: Path) -> LoadedClassifier:
             task.precision,
             task.head,
             head_by_name=bool(task.model_sha256),  # the rows of others are named in their order
+            base=task.base,
         )
     except ModelError as error:
         raise unusable_model(path, own, error) if own == task.model else error from None
@@ -165,11 +166,17 @@ def classifier_of(task: AdapterTask, path: Path) -> LoadedClassifier:
 
 
 def refuse_other_layers(classifier: LoadedClassifier, adapter: Adapter, task: AdapterTask, path: Path) -> None:
-    """See that the model has the layers that an adapter changes, before anything runs.
+    """See that the model has the layers that an adapter changes, and is quantized as it was, before anything runs.
 
     Raises:
-        AdapterError: it lacks one, or has it in another shape.
+        AdapterError: it lacks a layer, has it in another shape, or has other weights once they are rounded.
     """
+    if adapter.base and adapter.base.sha256 not in (None, classifier.sha256):
+        raise AdapterError(
+            f"{path} was trained on a model rounded to {adapter.base.format} (SHA-256 {adapter.base.sha256:.12}...), "
+            f"and {task.model} rounded to {task.base} has other weights ({classifier.sha256[:12]}...): name the model "
+            "it was trained on, --model NAME"
+        )
     there = modules_of(classifier.module).linears
     for name, shape in adapter.shapes.items():
         if there.get(name) != shape:

@@ -113,6 +113,7 @@ def _asked(of: Mapping[str, Any], places: dict[str, str | None], memory: float |
         prompt=task["prompt"] or None,
         classes=task["classes"],
         max_length=task["max_length"],
+        base=task.get("base"),
         memory=memory,
         **of["read"],
     )

@@ -20,6 +20,7 @@ from lorabound.data import Empty, Example, load_examples, renamed
 from lorabound.errors import AdapterError, DataError, InputError, ModelError, OtherAdapter
 from lorabound.models.kinds import find_kind
 from lorabound.models.locate import read_configuration
+from lorabound.notation import Base
 from lorabound.sweeps.records import (
     ADAPTERS,
     ROWS,
@@ -44,12 +45,15 @@ class AdapterUse:
         prompt: class prompt with one ``{}``, for an adapter without a head.
         classes: names of the classes; with a head, in the order of its rows.
         max_length: number of tokens after which a text is cut; None takes the model's limit, at most 512.
+        base: format that the weights of the model were rounded to when the adapter was trained; None takes what the
+            adapter's folder says, else weights as they are.
     """
 
     model: str | None = None
     prompt: str | None = None
     classes: Sequence[str] | None = None
     max_length: int | None = None
+    base: Base | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +174,10 @@ def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
     recorded = read_task(path)
     if recorded and recorded.takes == "dialogues":
         raise InputError(of_completions(path, path.resolve().parent.parent))
+    base = recorded.base if recorded else adapter.base.format if adapter.base else use.base
+    if use.base not in (None, base):
+        was = f"rounded to {base}" if base else "as it is, not rounded"
+        raise InputError(f"{path} was trained on its model {was}: leave --base out, its folder says it")
     if recorded:
         return recorded.model_copy(update={"model": use.model}) if use.model else recorded
     own = open_adapter(path).config.get("base_model_name_or_path")
@@ -210,6 +218,7 @@ def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
         max_length=use.max_length or _MAX_LENGTH,
         precision="float32",
         n_train=0,
+        base=base,
     )
 
 

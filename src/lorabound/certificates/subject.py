@@ -15,10 +15,10 @@ from lorabound.adapters.adapter import Factors, Head
 from lorabound.data import Example
 from lorabound.data.phrases import listed
 from lorabound.engine import Examples, Pool, Recipe, evaluate
-from lorabound.errors import DataError, ModelError
-from lorabound.models import LoadedClassifier
+from lorabound.errors import AdapterError, DataError, ModelError
+from lorabound.models import LoadedClassifier, residuals
 from lorabound.modes import FACTORS, MODES, PAPER_MODE, Factor
-from lorabound.notation import Law
+from lorabound.notation import RESIDUAL_LAW, Law
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.records import AdapterTask
 from lorabound.sweeps.sweep import Row
@@ -47,8 +47,8 @@ class Subject:
         path: folder of the adapter.
         adapter: the trained adapter.
         start: the adapter before training, known without the data: what a prior may be centred at. Factors are as the
-            recorded seed draws them; without a recorded seed both are 0, and so both are paid for. A head is that of
-            the checkpoint, or 0.
+            recorded seed draws them, or as the weights of the model give them (law loftq); without a recorded seed
+            both are 0, and so both are paid for. A head is that of the checkpoint, or 0.
         paid: factors that may depend on the data, and that a code or a prior pays for, B before A: those that the mode
             trains, or both where no seed shows that one was drawn without the data.
         task: how the adapter reads an example.
@@ -111,12 +111,18 @@ def prepared_subject(
     memory: float | None = None,
     run: OfSweep | None = None,
 ) -> Iterator[Subject]:
-    """As :func:`subject_of`, for a sample that is ready."""
+    """As :func:`subject_of`, for a sample that is ready.
+
+    Raises:
+        AdapterError: a frozen factor that is not what the weights of the model give.
+    """
     with Pool(classifier, list(adapter.shapes), [sample.inputs], 2, memory) as pool:
         yield Subject(
             path=path,
             adapter=adapter,
-            start=start_of(adapter, classifier.head),
+            start=start_by_weights(path, adapter, task, classifier)
+            if adapter.law == RESIDUAL_LAW
+            else start_of(adapter, classifier.head),
             paid=FACTORS if _drawn_elsewhere(adapter) else MODES[adapter.mode].trained,
             task=task,
             sample=sample,
@@ -177,6 +183,33 @@ def start_of(adapter: Adapter, head: Head | None = None) -> Adapter:
     return Adapter(
         layers=layers, mode=adapter.mode, seed=adapter.seed, law=adapter.law, head=head if adapter.head else None
     )
+
+
+def start_by_weights(path: Path, adapter: Adapter, task: AdapterTask, classifier: LoadedClassifier) -> Adapter:
+    """The adapter before training where it starts at what rounding took from the model: computed from the weights.
+
+    Raises:
+        AdapterError: the model is not rounded, or the adapter's frozen factor is another one.
+    """
+    if task.base is None:
+        raise AdapterError(
+            f"{path} says that it started at what rounding took from its model, and names no rounding: give --base"
+        )
+    ranks = {factors.rank for factors in adapter.layers.values()}
+    scales = {factors.scale for factors in adapter.layers.values()}
+    if len(ranks) > 1 or len(scales) > 1:
+        raise AdapterError(f"{path} has layers of several ranks or scales, which no start of ours has")
+    [rank], [scale] = ranks, scales
+    found = residuals(task.model, classifier.module, list(adapter.layers), task.base, rank)
+    start = found.adapter(rank, adapter.mode, adapter.seed or 0, scale)
+    now = start.frozen()
+    for name, factor in adapter.frozen().items():
+        if not np.allclose(factor, now[name], rtol=1e-5, atol=1e-6 * float(np.abs(now[name]).max())):
+            raise AdapterError(
+                f"{path}: the frozen factor of {name} is not what {task.model} rounded to {task.base} gives: something "
+                "changed it, and no certificate may take it for one that knows no data"
+            )
+    return replace(start, head=classifier.head if adapter.head else None)
 
 
 def _drawn_elsewhere(adapter: Adapter) -> bool:

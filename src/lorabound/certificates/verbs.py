@@ -13,6 +13,7 @@ from lorabound.certificates.replaced import refuse_to_replace
 from lorabound.data.files import FORMATS
 from lorabound.errors import DataError, InputError
 from lorabound.files import make_folder
+from lorabound.notation import Base
 
 Place = str | PathLike[str]
 
@@ -32,6 +33,7 @@ def certify(
     prompt: str | None = None,
     classes: Sequence[str] | None = None,
     max_length: int | None = None,
+    base: Base | None = None,
     drop_empty: bool = False,
     rename_labels: Mapping[str, str] | None = None,
     memory: float | None = None,
@@ -59,6 +61,7 @@ def certify(
         prompt: class prompt with one ``{}``, for an adapter that no sweep made.
         classes: names of the classes, for an adapter that no sweep made.
         max_length: number of tokens after which a text is cut, for an adapter that no sweep made.
+        base: format that the weights of the model were rounded to, "nf4" or "int8", when such an adapter was trained.
         drop_empty: whether rows without text, image or label are left out, and counted.
         rename_labels: label in the data -> label as the adapters know it.
         memory: budget of the whole process in GiB; None takes what is free.
@@ -115,6 +118,7 @@ def certify(
             prompt=prompt,
             classes=classes,
             max_length=max_length,
+            base=base,
             memory=memory,
         )
         made = certify_adapters(named, asked, observe)

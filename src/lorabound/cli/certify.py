@@ -65,6 +65,7 @@ def certify(
             prompt=asked.prompt or None,
             classes=asked.classes or None,
             max_length=asked.max_length,
+            base=asked.base,
             drop_empty=asked.drop_empty,
             rename_labels=asked.rename_labels,
             memory=asked.memory,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lorabound.adapters import factor_sha256, load_adapter, random_factor, write_provenance
+from lorabound.adapters import BITSANDBYTES, factor_sha256, load_adapter, random_factor, write_provenance
 from lorabound.errors import AdapterError, InputError, ModelError
 from lorabound.modes import MODES, PEFT_NAMES, Factor, Mode
-from lorabound.notation import Law
+from lorabound.notation import Base, Law
 
 _MODES: dict[str, Mode] = {facts.frozen[0].upper(): mode for mode, facts in MODES.items() if len(facts.frozen) == 1}
 _PREFIX = "base_model.model."
@@ -73,14 +74,33 @@ def from_pretrained(model: nn.Module, folder: str | os.PathLike[str], **options:
         options: further arguments of ``PeftModel.from_pretrained``, such as ``is_trainable=True``.
     Raises:
         AdapterError: the folder records no frozen factor, or its factor is not the one that it records.
+
+    Warns where the adapter was trained on a quantized model and ``model`` is not quantized so: its answers would be
+    others than in training.
     """
     from peft import PeftModel
 
     stored = load_adapter(folder)
     if not MODES[stored.mode].frozen:
         raise AdapterError(f"{folder} records no frozen factor: load it with PeftModel.from_pretrained")
+    if stored.base and rounding_of(model) != stored.base.format:
+        warnings.warn(
+            f"{folder} was trained on a model rounded to {stored.base.format}, and this one is not: its answers differ "
+            f"from those in training; load the model with {BITSANDBYTES[stored.base.format]}",
+            stacklevel=2,
+        )
     loaded = PeftModel.from_pretrained(model, os.fspath(folder), **options)
     return _frozen(loaded, stored.mode, stored.seed, stored.law)
+
+
+def rounding_of(model: Any) -> Base | None:
+    """The format that transformers rounded the weights of a model to, where it is one of ours; None for any other."""
+    said = getattr(getattr(model, "config", None), "quantization_config", None) or {}
+    record = said if isinstance(said, dict) else said.to_dict()
+    if record.get("load_in_4bit"):
+        plain = record.get("bnb_4bit_quant_type") == "nf4" and not record.get("bnb_4bit_use_double_quant")
+        return "nf4" if plain else None
+    return "int8" if record.get("load_in_8bit") else None
 
 
 def _layers(peft_model: Any) -> Iterator[tuple[str, dict[Factor, nn.Linear]]]:
@@ -138,7 +158,8 @@ def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> A
             )
             [adapter] = peft_model.peft_config
             folder = Path(save_directory) / ("" if adapter == "default" else adapter)
-            write_provenance(folder, mode, seed if drawn else None, law if drawn else None, factor_sha256(rows))
+            known = (seed, law) if drawn else (None, None)
+            write_provenance(folder, mode, *known, factor_sha256(rows), rounding_of(peft_model))
         return returned
 
     peft_model.save_pretrained = save_pretrained

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lorabound.models.packing import PackedRows
     from lorabound.models.pixels import CorruptImages, PreparedImages
     from lorabound.models.precision import Precision, default_device, resolve_precision
+    from lorabound.models.quantized import residuals
     from lorabound.models.rendering import TooLong
     from lorabound.models.sequence import SequenceClassifier
     from lorabound.models.text import TokenizedTexts, TokenLimit
@@ -36,6 +37,7 @@ _PARTS = {
     "load": ("load_classifier",),
     "locate": ("configuration_alone", "locate_model", "name_for_others", "read_configuration"),
     "model_folder": ("model_sha256",),
+    "quantized": ("residuals",),
     "precision": ("Precision", "default_device", "resolve_precision"),
     "rendering": ("TooLong",),
     "sequence": ("SequenceClassifier",),
@@ -73,6 +75,7 @@ __all__ = [
     "model_sha256",
     "name_for_others",
     "read_configuration",
+    "residuals",
     "resolve_precision",
     "weight_outline",
 ]

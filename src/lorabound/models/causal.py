@@ -25,7 +25,6 @@ from lorabound.adapters import Head
 from lorabound.data import Dialogue
 from lorabound.models.classifier import Answers, Inputs, Tower
 from lorabound.models.decoder import load_decoder
-from lorabound.models.model_folder import model_sha256
 from lorabound.models.packable import refuse_what_cannot_be_packed, score_factor
 from lorabound.models.packing import PackedRows
 from lorabound.models.precision import Precision, default_device
@@ -33,6 +32,7 @@ from lorabound.models.pretrained import cast, copy_sharing_weights
 from lorabound.models.rendering import ChatReader
 from lorabound.models.text import TokenLimit
 from lorabound.models.token_losses import token_losses
+from lorabound.notation import Base
 from lorabound.stack import n_stacked
 
 
@@ -128,6 +128,7 @@ def load_causal(
     max_length: int | None = None,
     device: torch.device | str | None = None,
     precision: Precision = "float32",
+    base: Base | None = None,
 ) -> CompletionModel | LabelModel:
     """A language model that learns to complete, or, where there are classes, which of them follows a text.
 
@@ -136,17 +137,17 @@ def load_causal(
         template: what asks for the class, with one ``{}`` for the text, and ``{labels}`` where all classes are named.
         max_length: tokens that an example may have; None: as many as the model takes.
         device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        base: format that the weights of its linear layers are rounded to; None leaves them as they are.
     Raises:
         ModelError: the model cannot be found or loaded, or its rows cannot be packed.
         InputError: a template without exactly one ``{}``, or labels of the same tokens.
     """
     device = torch.device(device) if device else default_device()
-    module, folder, notes = load_decoder(model, device)
+    module, folder, notes = load_decoder(model, device, base)
     reader = ChatReader(folder, module, max_length)
-    sha256 = model_sha256(folder)
     if not classes:
-        return CompletionModel(module, reader, precision, sha256, notes)
-    return LabelModel(module, reader, template, classes, precision, sha256, notes)
+        return CompletionModel(module, reader, precision, module.sha256, notes)
+    return LabelModel(module, reader, template, classes, precision, module.sha256, notes)
 
 
 class CompletionModel(Decoder):

@@ -26,11 +26,11 @@ from lorabound.errors import ModelError
 from lorabound.models.classifier import Answers, Tower, cosine_logits
 from lorabound.models.kinds import CLIP
 from lorabound.models.locate import locate_model
-from lorabound.models.model_folder import model_sha256
 from lorabound.models.pixels import AugmentedImages, PreparedImages, resized
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module, load_part
 from lorabound.models.text import TextReader, TokenLimit
+from lorabound.notation import Base
 from lorabound.stack import n_stacked
 
 
@@ -62,6 +62,7 @@ class ClipClassifier:
         logit_scale: float | None = None,
         device: torch.device | str | None = None,
         precision: Precision = "float32",
+        base: Base | None = None,
     ) -> ClipClassifier:
         """Load the model and tokenize the prompts.
 
@@ -70,16 +71,17 @@ class ClipClassifier:
             prompt: a template with one ``{}`` for the class name.
             logit_scale: tau > 0; None takes the checkpoint's.
             device: "cpu", "cuda", ...; None takes a GPU where there is one.
+            base: format that the weights of its linear layers are rounded to; None leaves them as they are.
         Raises:
             ModelError: the model cannot be found or loaded, or is no CLIP.
             InputError: a prompt without exactly one ``{}``, or two classes whose prompts are the same to the model.
         """
         folder, device = locate_model(model), torch.device(device) if device else default_device()
         processor = load_part(transformers.AutoImageProcessor, folder, "a CLIP model", backend="pil")
-        module = load_module(transformers.CLIPModel, folder, device, "a CLIP model")
+        module = load_module(transformers.CLIPModel, folder, device, "a CLIP model", base=base)
         reader = TextReader(folder, module.text_model, "a CLIP model")
         notes, module = tuple(module.notes), module.to(device)
-        return cls(module, reader, processor, classes, prompt, logit_scale, precision, model_sha256(folder), notes)
+        return cls(module, reader, processor, classes, prompt, logit_scale, precision, module.sha256, notes)
 
     def __init__(
         self,

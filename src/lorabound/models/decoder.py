@@ -13,16 +13,18 @@ from lorabound.errors import ModelError
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import CONFIG, read_json
 from lorabound.models.pretrained import explained, load_module
+from lorabound.notation import Base
 
 WHAT = "a causal language model"
 
 
-def load_decoder(model: str, device: torch.device | str) -> tuple[Any, Path, tuple[str, ...]]:
+def load_decoder(model: str, device: torch.device | str, base: Base | None = None) -> tuple[Any, Path, tuple[str, ...]]:
     """A decoder with its output layer, in float32 and eval mode, gradients off.
 
     Args:
         model: packaged model, local folder, GGUF file or hub name (see :func:`lorabound.models.locate_model`).
         device: device where it is to compute.
+        base: format that the weights of its linear layers are rounded to; None leaves them as they are.
     Returns:
         The module, ``lm_head`` included; the folder of its files; sentences on what is unusual about the model.
     Raises:
@@ -32,7 +34,7 @@ def load_decoder(model: str, device: torch.device | str) -> tuple[Any, Path, tup
     folder, device = locate_model(model), torch.device(device)
     config = read_json(folder / CONFIG)
     # PyTorch's own kernel from the start: short_rows is for encoders, which see both ways.
-    module = load_module(transformers.AutoModelForCausalLM, folder, device, WHAT, short_rows=False)
+    module = load_module(transformers.AutoModelForCausalLM, folder, device, WHAT, short_rows=False, base=base)
     refuse_sight_of_later_tokens(module, folder)
     return module.to(device), folder, (*module.notes, *_code_notes(folder, config, module))
 

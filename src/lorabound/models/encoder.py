@@ -22,11 +22,11 @@ from lorabound.adapters import Head
 from lorabound.errors import ModelError
 from lorabound.models.classifier import Answers, Inputs, Tower, cosine_logits
 from lorabound.models.locate import locate_model
-from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, load_module
 from lorabound.models.sentence_folder import SentenceFolder, read_sentence_folder
 from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
+from lorabound.notation import Base
 
 
 class PromptClassifier:
@@ -59,6 +59,7 @@ class PromptClassifier:
         max_length: int,
         device: torch.device | str | None = None,
         precision: Precision = "float32",
+        base: Base | None = None,
     ) -> PromptClassifier:
         """Load the encoder and embed the prompts.
 
@@ -68,12 +69,13 @@ class PromptClassifier:
             logit_scale: tau > 0.
             max_length: tokens a text is cut to, special tokens included.
             device: "cpu", "cuda", ...; None takes a GPU where there is one.
+            base: format that the weights of its linear layers are rounded to; None leaves them as they are.
         Raises:
             ModelError: the model cannot be found or loaded.
             InputError: a prompt without exactly one ``{}``, or two classes whose prompts are the same to the model.
         """
         folder, device = locate_model(model), torch.device(device) if device else default_device()
-        module = load_module(transformers.AutoModel, folder, device, "a text encoder", may_lack=("pooler.",))
+        module = load_module(transformers.AutoModel, folder, device, "a text encoder", may_lack=("pooler.",), base=base)
         if getattr(module, "pooler", None) is not None:
             module.pooler = None  # not on the way to the embedding: a parameter there would be counted, never trained
         around = read_sentence_folder(folder)
@@ -82,7 +84,7 @@ class PromptClassifier:
         )
         notes = (*module.notes, *around.notes)
         module = module.to(device)
-        return cls(module, reader, around, classes, prompt, logit_scale, precision, model_sha256(folder), notes)
+        return cls(module, reader, around, classes, prompt, logit_scale, precision, module.sha256, notes)
 
     def __init__(
         self,

@@ -20,8 +20,10 @@ from torch import nn
 from lorabound.errors import ModelError, first_line
 from lorabound.models.attention import NAME as SHORT_ROWS
 from lorabound.models.conv1d import with_linear_layers
-from lorabound.models.model_folder import ADAPTER_CONFIG, check_values, folder_notes
+from lorabound.models.model_folder import ADAPTER_CONFIG, check_values, folder_notes, model_sha256
 from lorabound.models.products import with_fast_products
+from lorabound.models.quantized import quantize
+from lorabound.notation import Base
 
 # transformers looks here, inside the model's folder, for an adapter to load along: nowhere.
 _NO_ADAPTER = {"subfolder": ".no-adapter"}
@@ -34,6 +36,7 @@ def load_module(
     what: str,
     may_lack: tuple[str, ...] = (),
     short_rows: bool = True,
+    base: Base | None = None,
 ) -> Any:
     """``kind.from_pretrained(folder)`` in float32 on the CPU, with our attention where the model will run there.
 
@@ -42,13 +45,15 @@ def load_module(
         what: "a CLIP model", for messages.
         may_lack: parts of the model that need not be in the file; a name stands for what begins with it.
         short_rows: whether our attention for short rows, which sees both ways, may take the place of the library's.
+        base: format that its linear layers are rounded to; None leaves them as they are.
     Returns:
         The module, its layers linear (:mod:`lorabound.models.conv1d`), in eval mode, gradients off; ``module.lacks``
         names the parameters that the file does not have, ``module.notes`` holds sentences on what the folder holds
-        and the module does not.
+        and the module does not, and on rounding; ``module.sha256`` is the hash of the model.
     Raises:
-        ModelError: transformers cannot load it; the file lacks weights, which would start at random, holds weights of
-            another shape, layers that the configuration does not count, or values that are not finite.
+        ModelError: transformers cannot load it, or it cannot be rounded; the file lacks weights, which would start at
+            random, holds weights of another shape, layers that the configuration does not count, or values that are
+            not finite.
     """
     check_values(folder)
     with explained(folder, what), quiet():
@@ -80,7 +85,12 @@ def load_module(
         if not name.startswith(may_lack or ("\0",)):
             raise ModelError(f"{folder} lacks {name}, which would start at random: it is not whole as {what}")
     module.notes = [*folder_notes(folder), *_unused(folder, module, sorted(loaded["unexpected_keys"]))]
-    return with_fast_products(with_linear_layers(module.eval().requires_grad_(False)))
+    with_linear_layers(module.eval().requires_grad_(False))
+    module.sha256, module.base = model_sha256(folder), base
+    if base is not None:
+        module.sha256, note = quantize(module, folder, base, module.sha256)
+        module.notes.append(note)
+    return with_fast_products(module)
 
 
 def _unused(folder: Path, module: nn.Module, names: list[str]) -> list[str]:

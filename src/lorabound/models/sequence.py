@@ -25,10 +25,10 @@ from lorabound.errors import ModelError
 from lorabound.models.classifier import Answers, Inputs, Tower
 from lorabound.models.encoder import refuse_padding_leaks
 from lorabound.models.locate import locate_model
-from lorabound.models.model_folder import model_sha256
 from lorabound.models.precision import Precision, default_device
 from lorabound.models.pretrained import cast, copy_sharing_weights, explained, load_module, quiet
 from lorabound.models.text import TextReader, TokenizedTexts, TokenLimit, check_longest_row
+from lorabound.notation import Base
 
 
 class SequenceClassifier:
@@ -59,10 +59,12 @@ class SequenceClassifier:
         device: torch.device | str | None = None,
         precision: Precision = "float32",
         by_name: bool = True,
+        base: Base | None = None,
     ) -> SequenceClassifier:
         """Load the model and make its head one of the classes of the data.
 
         Args:
+            base: format that the weights of its linear layers are rounded to; None leaves them as they are.
             by_name: whether classes that the checkpoint knows take the rows of its head; otherwise, and where two
                 classes would share a row, the k-th row is that of the k-th class.
         Raises:
@@ -72,11 +74,11 @@ class SequenceClassifier:
         folder, device = locate_model(model), torch.device(device) if device else default_device()
         kind = transformers.AutoModelForSequenceClassification
         name = _head_name(kind, folder)
-        module = load_module(kind, folder, device, "a sequence classifier", may_lack=(f"{name}.",))
+        module = load_module(kind, folder, device, "a sequence classifier", may_lack=(f"{name}.",), base=base)
         reader = TextReader(folder, module, "a sequence classifier", max_length)
         rows = {} if module.lacks else {label.casefold(): row for row, label in module.config.id2label.items()}
         notes, module = tuple(module.notes), module.to(device)
-        return cls(module, name, reader, classes, rows if by_name else {}, precision, model_sha256(folder), notes)
+        return cls(module, name, reader, classes, rows if by_name else {}, precision, module.sha256, notes)
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from typing import cast
 
 import yaml
 
+from lorabound.adapters import BITSANDBYTES
 from lorabound.files import write_text
 from lorabound.modes import MODES, Mode
 from lorabound.recommendations.recommendation import Recommendation
@@ -37,6 +38,8 @@ def write_model_card(
     facts = {"base_model": base, "library_name": "peft", "tags": ["lora", "lorabound"]}
     now = made.best.forecast
     options = "" if n_labels is None else f", num_labels={n_labels}, ignore_mismatched_sizes=True"
+    rounding = BITSANDBYTES.get(made.settings.get("base"))
+    options += f", quantization_config={rounding}" if rounding else ""
     lines = [
         f"# LoRA of rank {made.rank} on {Path(made.model).name}",
         "",
@@ -60,7 +63,7 @@ def write_model_card(
     lines += [
         "",
         "```python",
-        f"from transformers import {loader}",
+        f"from transformers import {loader}{', BitsAndBytesConfig' if rounding else ''}",
         "from peft import PeftModel",
         "",
         f"base = {loader}.from_pretrained({base!r}{options})",

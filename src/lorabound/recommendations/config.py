@@ -22,6 +22,7 @@ from lorabound.config import (
     setting,
 )
 from lorabound.errors import InputError
+from lorabound.notation import RESIDUAL_LAW
 from lorabound.sweeps.config import Positive, SweepConfig
 
 # Settings of a sweep that a recommendation decides by itself.
@@ -121,6 +122,11 @@ def read_recommendation(source: Source, flags: Mapping[str, Any]) -> tuple[Recom
         raise InputError("holdout and test_fraction both say what is tested on: give one of them")
     _refuse_alike(asked.lrs or [])
     pilots = checked(SweepConfig, _DEFAULTS | record, source, flags)
+    if pilots.law == RESIDUAL_LAW:
+        raise InputError(
+            f"law {RESIDUAL_LAW} is for sweeps (lorabound sweep), whose table shows what the start is worth: recommend "
+            "compares ranks and modes under one of the random laws, kaiming_uniform or gaussian"
+        )
     return asked, pilots, set(record)
 
 

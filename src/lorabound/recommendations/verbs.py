@@ -291,4 +291,5 @@ def _settings(config: SweepConfig) -> Mapping[str, Any]:
     training = ("epochs", "batch_size", "schedule", "weight_decay", "clip_norm", "head_lr", "precision", "data_seed")
     adapters = ("targets", "layers", "encoder", "law", "alpha_over_r")
     reading = ("head", "logit_scale", "max_length", "prompt", "template", "task", "metric")
-    return {name: getattr(config, name) for name in (*training, *adapters, *reading)}
+    rounding = ("base",) if config.base else ()
+    return {name: getattr(config, name) for name in (*training, *adapters, *reading, *rounding)}

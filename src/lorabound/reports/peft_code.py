@@ -12,6 +12,7 @@ from pathlib import Path
 from re import escape
 from typing import Any
 
+from lorabound.adapters import BITSANDBYTES
 from lorabound.adapters.peft_folder import CONFIG, open_adapter, read_json
 from lorabound.errors import AdapterError
 from lorabound.modes import MODES, Mode
@@ -54,10 +55,12 @@ def peft_code(made: Recommendation) -> PeftCode:
             remark=f"{error}: so no lines load it, and those below leave model, class and depths of layers to you.",
         )
     loader = _LOADERS.get(str(config.get("task_type")), "AutoModel")
-    base = f"{loader}.from_pretrained({_base(config, n_labels)})"
+    rounding = BITSANDBYTES.get(made.settings.get("base"))
+    quantized = f", quantization_config={rounding}" if rounding else ""
+    base = f"{loader}.from_pretrained({_base(config, n_labels)}{quantized})"
     loading = [
         "from peft import PeftModel",
-        f"from transformers import {loader}",
+        f"from transformers import {loader}{', BitsAndBytesConfig' if rounding else ''}",
         "",
         f"base = {base}",
         f"model = PeftModel.from_pretrained(base, {_text(str(folder))})",
@@ -111,7 +114,7 @@ def _training(made: Recommendation, config: Mapping[str, Any], targets: Sequence
     lines = [
         *(["import torch"] if frozen_b else []),
         "from peft import LoraConfig, get_peft_model",
-        f"from transformers import {base.partition('.')[0]}",
+        f"from transformers import {base.partition('.')[0]}{', BitsAndBytesConfig' if 'BitsAndBytes' in base else ''}",
         "",
         "config = LoraConfig(",
         f"    r={made.rank},",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ class Stack:
                 bias=_array(self.head.bias[k]),
                 beside=source.head.beside if source.head else {},
             )
-        return Adapter(layers=layers, mode=source.mode, seed=source.seed, law=source.law, head=head)
+        return replace(source, layers=layers, head=head)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -28,7 +28,7 @@ from lorabound.config import (
 from lorabound.data.config import DialogueConfig
 from lorabound.errors import InputError
 from lorabound.modes import MODES, Mode
-from lorabound.notation import Law
+from lorabound.notation import RESIDUAL_LAW, Base, Law
 
 # The axes of the grid that are lists. A sweep may be extended along them and in ``samples``; everything else is fixed
 # when it starts.
@@ -49,6 +49,8 @@ _SOURCES = (
     "drop_long",
     "model",
 )
+# Settings that came later: at their defaults they are no part of the key of a run, which stays what it was.
+_LATER = ("base",)
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
@@ -157,6 +159,12 @@ class SweepConfig(DialogueConfig):
         "encoder, a sequence classifier, a CLIP or a causal language model.",
         MODEL,
     )
+    base: Base | None = setting(
+        None,
+        "Round the weights of the frozen model: nf4 (4 bits, as QLoRA does) or int8.",
+        MODEL,
+        shown="none: weights as they are",
+    )
     task: Literal["labels", "completions"] | None = setting(
         None,
         "What a language model learns: labels (which of them follows a text) or completions (of prompts and chats).",
@@ -245,7 +253,9 @@ class SweepConfig(DialogueConfig):
         "both", "Part of a CLIP that gets adapters: vision, text or both.", ADAPTERS
     )
     law: Law = setting(
-        "kaiming_uniform", "How random start values are drawn: kaiming_uniform (as PEFT does) or gaussian.", ADAPTERS
+        "kaiming_uniform",
+        "How factors start: drawn kaiming_uniform (as PEFT does) or gaussian; loftq: at what --base takes away.",
+        ADAPTERS,
     )
     alpha_over_r: Positive = setting(2.0, "LoRA scale: lora_alpha divided by the rank.", ADAPTERS)
 
@@ -313,6 +323,15 @@ class SweepConfig(DialogueConfig):
     def _samples_drawn_as_the_data_are(self) -> SweepConfig:
         if self.shots and self.samples > 1:
             raise ValueError("several samples need training sets drawn as the data are: give n_train in place of shots")
+        return self
+
+    @model_validator(mode="after")
+    def _start_makes_up_for_rounding(self) -> SweepConfig:
+        if self.law == RESIDUAL_LAW and self.base is None:
+            raise ValueError(
+                f"law = {RESIDUAL_LAW} starts from what rounding the model took away, and the model is not rounded: "
+                "give base = nf4 or int8, or another law"
+            )
         return self
 
     @model_validator(mode="after")
@@ -400,7 +419,8 @@ class SweepConfig(DialogueConfig):
     @property
     def decisive(self) -> dict[str, Any]:
         """The :attr:`settings` that decide the result of a run."""
-        return {name: value for name, value in self.settings.items() if name not in _READING}
+        unused = [name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default]
+        return {name: value for name, value in self.settings.items() if name not in (*_READING, *unused)}
 
 
 def read_config(source: Source, flags: Mapping[str, Any]) -> SweepConfig:

@@ -362,6 +362,7 @@ def task_of_run(task: Task, run: Run) -> AdapterTask:
         precision=classifier.precision,
         n_train=run.n_train,
         first_row=run.sample * max(config.sizes),
+        base=config.base,
     )
 
 

@@ -14,13 +14,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from lorabound.data import Example, Reads, identity
 from lorabound.errors import AdapterError, StoreError
 from lorabound.files import write_text
+from lorabound.notation import Base
 
 ADAPTERS, TASK, ROWS = "adapters", "task.json", "rows.json"
 _DIGITS = 20
@@ -36,6 +37,7 @@ class AdapterTask(BaseModel):
         prompt, classes, logit_scale: class prompt, class names in the order of the scores, factor of the scores.
         max_length: tokens a text is cut to.
         precision: number format of the frozen model.
+        base: format that its weights are rounded to; None for weights as they are, and then left out of files.
         n_train: size of its training set.
         first_row: place in ``rows.json`` where its training set begins.
     """
@@ -53,6 +55,11 @@ class AdapterTask(BaseModel):
     precision: Literal["float32", "bfloat16"]
     n_train: int
     first_row: int = 0
+    base: Base | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name != "base" or value is not None}
 
 
 @dataclass(frozen=True)

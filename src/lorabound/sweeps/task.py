@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lorabound.adapters import Adapter, new_adapter
+from lorabound.adapters import Adapter, QuantizedBase, Residuals, new_adapter
 from lorabound.data import DataCheck, Split, counted
 from lorabound.engine import Examples
 from lorabound.errors import DataError, InputError
@@ -19,9 +19,11 @@ from lorabound.models import (
     adapted_layers,
     default_device,
     load_classifier,
+    residuals,
     resolve_precision,
 )
 from lorabound.modes import Mode
+from lorabound.notation import RESIDUAL_LAW
 from lorabound.stack import modules_of
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import Material, divide_again, read_material
@@ -47,6 +49,7 @@ class Task:
         n_long: examples left out because they have too many tokens.
         own_test_set: whether a named task brought its test set along.
         check: findings on the data before the model was loaded.
+        residuals: what rounding took from the adapted layers, where adapters start from it.
     """
 
     config: SweepConfig
@@ -61,6 +64,7 @@ class Task:
     n_long: int
     own_test_set: bool
     check: DataCheck
+    residuals: Residuals | None = None
 
     @property
     def cut(self) -> dict[str, Any] | None:
@@ -87,8 +91,13 @@ class Task:
 
     def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
         """An untrained adapter of this task, with the head it starts from where heads are trained."""
-        made = new_adapter(self.shapes, rank, mode, seed, self.config.law, self.config.alpha_over_r)
-        return replace(made, head=self.classifier.head)
+        scale, base = self.config.alpha_over_r, self.config.base
+        if self.residuals:
+            made = self.residuals.adapter(rank, mode, seed, scale)
+        else:
+            made = new_adapter(self.shapes, rank, mode, seed, self.config.law, scale)
+        quantized = QuantizedBase(format=base, sha256=self.classifier.sha256) if base else None
+        return replace(made, head=self.classifier.head, base=quantized)
 
 
 def load_task(
@@ -147,6 +156,10 @@ def load_task(
     shapes = adapted_layers(modules_of(classifier.module), material.kind, config.targets, config.layers, config.encoder)
     if classifier.head and classifier.head.name in shapes:
         raise InputError(f"{classifier.head.name} is the head, which is trained whole: leave it out of targets")
+    rounding = None
+    if config.law == RESIDUAL_LAW and config.base:
+        observe("comparing the model with its rounded weights")
+        rounding = residuals(config.model, classifier.module, shapes, config.base, max(config.ranks))
     return Task(
         config,
         material.kind,
@@ -160,6 +173,7 @@ def load_task(
         n_long,
         material.own_test_set,
         material.check,
+        rounding,
     )
 
 
@@ -182,4 +196,5 @@ def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
         device,
         resolve_precision(config.precision, device),
         config.head,
+        base=config.base,
     )

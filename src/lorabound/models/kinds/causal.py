@@ -33,11 +33,19 @@ _FUSED = {
 
 
 def _load(
-    model: str, classes: Sequence[str], *, prompt: str, max_length: int, device: Any, precision: Any, **_: Any
+    model: str,
+    classes: Sequence[str],
+    *,
+    prompt: str,
+    max_length: int,
+    device: Any,
+    precision: Any,
+    base: Any = None,
+    **_: Any,
 ) -> LoadedClassifier:
     from lorabound.models.causal import load_causal  # imports torch
 
-    return load_causal(model, classes, prompt, max_length, device, precision)
+    return load_causal(model, classes, prompt, max_length, device, precision, base)
 
 
 def _knows(configuration: Mapping[str, Any]) -> bool:

@@ -15,11 +15,19 @@ TEXT: Tower = ("text_model", "text_projection")
 
 
 def _load(
-    model: str, classes: Sequence[str], *, prompt: str, logit_scale: float | None, device: Any, precision: Any, **_: Any
+    model: str,
+    classes: Sequence[str],
+    *,
+    prompt: str,
+    logit_scale: float | None,
+    device: Any,
+    precision: Any,
+    base: Any = None,
+    **_: Any,
 ) -> LoadedClassifier:
     from lorabound.models.clip import ClipClassifier  # imports torch
 
-    return ClipClassifier.load(model, classes, prompt, logit_scale, device, precision)
+    return ClipClassifier.load(model, classes, prompt, logit_scale, device, precision, base)
 
 
 def _vision(configuration: Mapping[str, Any]) -> dict[str, int]:

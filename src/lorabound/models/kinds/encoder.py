@@ -20,11 +20,12 @@ def _load(
     max_length: int,
     device: Any,
     precision: Any,
+    base: Any = None,
     **_: Any,
 ) -> LoadedClassifier:
     from lorabound.models.encoder import PromptClassifier  # imports torch
 
-    return PromptClassifier.load(model, classes, prompt, logit_scale, max_length, device, precision)
+    return PromptClassifier.load(model, classes, prompt, logit_scale, max_length, device, precision, base)
 
 
 def hidden_width(configuration: Mapping[str, Any]) -> int:

@@ -25,8 +25,8 @@ class Kind:
         head: kind of the classes, "prompts" or rows of a head that is "trained" along with the adapters.
         knows: whether a model with this ``config.json`` is of the kind; None for a kind that takes every model that no
             other kind knows.
-        load: a function (model, classes, *, prompt, logit_scale, max_length, device, precision, head_by_name) that
-            makes a :class:`lorabound.models.LoadedClassifier`.
+        load: a function (model, classes, *, prompt, logit_scale, max_length, device, precision, head_by_name,
+            base where one is asked for) that makes a :class:`lorabound.models.LoadedClassifier`.
         prompt: class prompt for data that bring none; None where classes are no prompts.
         logit_scale: factor of the class scores; None where the checkpoint records it, or nothing is scaled.
         targets: names of the linear layers that are adapted unless others are asked for.

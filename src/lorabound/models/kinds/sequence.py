@@ -13,11 +13,19 @@ if TYPE_CHECKING:
 
 
 def _load(
-    model: str, classes: Sequence[str], *, max_length: int, device: Any, precision: Any, head_by_name: bool, **_: Any
+    model: str,
+    classes: Sequence[str],
+    *,
+    max_length: int,
+    device: Any,
+    precision: Any,
+    head_by_name: bool,
+    base: Any = None,
+    **_: Any,
 ) -> LoadedClassifier:
     from lorabound.models.sequence import SequenceClassifier  # imports torch
 
-    return SequenceClassifier.load(model, classes, max_length, device, precision, head_by_name)
+    return SequenceClassifier.load(model, classes, max_length, device, precision, head_by_name, base)
 
 
 SEQUENCE = Kind(

@@ -1,0 +1,89 @@
+"""A start that makes up for rounding: LoftQ (Li et al. 2024), its first step.
+
+A quantized model computes with Q = round(W) in place of W. The product of rank r nearest to what rounding took away,
+
+    s B A = SVD_r(W - Q),   B (d_out, r), A (r, d_in),
+
+is where the adapter starts, so that W + rounding error + s B A is as near to W as rank r allows (Eckart & Young 1936).
+It is a function of the weights alone: bounds whose prior or code is centred at the start stay valid, and a factor that
+is frozen at it knows no data.
+
+Li et al. alternate: Q = round(W - s B A), and again. Each step after the first makes another frozen model for every
+rank, which no loader makes from the checkpoint; here Q stays round(W), as in PEFT (``loftq_iter=1``), and all ranks
+share one frozen model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from lorabound.adapters.adapter import Adapter, Array, Factors, Shapes, check_rank
+from lorabound.errors import InputError
+from lorabound.modes import MODES, Mode
+from lorabound.notation import RESIDUAL_LAW
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residuals:
+    """What rounding took from each layer, as far as adapters can give it back.
+
+    Attributes:
+        products: module name -> (B (d_out, R), A (R, d_in)) with B A = SVD_R(W - Q), strongest direction first; the
+            first r columns and rows are the product of rank r.
+    """
+
+    products: Mapping[str, tuple[Array, Array]]
+
+    @property
+    def shapes(self) -> Shapes:
+        """Module name -> (d_out, d_in)."""
+        return {name: (len(b), a.shape[1]) for name, (b, a) in self.products.items()}
+
+    def adapter(self, rank: int, mode: Mode, seed: int, alpha_over_r: float) -> Adapter:
+        """The untrained adapter: s B A = SVD_r(W - Q) in every layer, the same for every seed.
+
+        Raises:
+            InputError: a mode with other factors than A and B, or a rank that is not there.
+        """
+        if not set(MODES[mode].trained) <= {"a", "b"}:
+            raise InputError(f"law {RESIDUAL_LAW} gives A and B their start, and {mode} trains something else")
+        check_rank(self.shapes, rank)
+        layers = {}
+        for name, (b, a) in self.products.items():
+            if len(a) < rank:
+                raise InputError(
+                    f"law {RESIDUAL_LAW}: rounding changed layer {name} along {len(a)} directions, which is no start "
+                    f"for rank {rank}: give a lower rank"
+                )
+            part = np.float32(1 / math.sqrt(alpha_over_r))
+            layers[name] = Factors(
+                a=np.ascontiguousarray(part * a[:rank]), b=np.ascontiguousarray(part * b[:, :rank]), scale=alpha_over_r
+            )
+        return Adapter(layers=layers, mode=mode, seed=seed, law=RESIDUAL_LAW)
+
+
+def balanced_product(target: Array, rank: int) -> tuple[Array, Array]:
+    """(B (d_out, k), A (k, d_in)) with B A = SVD_k(target) and B'B = A A' diagonal, strongest first, k <= rank.
+
+    k is below ``rank`` where ``target`` has fewer directions. Each row of A has a positive entry of largest size, so
+    that signs are no matter of chance. Computed in float64 from the eigenvectors of the smaller Gram matrix: singular
+    values below 1e-6 of the largest count as 0.
+    """
+    exact = np.asarray(target, dtype=np.float64)
+    wide = exact.shape[0] <= exact.shape[1]
+    gram = exact @ exact.T if wide else exact.T @ exact
+    size = len(gram)
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=[size - min(rank, size), size - 1])
+    values, vectors = values[::-1], vectors[:, ::-1]
+    there = values > 1e-12 * max(float(values[0]), np.finfo(np.float64).tiny)
+    roots, vectors = np.sqrt(np.sqrt(values[there])), vectors[:, there]
+    b, a = vectors * roots, (exact.T @ vectors / roots).T
+    if not wide:
+        a, b = b.T, (exact @ vectors) / roots
+    signs = np.sign(a[np.arange(len(a)), np.abs(a).argmax(1)]) if len(a) else np.ones(0)
+    return (b * signs).astype(np.float32), (a * signs[:, None]).astype(np.float32)
