@@ -76,7 +76,7 @@ def save_text_model(
     }.get(kind, {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32})  # fmt: skip
     head = {"num_labels": labels} if labels else {}
     config = _KINDS[kind](
-        vocab_size=size, max_position_embeddings=positions, pad_token_id=pad, **sizes, **head, **options
+        vocab_size=size, max_position_embeddings=positions, pad_token_id=pad, **(sizes | head | options)
     )
     auto = transformers.AutoModelForSequenceClassification if labels else transformers.AutoModel
     model = auto.from_config(config)

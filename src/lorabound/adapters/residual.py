@@ -82,8 +82,9 @@ def balanced_product(target: Array, rank: int) -> tuple[Array, Array]:
     values, vectors = values[::-1], vectors[:, ::-1]
     there = values > 1e-12 * max(float(values[0]), np.finfo(np.float64).tiny)
     roots, vectors = np.sqrt(np.sqrt(values[there])), vectors[:, there]
-    b, a = vectors * roots, (exact.T @ vectors / roots).T
-    if not wide:
-        a, b = b.T, (exact @ vectors) / roots
+    if wide:
+        b, a = vectors * roots, (vectors / roots).T @ exact
+    else:
+        b, a = exact @ (vectors / roots), (vectors * roots).T
     signs = np.sign(a[np.arange(len(a)), np.abs(a).argmax(1)]) if len(a) else np.ones(0)
     return (b * signs).astype(np.float32), (a * signs[:, None]).astype(np.float32)

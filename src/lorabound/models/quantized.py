@@ -4,8 +4,9 @@
             block (Dettmers et al. 2023, QLoRA; no double quantization)
     int8    each weight one of 255 multiples of 1/127 of the largest size in its row (Dettmers et al. 2022, LLM.int8())
 
-Every linear layer is rounded but heads and the output layer of a language model, as transformers does it. A rounded
-weight takes the place of the exact one as a plain number: results are those of a quantized model, layers stay
+The layers are those that transformers gives to bitsandbytes, by its own rule: all linear ones but the output layer of a
+language model, tied weights and the last module; and the head that scores classes, which is trained. A rounded weight
+takes the place of the exact one as a plain number: results are those of a quantized model, layers stay
 ``nn.Linear``, and no memory is saved. Activations are not rounded: LLM.int8() rounds those as well, which bitsandbytes
 leaves out in training on a CPU alone.
 """
@@ -25,9 +26,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from lorabound.adapters.residual import Residuals, balanced_product
-from lorabound.adapters.targets import ALL_LINEAR, matches
+from lorabound.adapters.targets import HEADS
 from lorabound.errors import InputError, ModelError
 from lorabound.models.locate import locate_model
 from lorabound.models.model_folder import GGUF_SOURCE, read_json
@@ -35,6 +38,8 @@ from lorabound.notation import Base
 
 # Weights of a block of nf4 share their largest size.
 _BLOCK = 64
+# Layers that turn hidden states into answers; what stands between, as a pooler, is rounded.
+_KEPT = set(HEADS) - {"pooler", "pre_classifier"}
 # Number formats of GGUF files that hold weights as they are, or nearly.
 _WHOLE = ("F32", "F16", "BF16")
 
@@ -46,15 +51,17 @@ def rounded(weight: Float[Tensor, "d_out d_in"], base: Base) -> Float[Tensor, "d
         InputError: bitsandbytes is not installed.
     """
     functional = _bitsandbytes()
-    exact = weight.detach().to("cpu", torch.float32).contiguous()
+    exact = weight.detach().to("cpu", torch.float32)
+    found: Tensor
     if base == "nf4":
-        packed, state = functional.quantize_4bit(exact, blocksize=_BLOCK, quant_type="nf4")
-        found: Tensor = functional.dequantize_4bit(packed, state)
-    else:
-        # As Linear8bitLt does it, from float16.
-        packed, largest, _ = functional.int8_vectorwise_quant(exact.to(torch.float16))
-        found = functional.int8_vectorwise_dequant(packed, largest)
-    return found.to(torch.float32).reshape(weight.shape)
+        # One row of whole blocks: on a CPU bitsandbytes 0.50 unpacks others wrongly. Zeros change no block's largest.
+        row = nn.functional.pad(exact.reshape(1, -1), (0, -exact.numel() % _BLOCK))
+        found = functional.dequantize_4bit(*functional.quantize_4bit(row, blocksize=_BLOCK, quant_type="nf4"))
+        return found.to(torch.float32)[0, : exact.numel()].reshape(weight.shape)
+    # As Linear8bitLt does it, from float16.
+    packed, largest, _ = functional.int8_vectorwise_quant(exact.to(torch.float16).contiguous())
+    found = functional.int8_vectorwise_dequant(packed, largest)
+    return found.to(torch.float32)
 
 
 @torch.no_grad()
@@ -121,9 +128,10 @@ def residuals(model: str, module: nn.Module, names: Collection[str], base: Base,
 
 
 def _rounded_layers(module: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    tied = {id(table.weight) for table in module.modules() if isinstance(table, nn.Embedding)}
+    left_out = get_keys_to_not_convert(module)
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Linear) and matches(name, ALL_LINEAR) and id(layer.weight) not in tied:
+        is_head = any(part in _KEPT for part in name.split("."))
+        if isinstance(layer, nn.Linear) and not is_head and should_convert_module(name, left_out):
             yield name, layer
 
 

@@ -6,6 +6,7 @@ import math
 
 from lorabound.data import counted as number_of
 from lorabound.modes import MODES
+from lorabound.notation import RESIDUAL_LAW
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
 from lorabound.sweeps.notes import cut_note
@@ -326,9 +327,18 @@ def reading(summary: Summary) -> list[str]:
 
 
 def modes_sentence(summary: Summary) -> str:
-    """What every mode of the table trains."""
+    """What every mode of the table trains, from which start, and whether the frozen model is quantized."""
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
-    return f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."
+    settings = summary.about.get("config", {})
+    lines = [f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."]
+    if settings.get("base"):
+        lines.append(f"The frozen model is quantized to {settings['base']} in every row.")
+    if settings.get("law") == RESIDUAL_LAW:
+        lines.append(
+            f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, not at random and at 0; seeds "
+            "change the order of examples alone."
+        )
+    return " ".join(lines)
 
 
 def _n_test(summary: Summary) -> int:

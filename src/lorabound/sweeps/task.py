@@ -196,5 +196,6 @@ def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
         device,
         resolve_precision(config.precision, device),
         config.head,
-        base=config.base,
+        True,
+        config.base,
     )
