@@ -54,5 +54,7 @@ def test_rounding_that_changed_few_directions_gives_no_start_of_a_larger_rank():
         b, a = balanced_product(some, 3)
         assert (b.shape, a.shape) == ((4, there), (there, 5))
         assert np.allclose(b @ a, some, atol=1e-6)
-        with pytest.raises(InputError, match=f"rounding changed layer fc along {there} directions, which is no start for"):
+        with pytest.raises(
+            InputError, match=f"rounding changed layer fc along {there} directions, which is no start for"
+        ):
             Residuals(products={"fc": (b, a)}).adapter(2, "freeze_a", 0, 1.0)

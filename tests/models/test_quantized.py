@@ -127,7 +127,9 @@ def test_weights_that_were_rounded_already_are_refused(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "model")
     source = {"file": "m.gguf", "sha256": "x", "weights": "Q4_1"}
     (folder / "gguf.json").write_text(json.dumps(source))
-    with pytest.raises(ModelError, match=r"^m.gguf holds weights that are quantized already \(Q4_1\): leave --base out"):
+    with pytest.raises(
+        ModelError, match=r"^m.gguf holds weights that are quantized already \(Q4_1\): leave --base out"
+    ):
         load(folder, "nf4")
     (folder / "gguf.json").write_text(json.dumps(source | {"weights": "F16"}))
     assert any("quantized to nf4" in note for note in load(folder, "nf4").notes)
