@@ -13,7 +13,7 @@ from tests.commands import run
 
 # Options that users have in their scripts; a release that drops one breaks them.
 KEPT = {
-    "sweep": "alpha-over-r augment batch-size clip-norm data data-seed drop-empty dry-run encoder epochs head head-lr "
+    "sweep": "alpha-over-r augment base batch-size clip-norm data data-seed drop-empty dry-run encoder epochs head head-lr "
              "image-column label-column law layers logit-scale lr max-length memory min-class-rows model modes n-test n-train "
              "out precision prompt ranks rename-label schedule seeds shots skip-corrupt targets test-data text-column "
              "weight-decay",
@@ -22,7 +22,7 @@ KEPT = {
     "data": "drop-empty image-column label-column max-length min-class-rows n-test n-train rename-label test-data text-column",
     "report": "figure page",
     "export": "",
-    "certify": "classes data delta drop-empty holdout label-column max-length memory methods model out predicted prompt "
+    "certify": "base classes data delta drop-empty holdout label-column max-length memory methods model out predicted prompt "
                "rename-label text-column write-card",
     "verify": "adapter data holdout memory model",
     "inspect": "against base csv layers ranks targets",
