@@ -34,8 +34,12 @@ from numpy.typing import NDArray
 
 from lorabound.errors import InputError
 
-Law = Literal["kaiming_uniform", "gaussian"]
-LAWS: tuple[Law, ...] = ("kaiming_uniform", "gaussian")
+Law = Literal["kaiming_uniform", "gaussian", "svd"]
+# The laws of random numbers, and all laws.
+RANDOM_LAWS: tuple[Law, ...] = ("kaiming_uniform", "gaussian")
+LAWS: tuple[Law, ...] = (*RANDOM_LAWS, "svd")
+# The law that reads the weights of the model in place of random numbers (:mod:`lorabound.adapters.singular`).
+OF_WEIGHTS: Law = "svd"
 
 Number = float | NDArray[np.float64]
 Scope = Literal["single run", "expectation", "uniform"]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lorabound.adapters import Head, new_adapter
+from lorabound.adapters import Head, entry_name, new_adapter
 from lorabound.adapters.adapter import Adapter
 from lorabound.data import Picture
 from lorabound.models.clip import ClipClassifier
 from lorabound.models.kinds import CLIP
 from lorabound.models.layers import adapted_layers
-from lorabound.stack import DrawnStack, Stack, entry_name, modules_of
+from lorabound.stack import DrawnStack, Stack, modules_of
 from tests.clip_models import save_clip
 
 SHAPES = {"layer.0.query": (16, 16), "layer.1.value": (20, 16)}

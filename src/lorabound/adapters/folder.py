@@ -3,6 +3,7 @@
     adapter_config.json         PEFT's configuration
     adapter_model.safetensors   A and B of every layer, and a trained head, under PEFT's names
     lorabound.json              mode, seed and law of the random factor, SHA-256 of the frozen factors
+    lorabound.safetensors       where B is made of something smaller: what is trained, and what is frozen in B
 
 PEFT has no field for a frozen factor: a folder reloaded by PEFT for training trains both. Reloaded here, it
 does not. Only safetensors are read; a pickle is refused.
@@ -14,23 +15,26 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
-from lorabound.adapters.adapter import Adapter, Factors, Head
+from lorabound.adapters.adapter import Adapter, Array, Factors, Head
+from lorabound.adapters.entries import THETA, entry_name, same_numbers
 from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.adapters.targets import CONV1D_KINDS, is_decoder
-from lorabound.errors import AdapterError, OtherAdapter
+from lorabound.errors import AdapterError, InputError, OtherAdapter
 from lorabound.files import drafted, write_text
-from lorabound.modes import PEFT_NAMES, Mode
-from lorabound.notation import Law
+from lorabound.modes import MODES, PEFT_NAMES, Mode
+from lorabound.notation import OF_WEIGHTS, Law
 
-OURS = "lorabound.json"
+OURS, PARTS = "lorabound.json", "lorabound.safetensors"
 
 # PEFT options that leave s B A alone and change something else in the model, and the values under which they do not.
 _UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -89,8 +93,11 @@ def save_adapter(
     provenance = _Provenance(
         mode=adapter.mode, seed=adapter.seed, law=adapter.law, frozen_sha256=adapter.frozen_sha256()
     )
+    parts = _parts(adapter)
     with drafted(folder) as draft:
         draft.mkdir()
+        if parts:
+            (draft / PARTS).write_bytes(save(parts))
         (draft / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model, base_class), indent=2) + "\n")
         (draft / OURS).write_text(provenance.model_dump_json(indent=2) + "\n")
@@ -148,6 +155,8 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
         return Adapter(layers=layers, mode=mode, head=head)
     provenance = _provenance(folder)
     adapter = Adapter(layers=layers, mode=provenance.mode, seed=provenance.seed, law=provenance.law, head=head)
+    if MODES[provenance.mode].whole_factors != MODES[provenance.mode].trained:
+        adapter = _with_parts(adapter, folder)
     if adapter.frozen_sha256() != provenance.frozen_sha256:
         raise AdapterError(
             f"{folder}: the frozen factor is not the one recorded in {OURS}: "
@@ -175,9 +184,9 @@ def folder_sha256(folder: str | os.PathLike[str]) -> str:
         AdapterError: one of them cannot be read.
     """
     digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, OURS):
+    for name in (CONFIG, WEIGHTS, OURS, PARTS):
         path = Path(folder) / name
-        if name == OURS and not path.exists():
+        if name in (OURS, PARTS) and not path.exists():
             continue
         try:
             content = path.read_bytes()
@@ -219,18 +228,67 @@ def _head(source: PeftAdapter) -> Head | None:
     return Head(name=heads[0], weight=weight, bias=bias, beside=values)
 
 
+def _parts(adapter: Adapter) -> dict[str, Array]:
+    """What no file of PEFT has: the vector, or M and the frozen part of B of every layer."""
+    parts = {} if adapter.theta is None else {THETA: np.ascontiguousarray(adapter.theta)}
+    for name, factors in adapter.layers.items():
+        if factors.m is not None and factors.basis is not None:
+            parts[entry_name(name, "m")] = np.ascontiguousarray(factors.m)
+            parts[_basis_name(name)] = np.ascontiguousarray(factors.basis)
+    return parts
+
+
+def _basis_name(module: str) -> str:
+    return f"{module}.basis"
+
+
+def _with_parts(adapter: Adapter, folder: Path) -> Adapter:
+    """The adapter with what is trained in it, which must make the B that PEFT's file has.
+
+    Raises:
+        AdapterError: it does not, or cannot be read.
+    """
+    path = folder / PARTS
+    try:
+        parts = load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise AdapterError(
+            f"{path} cannot be read ({error}): it holds what mode {adapter.mode} trains; copy it from where the "
+            "adapter was saved"
+        ) from None
+    layers = dict(adapter.layers)
+    try:
+        if "theta" in MODES[adapter.mode].trained:
+            adapter = replace(adapter, theta=parts[THETA])
+            copies = adapter.copies()
+            made = {name: copies[name].of(parts[THETA]) for name in layers}
+        else:
+            for name, old in layers.items():
+                m, basis = parts[entry_name(name, "m")], parts[_basis_name(name)]
+                if basis.shape != old.b.shape or m.shape != (old.rank, old.rank):
+                    raise InputError(f"{name} has other shapes there")
+                layers[name] = replace(old, m=m, basis=basis)
+            made = {name: factors.basis @ factors.m for name, factors in layers.items()}  # type: ignore[operator]
+    except (KeyError, InputError, ValueError) as error:
+        raise AdapterError(f"{path} does not fit {folder / WEIGHTS}: {error}; save the adapter again") from None
+    if other := [name for name, b in made.items() if not same_numbers(b, layers[name].b)]:
+        raise AdapterError(
+            f"{folder}: B of {other[0]} is not the one that {PARTS} makes: something trained or changed it after it "
+            "was saved"
+        )
+    return replace(adapter, layers={name: replace(old, b=made[name]) for name, old in layers.items()})
+
+
 def _drawn_from_seed(adapter: Adapter) -> bool:
-    """Whether the frozen factors are the draw their seed names; true where no draw is claimed."""
-    if adapter.seed is None or adapter.law is None:
+    """Whether the frozen factors are the draw their seed names; true where no random draw is claimed."""
+    facts = MODES[adapter.mode]
+    if adapter.seed is None or adapter.law is None or adapter.law == OF_WEIGHTS or facts.common:
         return True
     return all(
         np.allclose(
-            factor,
-            random_factor(adapter.seed, name, factor.shape[0], factor.shape[1], adapter.law),
-            rtol=1e-5,
-            atol=1e-7,
+            rows, random_factor(adapter.seed, stream, len(rows), rows.shape[1], adapter.law), rtol=1e-5, atol=1e-7
         )
-        for name, factor in adapter.frozen().items()
+        for stream, rows in adapter.frozen().items()
     )
 
 

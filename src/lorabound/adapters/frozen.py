@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from lorabound.errors import InputError
-from lorabound.notation import LAWS, Law
+from lorabound.notation import RANDOM_LAWS, Law
 
 
 def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Float32[np.ndarray, "rank width"]:
@@ -40,8 +40,8 @@ def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Fl
     Raises:
         InputError: an unknown law.
     """
-    if law not in LAWS:
-        raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
+    if law not in RANDOM_LAWS:
+        raise InputError(f"the law of random entries must be one of {', '.join(RANDOM_LAWS)}, got {law!r}")
     digest = hashlib.sha256(b"\0".join([b"lorabound/factor/1", str(seed).encode(), module.encode()])).digest()
     words = np.random.Philox(key=int.from_bytes(digest[:16], "big")).random_raw(rank * width)
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

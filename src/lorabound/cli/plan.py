@@ -21,6 +21,7 @@ _ASKED = (
     "encoder",
     "ranks",
     "modes",
+    "subspace_size",
     "n_train",
     "classes",
     "pilot",

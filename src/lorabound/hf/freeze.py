@@ -20,10 +20,12 @@ from torch import nn
 
 from lorabound.adapters import factor_sha256, load_adapter, random_factor, write_provenance
 from lorabound.errors import AdapterError, InputError, ModelError
-from lorabound.modes import MODES, PEFT_NAMES, Factor, Mode
-from lorabound.notation import Law
+from lorabound.modes import MODES, PEFT_MODES, PEFT_NAMES, Factor, Mode
+from lorabound.notation import OF_WEIGHTS, Law
 
-_MODES: dict[str, Mode] = {facts.frozen[0].upper(): mode for mode, facts in MODES.items() if len(facts.frozen) == 1}
+# Modes of one drawn and frozen factor. PEFT's layers multiply by whole factors A and B: what trains something smaller
+# (core, subspace) would need layers of another class.
+_MODES: dict[str, Mode] = {MODES[mode].frozen[0].upper(): mode for mode in PEFT_MODES if MODES[mode].frozen}
 _PREFIX = "base_model.model."
 
 
@@ -77,7 +79,13 @@ def from_pretrained(model: nn.Module, folder: str | os.PathLike[str], **options:
     from peft import PeftModel
 
     stored = load_adapter(folder)
-    if not MODES[stored.mode].frozen:
+    facts = MODES[stored.mode]
+    if facts.whole_factors != facts.trained:
+        raise AdapterError(
+            f"{folder}: mode {stored.mode} trains something smaller than a factor, which PEFT's layers do not have: "
+            "predict with PeftModel.from_pretrained, and go on training with lorabound"
+        )
+    if not facts.frozen:
         raise AdapterError(f"{folder} records no frozen factor: load it with PeftModel.from_pretrained")
     loaded = PeftModel.from_pretrained(model, os.fspath(folder), **options)
     return _frozen(loaded, stored.mode, stored.seed, stored.law)
@@ -122,6 +130,8 @@ def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> A
     ignored = [name for name, _ in peft_model.named_buffers() if f".{PEFT_NAMES[frozen]}." in name]
     peft_model._ddp_params_and_buffers_to_ignore = ignored
     save = peft_model.save_pretrained
+    loaded = factor_sha256({name: _rows(layer[frozen], frozen) for name, layer in layers.items()})
+    of_weights = MODES[mode].common or law == OF_WEIGHTS  # another draw than that of random_factor
 
     @functools.wraps(save)
     def save_pretrained(save_directory: str, *args: Any, **kwargs: Any) -> Any:
@@ -132,7 +142,9 @@ def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> A
                 seed is not None
                 and law is not None
                 and all(
-                    np.array_equal(one, random_factor(seed, name, one.shape[0], one.shape[1], law))
+                    factor_sha256(rows) == loaded
+                    if of_weights
+                    else np.array_equal(one, random_factor(seed, name, one.shape[0], one.shape[1], law))
                     for name, one in rows.items()
                 )
             )

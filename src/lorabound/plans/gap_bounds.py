@@ -40,26 +40,28 @@ class GapBounds:
     rank_floor: Bound | None
 
 
-def trainable(shapes: Shapes, mode: Mode, rank: int) -> int:
+def trainable(shapes: Shapes, mode: Mode, rank: int, subspace_size: int | None = None) -> int:
     """q, the trainable parameters of all adapted layers.
 
     Raises:
-        InputError: a rank that a layer cannot hold.
+        InputError: a rank that a layer cannot hold, or a vector larger than the factors that it fills.
     """
     for name, (d_out, d_in) in shapes.items():
         if not 1 <= rank <= min(d_out, d_in):
             raise InputError(
                 f"rank {rank} does not fit {name} ({d_out} x {d_in}): choose ranks from 1 to {min(d_out, d_in)}"
             )
-    return MODES[mode].n_params(rank, shapes.values())
+    return MODES[mode].n_params(rank, shapes.values(), subspace_size)
 
 
-def gap_bounds(shapes: Shapes, mode: Mode, rank: int, n_train: int, bits: int, delta: float) -> GapBounds:
+def gap_bounds(
+    shapes: Shapes, mode: Mode, rank: int, n_train: int, bits: int, delta: float, subspace_size: int | None = None
+) -> GapBounds:
     """All bounds that apply, at failure probability ``delta``.
 
     ``rank_floor`` needs one adapted layer and a trained B: m = min(r, d_in) inputs times d_out outputs.
     """
-    q = trainable(shapes, mode, rank)
+    q = trainable(shapes, mode, rank, subspace_size)
     rank_floor = None
     if len(shapes) == 1 and "b" in MODES[mode].trained:
         ((d_out, d_in),) = shapes.values()

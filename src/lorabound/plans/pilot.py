@@ -130,7 +130,7 @@ def read_pilot(store: Sweep) -> Pilot:
     return Pilot(summary=summary, forecasts=forecasts)
 
 
-def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
+def check_same_layers(pilot: Pilot, shapes: Shapes, subspace_size: int | None = None) -> None:
     """A pilot on other layers forecasts nothing here.
 
     Raises:
@@ -140,7 +140,7 @@ def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
         if cell.mode == ZERO_SHOT:
             continue
         mode: Mode = cell.mode  # type: ignore[assignment]
-        if (expected := trainable(shapes, mode, cell.rank)) != cell.n_params:
+        if (expected := trainable(shapes, mode, cell.rank, subspace_size)) != cell.n_params:
             raise InputError(
                 f"the pilot trains {cell.n_params:,} parameters in {mode} at rank {cell.rank}, the layers of this plan "
                 f"{expected:,}: plan for the layers of the pilot, or give no --pilot"

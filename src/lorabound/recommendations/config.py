@@ -22,6 +22,8 @@ from lorabound.config import (
     setting,
 )
 from lorabound.errors import InputError
+from lorabound.modes import PEFT_MODES
+from lorabound.notation import OF_WEIGHTS
 from lorabound.sweeps.config import Positive, SweepConfig
 
 # Settings of a sweep that a recommendation decides by itself.
@@ -121,7 +123,22 @@ def read_recommendation(source: Source, flags: Mapping[str, Any]) -> tuple[Recom
         raise InputError("holdout and test_fraction both say what is tested on: give one of them")
     _refuse_alike(asked.lrs or [])
     pilots = checked(SweepConfig, _DEFAULTS | record, source, flags)
+    _refuse_outside_peft(pilots)
     return asked, pilots, set(record)
+
+
+def _refuse_outside_peft(pilots: SweepConfig) -> None:
+    """What is recommended must be what any training loop of PEFT can do."""
+    if odd := [mode for mode in pilots.modes if mode not in PEFT_MODES]:
+        raise InputError(
+            f"modes: recommend answers with settings for PEFT, which cannot train {', '.join(odd)}: give modes among "
+            f"{', '.join(PEFT_MODES)}, or compare {odd[0]} with  lorabound sweep"
+        )
+    if pilots.law == OF_WEIGHTS:
+        raise InputError(
+            f"law: recommend answers with settings for PEFT, which does not draw factors by law {pilots.law}: leave "
+            "it out, or compare it with  lorabound sweep"
+        )
 
 
 def exact_time(seconds: float) -> str:

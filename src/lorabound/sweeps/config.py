@@ -245,7 +245,13 @@ class SweepConfig(DialogueConfig):
         "both", "Part of a CLIP that gets adapters: vision, text or both.", ADAPTERS
     )
     law: Law = setting(
-        "kaiming_uniform", "How random start values are drawn: kaiming_uniform (as PEFT does) or gaussian.", ADAPTERS
+        "kaiming_uniform",
+        "How start values are drawn: kaiming_uniform (at random, as PEFT does), gaussian, or svd (main directions of "
+        "the layer's weight).",
+        ADAPTERS,
+    )
+    subspace_size: int = setting(
+        512, "Size of the one vector that mode subspace trains for all layers.", ADAPTERS, ge=1, strict=True
     )
     alpha_over_r: Positive = setting(2.0, "LoRA scale: lora_alpha divided by the rank.", ADAPTERS)
 

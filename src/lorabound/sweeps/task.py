@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lorabound.adapters import Adapter, new_adapter
+from lorabound.adapters import Adapter, SingularDirections, new_adapter
 from lorabound.data import DataCheck, Split, counted
 from lorabound.engine import Examples
 from lorabound.errors import DataError, InputError
@@ -22,7 +22,7 @@ from lorabound.models import (
     resolve_precision,
 )
 from lorabound.modes import Mode
-from lorabound.stack import modules_of
+from lorabound.stack import directions_of_weights, modules_of
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import Material, divide_again, read_material
 from lorabound.sweeps.notes import cut_note
@@ -41,6 +41,7 @@ class Task:
         config: configuration with every setting filled in.
         kind: kind of the model.
         shapes: module name -> (d_out, d_in) of the adapted layers.
+        weights: singular directions of the weights of the adapted layers.
         samples: largest training set of every sample; smaller ones are its first rows.
         unlabelled: examples without labels; None without any.
         n_skipped: images left out because they cannot be decoded.
@@ -54,6 +55,7 @@ class Task:
     data: Split
     classifier: LoadedClassifier
     shapes: dict[str, tuple[int, int]]
+    weights: SingularDirections
     samples: tuple[Examples, ...]
     test_set: Examples
     unlabelled: Inputs | None
@@ -87,7 +89,16 @@ class Task:
 
     def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
         """An untrained adapter of this task, with the head it starts from where heads are trained."""
-        made = new_adapter(self.shapes, rank, mode, seed, self.config.law, self.config.alpha_over_r)
+        made = new_adapter(
+            self.shapes,
+            rank,
+            mode,
+            seed,
+            self.config.law,
+            self.config.alpha_over_r,
+            weights=self.weights,
+            subspace_size=self.config.subspace_size,
+        )
         return replace(made, head=self.classifier.head)
 
 
@@ -153,6 +164,7 @@ def load_task(
         data,
         classifier,
         shapes,
+        directions_of_weights(classifier.module, shapes),
         samples,
         test_set,
         unlabelled,
