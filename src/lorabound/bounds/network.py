@@ -119,7 +119,7 @@ class LoraNetwork:
                 if value is None and field in ("factor_norms", "radii"):
                     continue
                 pair = field in ("factor_norms", "radii") and len(self._factors(field)) > 1
-                if pair and len(value) != 2:
+                if pair and (np.ndim(value) == 0 or len(value) != 2):
                     raise InputError(f"{name}: {field} must be pairs (B, A) in {self.mode}, got {value}")
                 for entry in value if pair else (value,):
                     real(name, field, entry, open_high=True)
