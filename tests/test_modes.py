@@ -36,7 +36,7 @@ Q = {"freeze_a": 60, "freeze_b": 48, "train_both": 108, "core": 9, "common": 48}
 # Of two such layers: the vector is there once.
 Q_OF_TWO = {**{mode: 2 * q for mode, q in Q.items()}, "subspace": SUBSPACE}
 # B drawn, both trained: the one of the four that the table does not have.
-MIRROR = ModeFacts(name="freeze_b", drawn=("b",), trained=("b", "a"), sentence="")
+MIRROR = ModeFacts(name="freeze_b", brief="both", drawn=("b",), trained=("b", "a"), sentence="")
 
 
 def test_the_table_counts_what_each_mode_trains():

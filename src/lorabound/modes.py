@@ -38,12 +38,14 @@ class ModeFacts:
         name: name of the mode in settings, tables and files.
         drawn: factors that the seed and the law fill at the start.
         trained: parts that training changes, B before A; a factor that is drawn and not trained is frozen.
+        brief: what is trained, in a few words.
         sentence: sentence on what happens to A and B, for a user who knows that an adapter adds B A to a weight.
         common: whether what is drawn are singular directions of all layers of one width together, whatever the law.
         settings: names of the settings beyond rank and law that this mode reads, and no other.
     """
 
     name: Mode
+    brief: str
     drawn: tuple[Factor, ...]
     trained: tuple[Part, ...]
     sentence: str
@@ -117,30 +119,35 @@ def check_subspace(size: int | None, entries: int) -> int:
 _ROWS = (
     ModeFacts(
         name="freeze_a",
+        brief="B",
         drawn=("a",),
         trained=("b",),
         sentence="only B is trained, A stays as drawn at random",
     ),
     ModeFacts(
         name="freeze_b",
+        brief="A",
         drawn=("b",),
         trained=("a",),
         sentence="only A is trained, B stays as drawn at random",
     ),
     ModeFacts(
         name="train_both",
+        brief="both",
         drawn=("a",),
         trained=("b", "a"),
         sentence="A and B are trained, as in usual LoRA",
     ),
     ModeFacts(
         name="core",
+        brief="an r x r matrix between A and B",
         drawn=("b", "a"),
         trained=("m",),
         sentence="only an r x r matrix between B and A is trained, A and B stay as drawn",
     ),
     ModeFacts(
         name="subspace",
+        brief="one vector that fills all B",
         drawn=("a",),
         trained=("theta",),
         sentence="only one vector is trained, whose entries fill B of all layers; A stays as drawn at random",
@@ -148,6 +155,7 @@ _ROWS = (
     ),
     ModeFacts(
         name="common",
+        brief="A, with B from the weights",
         drawn=("b",),
         trained=("a",),
         sentence="only A is trained, B stays as the main directions of all adapted weights of its width",
