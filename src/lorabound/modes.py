@@ -67,6 +67,11 @@ class ModeFacts:
         """Whether PEFT can train it once a factor is drawn and frozen: no other part, nothing read from weights."""
         return not self.common and self.whole_factors == self.trained
 
+    @property
+    def in_links(self) -> bool:
+        """Whether it can be trained as a chain: link m has columns of B and rows of A of its own."""
+        return self.whole_factors == self.trained
+
     def sizes(self, rank: Any, d_out: int, d_in: int, subspace_size: int | None = None) -> tuple[Any, ...]:
         """Entries of each trained part of one (d_out, d_in) layer, in the order of ``trained``.
 
@@ -187,3 +192,19 @@ def foreign_settings(mode: str) -> set[str]:
     """Settings that other modes read and this one does not."""
     every = {name for facts in MODES.values() for name in facts.settings}
     return every - set(MODES[mode].settings if mode in MODES else ())  # type: ignore[index]
+
+
+def check_links(links: int, mode: Mode) -> None:
+    """A chain has at least one link, and each of them has factors of its own.
+
+    Raises:
+        InputError: no link, or several in a mode that trains no factor of a link.
+    """
+    if links < 1:
+        raise InputError(f"links must be at least 1, got {links}")
+    if links > 1 and not MODES[mode].in_links:
+        possible = ", ".join(name for name, facts in MODES.items() if facts.in_links)
+        raise InputError(
+            f"mode {mode} cannot be a chain of links: what it trains has no columns that could be trained one after "
+            f"the other: choose modes among {possible}, or links 1"
+        )

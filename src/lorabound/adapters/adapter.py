@@ -12,7 +12,7 @@ from lorabound.adapters.frozen import factor_sha256, random_factor
 from lorabound.adapters.singular import SingularDirections
 from lorabound.adapters.subspace import Copies, copies_of
 from lorabound.errors import InputError
-from lorabound.modes import MODES, PEFT_NAMES, Factor, Mode
+from lorabound.modes import MODES, PEFT_NAMES, Factor, Mode, check_links
 from lorabound.notation import LAWS, OF_WEIGHTS, Law
 
 Array = NDArray[np.float32]
@@ -87,6 +87,8 @@ class Adapter:
         head: classification layer that is trained with the factors; None where the model's own head stays, or class
             prompts stand in for one.
         theta: the vector (p,) whose entries fill all factors B, see :meth:`copies`; None where there is none.
+        links: number of links T of a chain (RAC-LoRA, Malinovsky et al. 2024): link m has rows (m-1) r .. m r - 1 of A,
+            and these columns of B, with r the rank of every layer divided by T; links are trained one after the other.
     """
 
     layers: dict[str, Factors]
@@ -95,6 +97,7 @@ class Adapter:
     law: Law | None = None
     head: Head | None = None
     theta: Array | None = None
+    links: int = 1
 
     @property
     def n_params(self) -> int:
@@ -137,26 +140,34 @@ class Adapter:
         return factor_sha256(self.frozen()) if MODES[self.mode].frozen else None
 
 
-def check_rank(shapes: Shapes, rank: int) -> None:
-    """The rank must be one that every layer can hold.
+def check_rank(shapes: Shapes, rank: int, links: int = 1) -> None:
+    """The rank must be one that every layer can hold, that of all links of a chain together.
 
     Raises:
         InputError: a rank below 1, or above the smallest side of a layer.
     """
     for name, (d_out, d_in) in shapes.items():
-        if not 1 <= rank <= min(d_out, d_in):
+        most = min(d_out, d_in)
+        if not 1 <= links * rank <= most:
+            if links == 1:
+                raise InputError(
+                    f"rank {rank} does not fit layer {name} ({d_out} x {d_in}): choose a rank from 1 to {most}"
+                )
             raise InputError(
-                f"rank {rank} does not fit layer {name} ({d_out} x {d_in}): choose a rank from 1 to {min(d_out, d_in)}"
+                f"links {links} of rank {rank} are rank {links * rank} together, which does not fit layer {name} "
+                f"({d_out} x {d_in}): choose links times rank from 1 to {most}"
             )
 
 
-def check_grid(shapes: Shapes, ranks: Sequence[int], modes: Sequence[Mode], subspace_size: int | None) -> None:
+def check_grid(
+    shapes: Shapes, ranks: Sequence[int], modes: Sequence[Mode], subspace_size: int | None, links: int = 1
+) -> None:
     """Every rank and mode must be one that the layers can hold.
 
     Raises:
         InputError: a rank that :func:`check_rank` refuses, or a vector that is larger than the factors it fills.
     """
-    check_rank(shapes, max(ranks))
+    check_rank(shapes, max(ranks), links)
     for mode in modes:
         MODES[mode].n_params(min(ranks), shapes.values(), subspace_size)
 
@@ -176,6 +187,7 @@ def new_adapter(
     *,
     weights: SingularDirections | None = None,
     subspace_size: int | None = None,
+    links: int = 1,
 ) -> Adapter:
     """An untrained adapter: what is drawn is filled, what is trained besides is 0, so the model starts as pre-trained.
 
@@ -185,27 +197,30 @@ def new_adapter(
 
     Args:
         shapes: module name -> (d_out, d_in) of the layers to adapt.
-        rank: r, from 1 to the smallest side of the smallest layer.
+        rank: r, from 1 to the smallest side of the smallest layer; with links, the rank of one of them.
         mode: name of a mode.
         seed: seed of the random factors.
         law: law of their entries, see :func:`random_factor`; or "svd", singular directions of the layer's weight.
         alpha_over_r: scale s.
         weights: singular directions of the frozen weights, for the law "svd" and for ``common``.
         subspace_size: p, the size of the vector that ``subspace`` trains.
+        links: number of links T of a chain: the adapter has rank T r, its factors the law and the scale of rank r.
     Raises:
-        InputError: an unknown mode, a rank or a size that does not fit the layers, or no weights where they are read.
+        InputError: an unknown mode, links that it cannot have, a rank or a size that does not fit the layers, or no weights where they are read.
     """
     if mode not in MODES:
         raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    check_rank(shapes, rank)
+    check_links(links, mode)
+    check_rank(shapes, rank, links)
     facts = MODES[mode]
+    rank *= links
 
     def drawn(name: str, factor: Factor) -> Array:
         """(r, width)."""
         d_out, d_in = shapes[name]
         if not facts.common and law != OF_WEIGHTS:
             return random_factor(
-                seed, stream_name(facts.drawn, name, factor), rank, d_in if factor == "a" else d_out, law
+                seed, stream_name(facts.drawn, name, factor), rank, d_in if factor == "a" else d_out, law, links
             )
         if weights is None:
             raise InputError(
@@ -232,4 +247,4 @@ def new_adapter(
     theta = None
     if "theta" in facts.trained:
         theta = np.zeros(facts.n_params(rank, shapes.values(), subspace_size), dtype=np.float32)
-    return Adapter(layers=layers, mode=mode, seed=seed, law=law, theta=theta)
+    return Adapter(layers=layers, mode=mode, seed=seed, law=law, theta=theta, links=links)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -55,6 +55,11 @@ class _Provenance(BaseModel):
     seed: int | None
     law: Law | None
     frozen_sha256: str | None
+    links: int = Field(1, ge=1)
+
+    def text(self) -> str:
+        """The file; one link is not written, so that folders are as they were before there were chains."""
+        return self.model_dump_json(indent=2, exclude={"links"} if self.links == 1 else None) + "\n"
 
 
 def save_adapter(
@@ -91,7 +96,11 @@ def save_adapter(
         tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
         tensors |= {f"base_model.model.{name}": np.ascontiguousarray(x) for name, x in adapter.head.beside.items()}
     provenance = _Provenance(
-        mode=adapter.mode, seed=adapter.seed, law=adapter.law, frozen_sha256=adapter.frozen_sha256()
+        mode=adapter.mode,
+        seed=adapter.seed,
+        law=adapter.law,
+        frozen_sha256=adapter.frozen_sha256(),
+        links=adapter.links,
     )
     parts = _parts(adapter)
     with drafted(folder) as draft:
@@ -100,12 +109,12 @@ def save_adapter(
             (draft / PARTS).write_bytes(save(parts))
         (draft / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model, base_class), indent=2) + "\n")
-        (draft / OURS).write_text(provenance.model_dump_json(indent=2) + "\n")
+        (draft / OURS).write_text(provenance.text())
     return folder
 
 
 def write_provenance(
-    folder: str | os.PathLike[str], mode: Mode, seed: int | None, law: Law | None, frozen_sha256: str
+    folder: str | os.PathLike[str], mode: Mode, seed: int | None, law: Law | None, frozen_sha256: str, links: int = 1
 ) -> Path:
     """Write ``lorabound.json`` into a folder that PEFT wrote, so that its frozen factor stays frozen; returns its path.
 
@@ -115,11 +124,12 @@ def write_provenance(
         seed: seed that the frozen factors were drawn from; None where they are not its draw to the last bits.
         law: law of their entries; None as for ``seed``.
         frozen_sha256: :func:`lorabound.adapters.factor_sha256` of the frozen factors.
+        links: number of links of a chain.
     Raises:
         OutputError: it cannot be written.
     """
-    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256)
-    return write_text(Path(folder) / OURS, record.model_dump_json(indent=2) + "\n")
+    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256, links=links)
+    return write_text(Path(folder) / OURS, record.text())
 
 
 def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> Adapter:
@@ -154,7 +164,19 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     if not (folder / OURS).is_file():
         return Adapter(layers=layers, mode=mode, head=head)
     provenance = _provenance(folder)
-    adapter = Adapter(layers=layers, mode=provenance.mode, seed=provenance.seed, law=provenance.law, head=head)
+    adapter = Adapter(
+        layers=layers,
+        mode=provenance.mode,
+        seed=provenance.seed,
+        law=provenance.law,
+        head=head,
+        links=provenance.links,
+    )
+    if odd := [name for name, factors in layers.items() if factors.rank % adapter.links]:
+        raise AdapterError(
+            f"{folder}: {OURS} records a chain of {adapter.links} links, and rank {layers[odd[0]].rank} of {odd[0]} "
+            "cannot be divided by it: the files are not of one adapter; copy both from where it was saved"
+        )
     if MODES[provenance.mode].whole_factors != MODES[provenance.mode].trained:
         adapter = _with_parts(adapter, folder)
     if adapter.frozen_sha256() != provenance.frozen_sha256:
@@ -175,6 +197,16 @@ def recorded_mode(folder: str | os.PathLike[str]) -> Mode | None:
     """
     place = Path(folder) if Path(folder).is_dir() else Path(folder).parent
     return _provenance(place).mode if (place / OURS).is_file() else None
+
+
+def recorded_links(path: str | os.PathLike[str]) -> int:
+    """Number of links of the chain that ``lorabound.json`` beside an adapter records; 1 without that file.
+
+    Raises:
+        AdapterError: the file cannot be read.
+    """
+    place = Path(path) if Path(path).is_dir() else Path(path).parent
+    return _provenance(place).links if (place / OURS).is_file() else 1
 
 
 def folder_sha256(folder: str | os.PathLike[str]) -> str:
@@ -286,7 +318,10 @@ def _drawn_from_seed(adapter: Adapter) -> bool:
         return True
     return all(
         np.allclose(
-            rows, random_factor(adapter.seed, stream, len(rows), rows.shape[1], adapter.law), rtol=1e-5, atol=1e-7
+            rows,
+            random_factor(adapter.seed, stream, len(rows), rows.shape[1], adapter.law, adapter.links),
+            rtol=1e-5,
+            atol=1e-7,
         )
         for stream, rows in adapter.frozen().items()
     )

@@ -181,7 +181,15 @@ def start_of(adapter: Adapter, head: Head | None = None, weights: SingularDirect
     for (rank, scale), shapes in _alike(adapter).items():
         size = None if adapter.theta is None else adapter.theta.size
         made = new_adapter(
-            shapes, rank, adapter.mode, adapter.seed, adapter.law, scale, weights=weights, subspace_size=size
+            shapes,
+            rank // adapter.links,
+            adapter.mode,
+            adapter.seed,
+            adapter.law,
+            scale,
+            weights=weights,
+            subspace_size=size,
+            links=adapter.links,
         )
         drawn |= made.layers
         theta = made.theta

@@ -22,6 +22,7 @@ _ASKED = (
     "ranks",
     "modes",
     "subspace_size",
+    "links",
     "n_train",
     "classes",
     "pilot",

@@ -88,7 +88,7 @@ def from_pretrained(model: nn.Module, folder: str | os.PathLike[str], **options:
     if not facts.frozen:
         raise AdapterError(f"{folder} records no frozen factor: load it with PeftModel.from_pretrained")
     loaded = PeftModel.from_pretrained(model, os.fspath(folder), **options)
-    return _frozen(loaded, stored.mode, stored.seed, stored.law)
+    return _frozen(loaded, stored.mode, stored.seed, stored.law, stored.links)
 
 
 def _layers(peft_model: Any) -> Iterator[tuple[str, dict[Factor, nn.Linear]]]:
@@ -117,7 +117,7 @@ def _layers(peft_model: Any) -> Iterator[tuple[str, dict[Factor, nn.Linear]]]:
         raise ModelError("freeze_factor: the adapter has no LoRA layer: make it with LoraConfig")
 
 
-def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> Any:
+def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None, links: int = 1) -> Any:
     """Turn the frozen factors of a mode into buffers, and write what was frozen whenever the model is saved."""
     layers = dict(_layers(peft_model))
     [frozen] = MODES[mode].frozen
@@ -144,13 +144,13 @@ def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> A
                 and all(
                     factor_sha256(rows) == loaded
                     if of_weights
-                    else np.array_equal(one, random_factor(seed, name, one.shape[0], one.shape[1], law))
+                    else np.array_equal(one, random_factor(seed, name, one.shape[0], one.shape[1], law, links))
                     for name, one in rows.items()
                 )
             )
             [adapter] = peft_model.peft_config
             folder = Path(save_directory) / ("" if adapter == "default" else adapter)
-            write_provenance(folder, mode, seed if drawn else None, law if drawn else None, factor_sha256(rows))
+            write_provenance(folder, mode, seed if drawn else None, law if drawn else None, factor_sha256(rows), links)
         return returned
 
     peft_model.save_pretrained = save_pretrained

@@ -38,6 +38,7 @@ def plan(
     layers: Sequence[int] | str | None = None,
     encoder: str | None = None,
     subspace_size: int | None = None,
+    links: int | None = None,
 ) -> Plan:
     """Before training: what is guaranteed for each mode, rank and amount of data, and what a pilot sweep forecasts.
 
@@ -59,6 +60,7 @@ def plan(
         layers: indices of the layers of ``model`` that are adapted, or a position as in a sweep.
         encoder: vision, text or both, of a CLIP.
         subspace_size: size of the vector that mode subspace trains; by default the pilot's, or 512.
+        links: number of links of a chain, each of the rank that is named; by default the pilot's, or 1.
     Raises:
         InputError: an argument outside its range, fewer examples than classes, a rank above a layer's width, a pilot
             over other layers.
@@ -87,6 +89,7 @@ def plan(
         "modes": modes,
         "n_train": n_train,
         "subspace_size": subspace_size,
+        "links": links,
     }
     base = store.config.model_dump(mode="json") if store else {"n_train": list(SIZES)}
     config = read_config(None, {**base, **{name: value for name, value in given.items() if value is not None}})
@@ -119,17 +122,18 @@ def _plan(
     shapes: Shapes, config: SweepConfig, bits: int, delta: float, target: float | None, pilot: Pilot | None
 ) -> Plan:
     modes, ranks, sizes = tuple(config.modes), tuple(sorted(config.ranks)), tuple(sorted(config.sizes))
-    choices = [(mode, rank, trainable(shapes, mode, rank, config.subspace_size)) for mode in modes for rank in ranks]
+    size, links = config.subspace_size, config.links
+    choices = [(mode, rank, trainable(shapes, mode, rank, size, links)) for mode in modes for rank in ranks]
     if pilot:
-        check_same_layers(pilot, shapes, config.subspace_size)
+        check_same_layers(pilot, shapes, size, links)
     width = min(min(shape) for shape in shapes.values())
-    doubled = [rank for rank in ranks if 2 * rank <= width]
+    doubled = [rank for rank in ranks if 2 * links * rank <= width]
     spoken_of = {(mode, rank) for mode, rank, _ in choices}
     spoken_of |= {pair for rank in doubled for pair in guideline(rank)}
     share = delta / len(spoken_of)
 
     def limits(mode: Mode, rank: int, n: int) -> GapBounds:
-        return gap_bounds(shapes, mode, rank, n, bits, share, config.subspace_size)
+        return gap_bounds(shapes, mode, rank, n, bits, share, size, links)
 
     def pair(rank: int) -> Pair:
         frozen, both = guideline(rank)
@@ -152,6 +156,7 @@ def _plan(
         needs=tuple(_need(mode, rank, q, bits, share, target, pilot) for mode, rank, q in choices),
         pairs=tuple(map(pair, doubled)),
         pilot=pilot,
+        links=links,
     )
 
 

@@ -134,6 +134,11 @@ def _refuse_outside_peft(pilots: SweepConfig) -> None:
             f"modes: recommend answers with settings for PEFT, which cannot train {', '.join(odd)}: give modes among "
             f"{', '.join(PEFT_MODES)}, or compare {odd[0]} with  lorabound sweep"
         )
+    if pilots.links > 1:
+        raise InputError(
+            "links: recommend answers with settings for PEFT, which trains one link: leave it out, or compare chains "
+            "with  lorabound sweep"
+        )
     if pilots.law == OF_WEIGHTS:
         raise InputError(
             f"law: recommend answers with settings for PEFT, which does not draw factors by law {pilots.law}: leave "

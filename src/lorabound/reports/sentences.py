@@ -325,10 +325,19 @@ def reading(summary: Summary) -> list[str]:
     return lines
 
 
+def chain_sentence(links: int) -> str:
+    """What rank and parameters are where every adapter is a chain."""
+    return (
+        f"Every adapter is a chain of {links} links of the rank shown, trained one after the other, which share the "
+        f"steps: its rank is {links} times that, and the parameters of all links are counted."
+    )
+
+
 def modes_sentence(summary: Summary) -> str:
     """What every mode of the table trains."""
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
-    return f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."
+    told = f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."
+    return told + (f" {chain_sentence(summary.config.links)}" if summary.config.links > 1 else "")
 
 
 def _n_test(summary: Summary) -> int:

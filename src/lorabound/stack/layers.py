@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lorabound.adapters.adapter import Adapter, Factors, Head
@@ -154,6 +154,17 @@ class StackedLinear(nn.Module):
     def parameters_trained(self) -> list[nn.Parameter]:
         """The stacked trained parts of this layer; one that no adapter trains is empty."""
         return [parameter for parameter, _ in self._trained()]
+
+    def ranks_between(self, first: Int[Tensor, " k"], end: Int[Tensor, " k"]) -> list[tuple[nn.Parameter, Tensor]]:
+        """The stacked trained factors, each with a mask of what belongs to some of the ranks of adapter k.
+
+        Args:
+            first, end: ranks first[k] to end[k] - 1: these rows of A and these columns of B are True in the masks.
+        """
+        ranks = torch.arange(self.frozen_a.shape[1], device=first.device)
+        inside = (ranks >= first[:, None]) & (ranks < end[:, None])
+        (a, of_a), (b, of_b), *_ = self._trained()
+        return [(a, inside[of_a, :, None]), (b, inside[of_b, None, :])]
 
     def gradient_squares(self) -> Float[Tensor, " k"]:
         """Squared 2-norm of each adapter's gradient in this layer, (K,)."""

@@ -27,7 +27,7 @@ from lorabound.config import (
 )
 from lorabound.data.config import DialogueConfig
 from lorabound.errors import InputError
-from lorabound.modes import MODES, Mode
+from lorabound.modes import MODES, Mode, check_links
 from lorabound.notation import Law
 
 # The axes of the grid that are lists. A sweep may be extended along them and in ``samples``; everything else is fixed
@@ -254,6 +254,14 @@ class SweepConfig(DialogueConfig):
         512, "Size of the one vector that mode subspace trains for all layers.", ADAPTERS, ge=1, strict=True
     )
     alpha_over_r: Positive = setting(2.0, "LoRA scale: lora_alpha divided by the rank.", ADAPTERS)
+    links: int = setting(
+        1,
+        "Links of a chain: so many factors of each rank, trained and merged one after the other. They share the steps "
+        "of --epochs; the adapter has links times the rank.",
+        ADAPTERS,
+        ge=1,
+        strict=True,
+    )
 
     epochs: int = setting(6, "Passes over the training set.", TRAINING, ge=1)
     batch_size: int = setting(32, "Training examples per step.", TRAINING, ge=1)
@@ -314,6 +322,23 @@ class SweepConfig(DialogueConfig):
     memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = setting(
         None, "Memory that the whole process may use, in GiB.", RESOURCES, shown="70% of what is free"
     )
+
+    @model_validator(mode="after")
+    def _links_can_be_trained(self) -> SweepConfig:
+        if self.links == 1:
+            return self
+        for mode in self.modes:
+            check_links(self.links, mode)
+        smallest = min(self.n_train) if self.n_train else None
+        if smallest:
+            smallest -= smallest // self.cross_fit if self.cross_fit else 0
+            steps = self.epochs * -(-smallest // self.batch_size)
+            if steps < self.links:
+                raise ValueError(
+                    f"links = {self.links}: each link needs a step, and training on {smallest:,} examples has {steps} "
+                    "in all: give more epochs, a smaller batch_size or fewer links"
+                )
+        return self
 
     @model_validator(mode="after")
     def _samples_drawn_as_the_data_are(self) -> SweepConfig:
@@ -406,7 +431,10 @@ class SweepConfig(DialogueConfig):
     @property
     def decisive(self) -> dict[str, Any]:
         """The :attr:`settings` that decide the result of a run."""
-        return {name: value for name, value in self.settings.items() if name not in _READING}
+        decide = {name: value for name, value in self.settings.items() if name not in _READING}
+        if self.links == 1:  # runs have the key that they had before there were chains
+            del decide["links"]
+        return decide
 
 
 def read_config(source: Source, flags: Mapping[str, Any]) -> SweepConfig:

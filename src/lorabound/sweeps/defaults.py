@@ -108,4 +108,4 @@ def check_layers(config: SweepConfig, kind: Kind) -> None:
     if any(matches(name, target) for target in kind.layer_names(config.targets) for name in modules.others):
         return
     shapes = adapted_layers(modules, kind, config.targets, config.layers, config.encoder)
-    check_grid(shapes, config.ranks, config.modes, config.subspace_size)
+    check_grid(shapes, config.ranks, config.modes, config.subspace_size, config.links)

@@ -85,7 +85,8 @@ def run_sweep(
         tell("reading the data")
         material = read_material(as_resumed(config, out))
     task = load_task(config, observe=tell, material=material)
-    check_grid(task.shapes, task.config.ranks, task.config.modes, task.config.subspace_size)
+    asked = task.config
+    check_grid(task.shapes, asked.ranks, asked.modes, asked.subspace_size, asked.links)
     with open_runs(task, out) as runs:
         planned = runs_of(task.config)
         if missing := runs.missing(planned):

@@ -98,6 +98,7 @@ class Task:
             self.config.alpha_over_r,
             weights=self.weights,
             subspace_size=self.config.subspace_size,
+            links=self.config.links,
         )
         return replace(made, head=self.classifier.head)
 
