@@ -206,7 +206,7 @@ def new_adapter(
         subspace_size: p, the size of the vector that ``subspace`` trains.
         links: number of links T of a chain: the adapter has rank T r, its factors the law and the scale of rank r.
     Raises:
-        InputError: an unknown mode, links that it cannot have, a rank or a size that does not fit the layers, or no weights where they are read.
+        InputError: an unknown mode, links, a rank or a size that do not fit, or no weights where they are read.
     """
     if mode not in MODES:
         raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
