@@ -142,6 +142,8 @@ def test_one_frozen_factor_stalls_where_a_chain_goes_on():
     expected = _after_projections(wanted, made.a, 4)  # each link the best for what is left
     np.testing.assert_allclose(left, expected, atol=1e-3)
     assert (left**2).sum() < 0.75 * stalled
+    joint = _after_projections(wanted, made.a, 1)  # all 8 rows at once: at least as good
+    assert (joint**2).sum() < (left**2).sum()
 
 
 def _after_projections(wanted, a, links):
