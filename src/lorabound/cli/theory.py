@@ -89,6 +89,11 @@ def complexity(
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for the adapters of a model: name it with --model")
+        if sweep.links > 1:
+            raise InputError(
+                "links: the worst case is over all adapters of a rank, however they are trained: leave it out, and "
+                "give links times the rank as --ranks"
+            )
     from lorabound.reports.complexity import write_complexity
     from lorabound.reports.show import show
     from lorabound.worst_case.measured.complexity import measure_complexity
