@@ -25,7 +25,7 @@ import polars as pl
 import torch
 from scipy.stats import binom
 
-from lorabound.adapters import Adapter, load_adapter
+from lorabound.adapters import Adapter, entries_of, load_adapter
 from lorabound.certificates import pac_bayes, recursive
 from lorabound.certificates.certify import certify_adapters
 from lorabound.certificates.found import Asked, find_adapter
@@ -33,7 +33,7 @@ from lorabound.certificates.methods import METHODS
 from lorabound.certificates.monte_carlo import draw_errors
 from lorabound.certificates.occam import decoded_adapter
 from lorabound.certificates.pac_bayes import content_of, file_name
-from lorabound.certificates.posterior import Posterior, entries, frame_of, unpack
+from lorabound.certificates.posterior import Posterior, frame_of, unpack
 from lorabound.certificates.recursive import RECURSIVE
 from lorabound.certificates.sample import open_subject
 from lorabound.certificates.subject import Subject
@@ -118,7 +118,7 @@ class Truth:
         frame = frame_of(subject.adapter, subject.start)
         if statement.method == RECURSIVE:  # its last posterior is the predictor
             content = content_of(RECURSIVE, statement.record, statement.files)
-            wanted, name = entries(frame, subject.paid), file_name(RECURSIVE)
+            wanted, name = entries_of(frame, subject.paid), file_name(RECURSIVE)
             found = unpack(content, recursive._GROUPS, wanted, str(statement.record["sha256"]), name)
             mean, variance = (found[group] for group in recursive._GROUPS[-2:])
         else:

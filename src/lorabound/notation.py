@@ -34,10 +34,13 @@ from numpy.typing import NDArray
 
 from lorabound.errors import InputError
 
-# How an adapter starts. LAWS are those of random factors; with "loftq" both factors follow from the rounding of a
-# quantized model (lorabound.adapters.residual).
-Law = Literal["kaiming_uniform", "gaussian", "loftq"]
-LAWS: tuple[Law, ...] = ("kaiming_uniform", "gaussian")
+Law = Literal["kaiming_uniform", "gaussian", "svd", "loftq"]
+# The laws of random numbers, and those that a factor is made by from a seed and the weights of its layer alone.
+RANDOM_LAWS: tuple[Law, ...] = ("kaiming_uniform", "gaussian")
+LAWS: tuple[Law, ...] = (*RANDOM_LAWS, "svd")
+# The law that reads the weights of the model in place of random numbers (:mod:`lorabound.adapters.singular`).
+OF_WEIGHTS: Law = "svd"
+# The law by which both factors start at what rounding took from the weights (:mod:`lorabound.adapters.residual`).
 RESIDUAL_LAW: Law = "loftq"
 
 # Number formats that the weights of a frozen model may be rounded to.

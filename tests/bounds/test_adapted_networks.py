@@ -141,3 +141,17 @@ def test_what_is_refused(call, says):
     with pytest.raises(InputError) as error:
         call()
     assert says in str(error.value)
+
+
+def test_biases_of_the_first_group_widen_the_inputs_of_the_second():
+    """A target whose first layer adds 50 to all: what the second group reads is far outside the first ball, and the
+    sign of every unit inside it would be cut by biases that were made for less."""
+    random = np.random.default_rng(4)
+    for _ in range(5):
+        weights, targets = drawn(random, 4, 4), drawn(random, 2, 4)
+        wanted = [np.full(4, 50.0), np.zeros(4)]
+        updates, biases = relu_updates(weights, targets, wanted, relu_rank(weights, targets), 0.1)
+        x = random.normal(size=(4, 100))
+        x *= 0.1 * random.uniform(size=100) / np.linalg.norm(x, axis=0)
+        adapted = relu_network([w + d for w, d in zip(weights, updates, strict=True)], biases, x, False)
+        np.testing.assert_allclose(adapted, relu_network(targets, wanted, x, False), atol=1e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lorabound.adapters.subspace import copies_of
 from lorabound.bounds import RELU, SIGMOID, TANH, Activation, LoraNetwork
 from lorabound.errors import InputError
 
@@ -19,7 +20,10 @@ ACTIVATIONS = {
     "sigmoid": (SIGMOID, torch.sigmoid),
     "shifted": (Activation(lipschitz=2.0, at_zero=-1.0), lambda x: 2 * torch.relu(x) - 1),
 }
-MODES = ["freeze_a", "freeze_b", "train_both"]
+# What each mode trains: factors, M between frozen ones, theta for all layers. ``common`` is ``freeze_b`` to a bound.
+TRAINED = {"freeze_a": "B", "freeze_b": "A", "train_both": "BA", "core": "M", "subspace": "T"}
+MODES = list(TRAINED)
+SIZE = 5
 
 
 def operator_norm(matrix):
@@ -58,31 +62,47 @@ class Attack:
             self.b = [0.2 * unit[t + 1] for t in range(self.depth)]
             self.a0 = [1.1 * torch.outer(head, unit[t]) for t in range(self.depth)]
             self.b0 = [1.3 * torch.outer(unit[t + 1], head) for t in range(self.depth)]
-        if mode == "freeze_a":
+        if mode in ("freeze_a", "subspace"):
             self.b0 = [torch.zeros_like(m) for m in self.b0]
         if mode == "freeze_b":
             self.a0 = [torch.zeros_like(m) for m in self.a0]
         if mode == "train_both" and not aligned:
             self.b0 = [0.5 * m for m in self.b0]
-        self.trained = {"freeze_a": "B", "freeze_b": "A", "train_both": "BA"}[mode]
-        self.radius = radius
+        self.trained, self.rank, self.radius = TRAINED[mode], rank, radius
+        # The first letters of the names keep the order of the layers.
+        copies = copies_of(seed, SIZE, {chr(97 + t): tuple(b.shape) for t, b in enumerate(self.b0)})
+        self.copies = [(torch.from_numpy(c.index), torch.from_numpy(c.weight).double()) for c in copies.values()]
         norms = [(operator_norm(b), operator_norm(a)) for b, a in zip(self.b0, self.a0, strict=True)]
-        pick = {"freeze_a": 1, "freeze_b": 0}
+        pick, pairs = {"freeze_a": 1, "freeze_b": 0, "subspace": 1}, mode in ("train_both", "core")
         self.network = LoraNetwork(
             widths, rank, mode,
             [operator_norm(w) for w in self.w],
             [float(b.norm()) for b in self.b],
-            norms if mode == "train_both" else [pair[pick[mode]] for pair in norms],
+            norms if pairs else [pair[pick[mode]] for pair in norms],
             [(radius, radius) if mode == "train_both" else radius] * self.depth,
-            scale, rho, self.sigma,
+            scale, rho, self.sigma, SIZE,
         )  # fmt: skip
         logs = self.network.log_lipschitz()
         self.lambdas = [
             dict(zip(self.trained, map(math.exp, entry if mode == "train_both" else (entry,)), strict=True))
             for entry in logs
         ]
-        self.keys = [(t, f) for t in range(self.depth) for f in self.trained]
+        self.keys = [(t, f) for t in range(1 if mode == "subspace" else self.depth) for f in self.trained]
         self.draw = draw
+
+    def shape(self, key):
+        t, f = key
+        return {"B": self.b0[t].shape, "A": self.a0[t].shape, "M": (self.rank, self.rank), "T": (SIZE,)}[f]
+
+    def factors(self, t, shift):
+        """B and A of layer t, where the trained parts are ``shift`` away from their start."""
+        a = self.a0[t] + shift.get((t, "A"), 0.0)
+        if self.mode == "core":
+            return self.b0[t] @ shift.get((t, "M"), torch.zeros(self.rank, self.rank, dtype=torch.float64)), a
+        if self.mode == "subspace" and shift:
+            index, weight = self.copies[t]
+            return shift[0, "T"][index] * weight, a
+        return self.b0[t] + shift.get((t, "B"), 0.0), a
 
     def ball(self, matrix):
         return matrix * min(1.0, self.radius / float(matrix.norm().clamp_min(1e-300)))
@@ -90,8 +110,7 @@ class Attack:
     def output(self, x, shift):
         h = x
         for t in range(self.depth):
-            b = self.b0[t] + shift.get((t, "B"), 0.0)
-            a = self.a0[t] + shift.get((t, "A"), 0.0)
+            b, a = self.factors(t, shift)
             h = self.w[t] @ h + self.scale * (b @ (a @ h)) + self.b[t]
             if t < self.depth - 1:
                 h = self.apply(h)
@@ -127,8 +146,7 @@ class Attack:
         return best
 
     def random_point(self):
-        shape = {"B": self.b0, "A": self.a0}
-        return {(t, f): self.ball(2 * self.draw(*shape[f][t].shape)) for t, f in self.keys}
+        return {key: self.ball(2 * self.draw(*self.shape(key))) for key in self.keys}
 
     def random_input(self):
         x = self.draw(self.w[0].shape[1])
@@ -149,7 +167,8 @@ def test_gradient_ascent_never_exceeds_the_constant(mode, activation, scale):
         assert 0.005 < best <= 1 + 1e-9
 
 
-@pytest.mark.parametrize("mode", MODES)
+# One vector cannot fill a factor of every direction, so that its constant is attained in a case of its own, below.
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "subspace"])
 @pytest.mark.parametrize("scale", [0.7, -1.3])
 def test_one_layer_attains_the_constant(mode, scale):
     # L = 1: a factor moves the output by |s| a_1 rho ||P - P'||, if all point one way. Ascent finds it.
@@ -196,7 +215,30 @@ class Pair:
         return best
 
 
-@pytest.mark.parametrize("mode", MODES)
+def test_a_vector_attains_its_constant_where_it_fills_one_direction_of_each_layer():
+    """L = 1, d_1 = 1: B is a row, B A x = |A x| ||B|| at the right x. Each of the Q = p entries is its own."""
+    attack = Attack(3, "subspace", "relu", widths=(4, 1), rank=5)
+    key = (0, "T")
+    start = attack.random_point()
+    best = Pair(attack, key).climb(start, {key: attack.ball(-start[key])})
+    assert 0.99 <= best <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_vector_moves_all_layers_at_once_as_the_root_of_squares_says(depth):
+    """Linear layers of width 1 and rank 1 without weights below: the gradient in theta is that of all B's together."""
+    network = LoraNetwork(
+        [1] * (depth + 1), 1, "subspace", [2.0] * depth, [0.0] * depth, [3.0] * depth, [1e-6] * depth,
+        subspace_size=depth,
+    )  # fmt: skip
+    theta = torch.full((depth,), 1e-7, dtype=torch.float64, requires_grad=True)
+    output = torch.prod(2.0 + 3.0 * theta)
+    (gradient,) = torch.autograd.grad(output, theta)
+    assert math.exp(network.log_lipschitz()[0]) == pytest.approx(float(gradient.norm()), rel=1e-4)
+    assert math.exp(network.log_lipschitz()[0]) >= float(gradient.norm())
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "subspace"])
 @pytest.mark.parametrize("depth", [2, 4])
 def test_aligned_relu_networks_attain_the_constant(mode, depth):
     """With all matrices aligned the bound is met in every layer, for every factor: no norm can go."""
@@ -205,7 +247,7 @@ def test_aligned_relu_networks_attain_the_constant(mode, depth):
     x = attack.rho * eye[0]
     edge = {}
     for t, f in attack.keys:
-        matrix = torch.zeros_like(attack.b0[t] if f == "B" else attack.a0[t])
+        matrix = torch.zeros(*attack.shape((t, f)), dtype=torch.float64)
         matrix[0, 0] = attack.radius
         edge[t, f] = matrix
     for key in attack.keys:
@@ -245,6 +287,10 @@ def exact(mode, scale, rho, sigma, norms, radii, weights, biases, widths):
             reach.append((mp.mpf(radius), mp.mpf(norm)))
         elif mode == "freeze_b":
             reach.append((mp.mpf(norm), mp.mpf(radius)))
+        elif mode == "core":  # the reach of B is that of B_0 M
+            reach.append((mp.mpf(norm[0]) * mp.mpf(radius), mp.mpf(norm[1])))
+        elif mode == "subspace":
+            reach.append((mp.mpf(radius), mp.mpf(norm)))
         else:
             reach.append(tuple(mp.mpf(n) + mp.mpf(m) for n, m in zip(norm, radius, strict=True)))
     layer = [mp.mpf(w) + s * b * a for w, (b, a) in zip(weights, reach, strict=True)]
@@ -257,9 +303,12 @@ def exact(mode, scale, rho, sigma, norms, radii, weights, biases, widths):
     for t in range(depth):
         above = k ** (depth - 1 - t) * mp.fprod(layer[t + 1 :])
         b, a = reach[t]
-        both = {"freeze_a": (a,), "freeze_b": (b,), "train_both": (a, b)}[mode]
-        result.append([mp.log(s * other * hidden[t] * above) for other in both])
-    return result
+        frozen = {"freeze_a": (a,), "freeze_b": (b,), "train_both": (a, b), "subspace": (a,)}
+        both = (mp.mpf(norms[t][0]) * a,) if mode == "core" else frozen[mode]
+        result.append([s * other * hidden[t] * above for other in both])
+    if mode == "subspace":
+        return [[mp.log(mp.sqrt(mp.fsum(x**2 for (x,) in result)))]]
+    return [[mp.log(x) for x in of_layer] for of_layer in result]
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
@@ -268,17 +317,24 @@ def test_the_constants_against_50_digits(mode, activation):
     sigma = ACTIVATIONS[activation][0]
     widths, weights, biases = (7, 5, 4, 3), [1.3, 0.2, 2.0], [0.1, 3.0, 0.7]
     pair = mode == "train_both"
-    norms = [(0.4, 1.5), (0.0, 0.6), (2.0, 1.0)] if pair else [0.4, 1.5, 2.0]
-    radii = [(0.3, 0.2), (1.0, 0.5), (0.7, 0.1)] if pair else [0.3, 1.0, 0.7]
-    network = LoraNetwork(widths, 3, mode, weights, biases, norms, radii, -0.5, 0.9, sigma)
+    norms = [(0.4, 1.5), (0.1, 0.6), (2.0, 1.0)] if pair or mode == "core" else [0.4, 1.5, 2.0]
+    radii = [(0.3, 0.2), (1.0, 0.5), (0.7, 0.1)] if pair else [0.3] * 3 if mode == "subspace" else [0.3, 1.0, 0.7]
+    network = LoraNetwork(widths, 3, mode, weights, biases, norms, radii, -0.5, 0.9, sigma, SIZE)
     truth = exact(mode, -0.5, 0.9, sigma, norms, radii, weights, biases, widths)
     got = [list(entry) if pair else [entry] for entry in network.log_lipschitz()]
     for mine, theirs in zip(got, truth, strict=True):
         assert mine == pytest.approx([float(x) for x in theirs], rel=1e-9)
-    sizes = {"freeze_a": [15, 12, 9], "freeze_b": [21, 15, 12], "train_both": [15, 21, 12, 15, 9, 12]}[mode]
+    sizes = {
+        "freeze_a": [15, 12, 9],
+        "freeze_b": [21, 15, 12],
+        "train_both": [15, 21, 12, 15, 9, 12],
+        "core": [9, 9, 9],
+        "subspace": [SIZE],
+    }[mode]
+    assert len(network.blocks(2.5)) == len(sizes)
     flat = [r for entry in radii for r in (entry if pair else (entry,))]
     logs = [x for entry in truth for x in entry]
-    for block, size, radius, log_lambda in zip(network.blocks(2.5), sizes, flat, logs, strict=True):
+    for block, size, radius, log_lambda in zip(network.blocks(2.5), sizes, flat[: len(sizes)], logs, strict=True):
         assert block[0] == size
         assert block[1] == pytest.approx(float(log_lambda + mp.log(2.5) + mp.log(radius)), rel=1e-9)
     assert network.n_params == sum(sizes)
@@ -330,7 +386,7 @@ GOOD = {
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mode": "freeze"}, r"mode must be one of 'freeze_a', 'freeze_b', 'train_both', got 'freeze'"),
+        ({"mode": "freeze"}, r"mode must be one of 'freeze_a', .*'common', got 'freeze'"),
         ({"rank": 0}, r"rank must be an integer in \[1, inf\), got 0"),
         ({"rank": 1.5}, r"rank must be an integer .* got 1.5"),
         ({"widths": [2]}, r"widths must hold d_0 .. d_L"),
@@ -345,8 +401,11 @@ GOOD = {
         ({"input_radius": -1}, r"input_radius must lie in \[0, inf\), got -1"),
         (
             {"mode": "train_both", "radii": [(1, 1, 1), (1, 1)], "factor_norms": [(1, 1)] * 2},
-            r"must be pairs \(B, A\)",
+            r"must be pairs \(B, A\) in train_both",
         ),
+        ({"mode": "core"}, r"factor_norms must be pairs \(B, A\) in core"),
+        ({"mode": "subspace", "radii": [1, 2], "subspace_size": 2}, r"radii must be the same for every layer"),
+        ({"mode": "subspace", "subspace_size": 6}, r"subspace_size 6 does not fit the 5 entries"),
     ],
 )
 def test_bad_networks_are_refused(change, words):

@@ -11,7 +11,7 @@ from lorabound.adapters import random_factor
 from lorabound.bounds import price_of_freezing
 from lorabound.bounds import price_of_freezing as _function
 from lorabound.errors import InputError
-from lorabound.notation import LAWS
+from lorabound.notation import RANDOM_LAWS
 
 
 def squares(matrix):
@@ -79,7 +79,7 @@ def test_beyond_a_side_there_is_nothing_left():
     np.testing.assert_allclose(price.frozen_both, 10 * np.array([0.6, 0.4, 0, 0]))
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", RANDOM_LAWS)
 def test_the_mean_over_factors_as_they_are_drawn(law):
     """2,000 draws; each mean within four standard errors of the formula (1e-4 of such tests fail by chance)."""
     random = np.random.default_rng(3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lorabound.adapters import Head, new_adapter
+from lorabound.adapters import Head, entries_of, new_adapter
 from lorabound.bounds import pac_bayes
 from lorabound.certificates import pac_bayes as methods
 from lorabound.certificates import recursive
@@ -18,7 +18,6 @@ from lorabound.certificates.posterior import (
     GRID_NATS,
     PRIOR_VARIANCES,
     Posterior,
-    entries,
     frame_of,
     nearest_variance,
     pack,
@@ -32,7 +31,7 @@ DELTA = 0.05
 
 def random_posterior(subject, seed=0, spread=0.5):
     random = np.random.default_rng(seed)
-    shapes = {name: value.shape for name, value in entries(subject.adapter, subject.paid).items()}
+    shapes = {name: value.shape for name, value in entries_of(subject.adapter, subject.paid).items()}
     return Posterior(
         frame=subject.start,
         mean={name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()},
@@ -101,7 +100,7 @@ def test_the_grid_is_a_mixture_that_is_paid_for():
 
 def test_the_nearest_prior_variance_is_the_one_of_least_kl(toy):
     posterior = random_posterior(toy)
-    prior = entries(toy.start, toy.paid)
+    prior = entries_of(toy.start, toy.paid)
     assert posterior.kl(prior, nearest_variance(posterior, prior)) == min(
         posterior.kl(prior, v) for v in PRIOR_VARIANCES
     )
@@ -186,9 +185,9 @@ def test_the_limit_is_the_bound_of_what_is_in_the_file(toy, which):
     made, _ = certified(toy, which)
     groups = ["mean", "variance"] + (["prior"] if which == "half" else [])
     ((name, content),) = made.files.items()
-    found = unpack(content, groups, entries(toy.start, toy.paid), made.record["sha256"], name)
+    found = unpack(content, groups, entries_of(toy.start, toy.paid), made.record["sha256"], name)
     posterior = Posterior(frame=toy.start, mean=found["mean"], variance=found["variance"])
-    kl = min(posterior.kl(found.get("prior", entries(toy.start, toy.paid)), v) for v in PRIOR_VARIANCES)
+    kl = min(posterior.kl(found.get("prior", entries_of(toy.start, toy.paid)), v) for v in PRIOR_VARIANCES)
     n = {"free": 200, "half": 100}[which]
     expected = pac_bayes(made.error, n, kl + math.log(32), 0.75 * DELTA, made.record["draws"], 0.25 * DELTA)
     assert made.limit == pytest.approx(expected.value, abs=1e-12)
@@ -208,7 +207,7 @@ def test_a_changed_file_is_refused(toy, which):
 
 @pytest.mark.parametrize("fault", ["variance", "mean", "shape", "name", "not"])
 def test_a_file_that_is_no_posterior_is_refused(toy, fault):
-    wanted = entries(toy.start, toy.paid)
+    wanted = entries_of(toy.start, toy.paid)
     groups = {"mean": dict(wanted), "variance": {name: value + 1 for name, value in wanted.items()}}
     if fault == "variance":
         groups["variance"]["fc.lora_B"][2] = 0
@@ -225,11 +224,11 @@ def test_a_file_that_is_no_posterior_is_refused(toy, fault):
 
 def test_both_factors_are_paid_for_where_no_seed_shows_one():
     adapter = new_adapter({"fc": (6, 4)}, 2, "train_both", 0, "gaussian", 1.0)
-    assert set(entries(adapter, ("b",))) == {"fc.lora_B"}
-    assert set(entries(adapter, ("b", "a"))) == {"fc.lora_B", "fc.lora_A"}
+    assert set(entries_of(adapter, ("b",))) == {"fc.lora_B"}
+    assert set(entries_of(adapter, ("b", "a"))) == {"fc.lora_B", "fc.lora_A"}
     head = Head(name="top", weight=np.ones((2, 4), np.float32), bias=np.ones(2, np.float32))
     headed = frame_of(replace(adapter, head=head), adapter)
-    assert set(entries(headed, ("b",))) == {"fc.lora_B", "top.weight", "top.bias"}
+    assert set(entries_of(headed, ("b",))) == {"fc.lora_B", "top.weight", "top.bias"}
     assert not headed.head.weight.any()
 
 
@@ -244,7 +243,7 @@ def violations(which, repeats):
         made, _ = certified(subject, which, VALIDITY_DELTA)
         ((name, content),) = made.files.items()
         groups = {"free": ("mean", "variance"), "half": ("mean", "variance", "prior"), "recursive": recursive._GROUPS}
-        found = unpack(content, groups[which], entries(subject.start, subject.paid), made.record["sha256"], name)
+        found = unpack(content, groups[which], entries_of(subject.start, subject.paid), made.record["sha256"], name)
         last = "3" if which == "recursive" else ""
         posterior = Posterior(frame=subject.start, mean=found["mean" + last], variance=found["variance" + last])
         count += true_risk(posterior) > made.limit
@@ -316,7 +315,7 @@ def test_labels_learned_by_heart_are_paid_for(monkeypatch):
         without_kl += pac_bayes(made.error, 200, 0.0, 0.75 * VALIDITY_DELTA, count, 0.25 * VALIDITY_DELTA).value < 0.5
         if seed < 20:
             ((name, content),) = made.files.items()
-            mean = unpack(content, ("mean", "variance"), entries(subject.start, subject.paid), made.record["sha256"], name)["mean"]  # fmt: skip
+            mean = unpack(content, ("mean", "variance"), entries_of(subject.start, subject.paid), made.record["sha256"], name)["mean"]  # fmt: skip
             still = Posterior(frame=subject.start, mean=mean, variance={n: np.full_like(v, 2.0**-23) for n, v in mean.items()})  # fmt: skip
             prior_saw_it = methods._statement(methods.DATA_DEPENDENT, subject, still, mean, 0, content, VALIDITY_DELTA)
             seen += prior_saw_it.limit < 0.5

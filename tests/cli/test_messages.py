@@ -40,7 +40,7 @@ def test_every_field_says_in_plain_words_what_is_wrong(field):
     ({"ranks": 0}, "ranks = 0: it must be at least 1"),
     ({"ranks": "two"}, "ranks = 'two': give whole numbers with commas between them, as 1,2,4"),
     ({"seeds": 0}, "a single number says how many seeds: 1 to 10000"),
-    ({"modes": "both"}, "modes = 'both': use freeze_a or freeze_b or train_both; did you mean train_both?"),
+    ({"modes": "both"}, "modes = 'both': use freeze_a or freeze_b or train_both or core or subspace or common; did you mean train_both?"),
     ({"modes": "freeze-a"}, "did you mean freeze_a?"),
     ({"lr": -1, "epochs": 0}, "epochs = 0: it must be at least 1; lr = -1: it must be more than 0"),
     ({"prompt": "A review."}, "a prompt needs {} exactly once"),

@@ -14,7 +14,7 @@ from tests.commands import run
 # Options that users have in their scripts; a release that drops one breaks them.
 KEPT = {
     "sweep": "alpha-over-r augment base batch-size clip-norm data data-seed drop-empty dry-run encoder epochs head head-lr "
-             "image-column label-column law layers logit-scale lr max-length memory min-class-rows model modes n-test n-train "
+             "image-column label-column law layers links logit-scale lr max-length memory min-class-rows model modes n-test n-train "
              "out precision prompt ranks rename-label schedule seeds shots skip-corrupt targets test-data text-column "
              "weight-decay",
     "recommend": "axolotl batch-size budget data data-seed delta dry-run epochs holdout layers llamafactory lr lrs memory metric "
@@ -26,7 +26,7 @@ KEPT = {
                "rename-label text-column write-card",
     "verify": "adapter data holdout memory model",
     "inspect": "against base csv layers ranks targets",
-    "plan": "bits classes csv delta encoder layers model modes n-train pilot ranks shapes target-gap targets",
+    "plan": "bits classes csv delta encoder layers links model modes n-train pilot ranks shapes target-gap targets",
     "lower-bound": "n-train probability radius ranks scale seed std trials widths",
     "complexity": "data drop-empty label-column layers max-length min-class-rows model n-train out prompt radius ranks "
                   "rename-label scale seed signs std steps text-column",

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import chi2
 
-from lorabound.adapters import Adapter, Factors, new_adapter
+from lorabound.adapters import Adapter, Factors
 from lorabound.engine import Examples, Recipe, evaluate, train
 from lorabound.engine.batches import epoch_batches
 from lorabound.engine.train import clip_gradients
 from lorabound.stack import select_linears
+from tests.adapter_cases import new_on
 
 SPECS = [
     ("freeze_a", 1, 0),
@@ -21,6 +22,14 @@ SPECS = [
     ("freeze_b", 2, 0),
     ("freeze_a", 4, 2),
     ("train_both", 1, 0),
+]
+EVERY_MODE = [
+    *SPECS,
+    ("core", 3, 1),
+    ("subspace", 2, 3),
+    ("common", 2, 0),
+    ("core", 2, 0),
+    ("subspace", 4, 1),
 ]
 
 
@@ -34,7 +43,7 @@ def task(tiny, n, seed=0):
 
 def make(tiny, specs):
     shapes = select_linears(tiny.module, ["query", "key", "value"])
-    return [new_adapter(shapes, rank, mode, seed, "kaiming_uniform", 2.0) for mode, rank, seed in specs]
+    return [new_on(tiny.module, shapes, mode, rank, seed) for mode, rank, seed in specs]
 
 
 @pytest.mark.parametrize("recipe", [
@@ -42,9 +51,9 @@ def make(tiny, specs):
 ])  # fmt: skip
 def test_stacked_runs_equal_separate_runs(tiny, recipe):
     train_set, test_set = task(tiny, 50), task(tiny, 40, seed=1)
-    seeds = [s for _, _, s in SPECS]
-    together = train(tiny, train_set, test_set, make(tiny, SPECS), seeds, recipe)
-    for spec, stacked in zip(SPECS, together, strict=True):
+    seeds = [s for _, _, s in EVERY_MODE]
+    together = train(tiny, train_set, test_set, make(tiny, EVERY_MODE), seeds, recipe)
+    for spec, stacked in zip(EVERY_MODE, together, strict=True):
         (alone,) = train(tiny, train_set, test_set, make(tiny, [spec]), [spec[2]], recipe)
         for name, factors in alone.adapter.layers.items():
             np.testing.assert_allclose(stacked.adapter.layers[name].a, factors.a, atol=1e-5)

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from lorabound.adapters import Head, new_adapter
+from lorabound.adapters import Head, entries_of, entry_name, new_adapter, with_entries
 from lorabound.adapters.adapter import Adapter
 from lorabound.data import Picture
 from lorabound.models.clip import ClipClassifier
 from lorabound.models.kinds import CLIP
 from lorabound.models.layers import adapted_layers
-from lorabound.stack import DrawnStack, Stack, entry_name, modules_of
+from lorabound.modes import MODES
+from lorabound.stack import DrawnStack, Stack, modules_of
+from tests.adapter_cases import filled, new_on
 from tests.clip_models import save_clip
 
 SHAPES = {"layer.0.query": (16, 16), "layer.1.value": (20, 16)}
@@ -139,3 +141,25 @@ def test_prompts_are_drawn_with_their_image(tmp_path, monkeypatch):
         layers = {name: type(f)(a=f.a, b=drawn[name][i].numpy(), scale=f.scale) for name, f in one.layers.items()}
         with torch.no_grad(), Stack(clip.module, [Adapter(layers=layers, mode="freeze_a", seed=0)], clip.towers):
             torch.testing.assert_close(clip.logits(images, index)[i], together[i], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_draw_is_an_adapter_of_its_mode(tiny, mode):
+    """Whatever is drawn (a factor, M, one vector for all layers): row i sees the adapter with the i-th draw in it."""
+    one = filled(new_on(tiny.module, SHAPES, mode), size=0.3)
+    trained = entries_of(one, MODES[mode].trained)
+    means = {name: torch.from_numpy(value) for name, value in trained.items()}
+    spreads = {name: torch.full(value.shape, 0.2) for name, value in trained.items()}
+    inputs, index = tiny.prepare(["abc", "cab", "bca"]), np.arange(3)
+    with DrawnStack(tiny.module, one, means, spreads) as stack, torch.no_grad():
+        stack.draw(3, torch.Generator().manual_seed(0))
+        together = tiny.logits(inputs, index)
+        drawn = {}
+        for module in stack.random:
+            prefix = next((name for name, layer in stack.layers.items() if layer is module), "")
+            drawn |= {entry_name(prefix, part): module.drawn[part] for part in module.spreads}
+    assert set(drawn) == set(trained)
+    for i in range(3):
+        alone = with_entries(one, {name: value[i].numpy() for name, value in drawn.items()})
+        with Stack(tiny.module, [alone]), torch.no_grad():
+            torch.testing.assert_close(together[i : i + 1], tiny.logits(inputs, index[i : i + 1]), atol=1e-4, rtol=1e-4)

@@ -4,6 +4,7 @@
     adapter_model.safetensors   A and B of every layer, and a trained head, under PEFT's names
     lorabound.json              mode, seed and law of the random factor, SHA-256 of the frozen factors; the format and
                                 SHA-256 of the model where it was quantized
+    lorabound.safetensors       where B is made of something smaller: what is trained, and what is frozen in B
 
 PEFT has no field for a frozen factor: a folder reloaded by PEFT for training trains both. Reloaded here, it
 does not. Only safetensors are read; a pickle is refused.
@@ -15,23 +16,26 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.numpy import save
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
-from lorabound.adapters.adapter import Adapter, Factors, Head, QuantizedBase
+from lorabound.adapters.adapter import Adapter, Array, Factors, Head, QuantizedBase
+from lorabound.adapters.entries import THETA, entry_name, same_numbers
 from lorabound.adapters.frozen import random_factor
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS, PeftAdapter, open_adapter, read_json
 from lorabound.adapters.targets import CONV1D_KINDS, is_decoder
-from lorabound.errors import AdapterError, OtherAdapter
+from lorabound.errors import AdapterError, InputError, OtherAdapter
 from lorabound.files import drafted, write_text
-from lorabound.modes import PEFT_NAMES, Mode
-from lorabound.notation import LAWS, Base, Law
+from lorabound.modes import MODES, PEFT_NAMES, Mode
+from lorabound.notation import RANDOM_LAWS, Base, Law
 
-OURS = "lorabound.json"
+OURS, PARTS = "lorabound.json", "lorabound.safetensors"
 
 # PEFT options that leave s B A alone and change something else in the model, and the values under which they do not.
 _UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -52,12 +56,14 @@ class _Provenance(BaseModel):
     seed: int | None
     law: Law | None
     frozen_sha256: str | None
+    links: int = Field(1, ge=1)
     base: Base | None = None
     base_sha256: str | None = None
 
     def text(self) -> str:
-        """As JSON; what is said of quantized models stands there for them alone."""
-        left_out = {"base", "base_sha256"} if self.base is None else set[str]()
+        """The file; one link and no rounding are not written: folders are as they were before there were any."""
+        left_out = {"links"} if self.links == 1 else set[str]()
+        left_out |= {"base", "base_sha256"} if self.base is None else set[str]()
         return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
 
@@ -99,11 +105,15 @@ def save_adapter(
         seed=adapter.seed,
         law=adapter.law,
         frozen_sha256=adapter.frozen_sha256(),
+        links=adapter.links,
         base=adapter.base.format if adapter.base else None,
         base_sha256=adapter.base.sha256 if adapter.base else None,
     )
+    parts = _parts(adapter)
     with drafted(folder) as draft:
         draft.mkdir()
+        if parts:
+            (draft / PARTS).write_bytes(save(parts))
         (draft / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (draft / CONFIG).write_text(json.dumps(_peft_config(adapter, base_model, base_class), indent=2) + "\n")
         (draft / OURS).write_text(provenance.text())
@@ -116,6 +126,7 @@ def write_provenance(
     seed: int | None,
     law: Law | None,
     frozen_sha256: str,
+    links: int = 1,
     base: Base | None = None,
 ) -> Path:
     """Write ``lorabound.json`` into a folder that PEFT wrote, so that its frozen factor stays frozen; returns its path.
@@ -126,11 +137,12 @@ def write_provenance(
         seed: seed that the frozen factors were drawn from; None where they are not its draw to the last bits.
         law: law of their entries; None as for ``seed``.
         frozen_sha256: :func:`lorabound.adapters.factor_sha256` of the frozen factors.
+        links: number of links of a chain.
         base: format that the weights of its model were rounded to.
     Raises:
         OutputError: it cannot be written.
     """
-    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256, base=base)
+    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256, links=links, base=base)
     return write_text(Path(folder) / OURS, record.text())
 
 
@@ -168,8 +180,21 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     provenance = _provenance(folder)
     base = QuantizedBase(format=provenance.base, sha256=provenance.base_sha256) if provenance.base else None
     adapter = Adapter(
-        layers=layers, mode=provenance.mode, seed=provenance.seed, law=provenance.law, head=head, base=base
+        layers=layers,
+        mode=provenance.mode,
+        seed=provenance.seed,
+        law=provenance.law,
+        head=head,
+        links=provenance.links,
+        base=base,
     )
+    if odd := [name for name, factors in layers.items() if factors.rank % adapter.links]:
+        raise AdapterError(
+            f"{folder}: {OURS} records a chain of {adapter.links} links, and rank {layers[odd[0]].rank} of {odd[0]} "
+            "cannot be divided by it: the files are not of one adapter; copy both from where it was saved"
+        )
+    if MODES[provenance.mode].whole_factors != MODES[provenance.mode].trained:
+        adapter = _with_parts(adapter, folder)
     if adapter.frozen_sha256() != provenance.frozen_sha256:
         raise AdapterError(
             f"{folder}: the frozen factor is not the one recorded in {OURS}: "
@@ -190,6 +215,16 @@ def recorded_mode(folder: str | os.PathLike[str]) -> Mode | None:
     return _provenance(place).mode if (place / OURS).is_file() else None
 
 
+def recorded_links(path: str | os.PathLike[str]) -> int:
+    """Number of links of the chain that ``lorabound.json`` beside an adapter records; 1 without that file.
+
+    Raises:
+        AdapterError: the file cannot be read.
+    """
+    place = Path(path) if Path(path).is_dir() else Path(path).parent
+    return _provenance(place).links if (place / OURS).is_file() else 1
+
+
 def folder_sha256(folder: str | os.PathLike[str]) -> str:
     """SHA-256 over the files of a folder that decide what its adapter computes, each with its name.
 
@@ -197,9 +232,9 @@ def folder_sha256(folder: str | os.PathLike[str]) -> str:
         AdapterError: one of them cannot be read.
     """
     digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, OURS):
+    for name in (CONFIG, WEIGHTS, OURS, PARTS):
         path = Path(folder) / name
-        if name == OURS and not path.exists():
+        if name in (OURS, PARTS) and not path.exists():
             continue
         try:
             content = path.read_bytes()
@@ -241,21 +276,73 @@ def _head(source: PeftAdapter) -> Head | None:
     return Head(name=heads[0], weight=weight, bias=bias, beside=values)
 
 
+def _parts(adapter: Adapter) -> dict[str, Array]:
+    """What no file of PEFT has: the vector, or M and the frozen part of B of every layer."""
+    parts = {} if adapter.theta is None else {THETA: np.ascontiguousarray(adapter.theta)}
+    for name, factors in adapter.layers.items():
+        if factors.m is not None and factors.basis is not None:
+            parts[entry_name(name, "m")] = np.ascontiguousarray(factors.m)
+            parts[_basis_name(name)] = np.ascontiguousarray(factors.basis)
+    return parts
+
+
+def _basis_name(module: str) -> str:
+    return f"{module}.basis"
+
+
+def _with_parts(adapter: Adapter, folder: Path) -> Adapter:
+    """The adapter with what is trained in it, which must make the B that PEFT's file has.
+
+    Raises:
+        AdapterError: it does not, or cannot be read.
+    """
+    path = folder / PARTS
+    try:
+        parts = load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise AdapterError(
+            f"{path} cannot be read ({error}): it holds what mode {adapter.mode} trains; copy it from where the "
+            "adapter was saved"
+        ) from None
+    layers = dict(adapter.layers)
+    try:
+        if "theta" in MODES[adapter.mode].trained:
+            adapter = replace(adapter, theta=parts[THETA])
+            copies = adapter.copies()
+            made = {name: copies[name].of(parts[THETA]) for name in layers}
+        else:
+            for name, old in layers.items():
+                m, basis = parts[entry_name(name, "m")], parts[_basis_name(name)]
+                if basis.shape != old.b.shape or m.shape != (old.rank, old.rank):
+                    raise InputError(f"{name} has other shapes there")
+                layers[name] = replace(old, m=m, basis=basis)
+            made = {name: factors.basis @ factors.m for name, factors in layers.items()}  # type: ignore[operator]
+    except (KeyError, InputError, ValueError) as error:
+        raise AdapterError(f"{path} does not fit {folder / WEIGHTS}: {error}; save the adapter again") from None
+    if other := [name for name, b in made.items() if not same_numbers(b, layers[name].b)]:
+        raise AdapterError(
+            f"{folder}: B of {other[0]} is not the one that {PARTS} makes: something trained or changed it after it "
+            "was saved"
+        )
+    return replace(adapter, layers={name: replace(old, b=made[name]) for name, old in layers.items()})
+
+
 def _drawn_from_seed(adapter: Adapter) -> bool:
-    """Whether the frozen factors are the draw their seed names; true where no draw is claimed.
+    """Whether the frozen factors are the draw their seed names; true where no random draw is claimed.
 
     What starts from the weights of a model is compared with them when the model is there.
     """
-    if adapter.seed is None or adapter.law not in LAWS:
+    facts = MODES[adapter.mode]
+    if adapter.seed is None or adapter.law not in RANDOM_LAWS or facts.common:
         return True
     return all(
         np.allclose(
-            factor,
-            random_factor(adapter.seed, name, factor.shape[0], factor.shape[1], adapter.law),
+            rows,
+            random_factor(adapter.seed, stream, len(rows), rows.shape[1], adapter.law, adapter.links),
             rtol=1e-5,
             atol=1e-7,
         )
-        for name, factor in adapter.frozen().items()
+        for stream, rows in adapter.frozen().items()
     )
 
 

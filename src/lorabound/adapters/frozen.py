@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from lorabound.errors import InputError
-from lorabound.notation import LAWS, Law
+from lorabound.notation import RANDOM_LAWS, Law
 
 
-def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Float32[np.ndarray, "rank width"]:
+def random_factor(
+    seed: int, module: str, rank: int, width: int, law: Law, links: int = 1
+) -> Float32[np.ndarray, "rank width"]:
     """Draw the (rank, width) random factor of one layer.
 
     Args:
@@ -37,15 +39,17 @@ def random_factor(seed: int, module: str, rank: int, width: int, law: Law) -> Fl
         law: law of the entries: "kaiming_uniform", PEFT's default: uniform on +-1/sqrt(width);
             "gaussian": i.i.d. N(0, 1/rank^2), PEFT's `init_lora_weights="gaussian"`. The standard normal
             law of Kratsios et al. 2025 with s = 1 is this one with s = rank.
+        links: number of links T of a chain, which divides ``rank``: entries have the law of one link, whose rank is
+            rank / T.
     Raises:
         InputError: an unknown law.
     """
-    if law not in LAWS:
-        raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
+    if law not in RANDOM_LAWS:
+        raise InputError(f"the law of random entries must be one of {', '.join(RANDOM_LAWS)}, got {law!r}")
     digest = hashlib.sha256(b"\0".join([b"lorabound/factor/1", str(seed).encode(), module.encode()])).digest()
     words = np.random.Philox(key=int.from_bytes(digest[:16], "big")).random_raw(rank * width)
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    entries = ndtri(uniform) / rank if law == "gaussian" else (2.0 * uniform - 1.0) / math.sqrt(width)
+    entries = ndtri(uniform) / (rank // links) if law == "gaussian" else (2.0 * uniform - 1.0) / math.sqrt(width)
     return entries.astype(np.float32).reshape(rank, width)
 
 

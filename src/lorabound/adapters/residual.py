@@ -50,8 +50,8 @@ class Residuals:
         Raises:
             InputError: a mode with other factors than A and B, or a rank that is not there.
         """
-        if not set(MODES[mode].trained) <= {"a", "b"}:
-            raise InputError(f"law {RESIDUAL_LAW} gives A and B their start, and {mode} trains something else")
+        if not MODES[mode].in_peft:
+            raise InputError(f"law {RESIDUAL_LAW} gives A and B their start, and {mode} starts otherwise")
         check_rank(self.shapes, rank)
         layers = {}
         for name, (b, a) in self.products.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from lorabound.adapters.folder import recorded_links
 from lorabound.adapters.peft_folder import open_adapter
 from lorabound.adapters.spectrum import Spectrum, core_spectrum, matrix_spectrum, triangle
 
@@ -50,12 +51,14 @@ class AdapterSpectra:
         left_out: names of the tensors that are no factors of a linear layer (biases, trained heads, embeddings,
             convolutions).
         left_out_kinds: kind of such tensors, in words -> how many there are.
+        links: number of links of a chain, as its folder records; 1 where nothing is recorded.
     """
 
     path: Path
     layers: tuple[LayerSpectrum, ...]
     left_out: tuple[str, ...]
     left_out_kinds: dict[str, int]
+    links: int = 1
 
     @property
     def n_params_b(self) -> int:
@@ -138,7 +141,13 @@ def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
         )
     layers.sort(key=lambda layer: natural_order(layer.name))
     left_out, kinds = tuple(tensor.key for tensor in source.others), Counter(tensor.kind for tensor in source.others)
-    return AdapterSpectra(path=Path(path), layers=tuple(layers), left_out=left_out, left_out_kinds=dict(kinds))
+    return AdapterSpectra(
+        path=Path(path),
+        layers=tuple(layers),
+        left_out=left_out,
+        left_out_kinds=dict(kinds),
+        links=recorded_links(path),
+    )
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

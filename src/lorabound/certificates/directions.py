@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lorabound.adapters import Adapter
-from lorabound.adapters.adapter import Factors, Head
+from lorabound.adapters import Adapter, entries_of, with_entries
+from lorabound.adapters.adapter import Head
 from lorabound.certificates.subject import Subject, with_own_draw
 from lorabound.data import Picture
 from lorabound.engine import WithPrefix
 from lorabound.models import Inputs, PackedRows, TokenizedTexts
-from lorabound.modes import FACTORS, MODES, Factor, Mode
+from lorabound.modes import MODES, Mode, Part
 from lorabound.stack import Stack
 
 # Made-up examples, their seed, and the most tokens (beside special ones) of a text.
@@ -41,41 +41,34 @@ class Space:
 
     Attributes:
         start: adapter at the vector 0; its layers in the order of their names.
-        sizes: numbers of entries of the tensors that move: factors layer by layer, B before A, then weight and bias of
-            a head.
+        sizes: numbers of entries of the tensors that move, in the order of :func:`lorabound.adapters.entries_of`.
     """
 
     start: Adapter
     sizes: tuple[int, ...]
 
     @property
-    def moved(self) -> tuple[Factor, ...]:
-        """Factors that move."""
+    def moved(self) -> tuple[Part, ...]:
+        """Parts that move."""
         return MODES[self.start.mode].trained
 
     def vector(self, adapter: Adapter) -> Float[np.ndarray, " q"]:
         """All entries that move, as they are in ``adapter``, (q,) float32."""
-        parts = [getattr(adapter.layers[name], factor) for name in self.start.layers for factor in self.moved]
-        parts += [adapter.head.weight, adapter.head.bias] if adapter.head else []
+        ordered = replace(adapter, layers={name: adapter.layers[name] for name in self.start.layers})
+        parts = entries_of(ordered, self.moved).values()
         return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
     def adapter(self, vector: Float[np.ndarray, " q"]) -> Adapter:
         """The adapter whose moved entries are ``vector``."""
-        parts = iter(np.split(vector.astype(np.float32), np.cumsum(self.sizes)[:-1]))
-        layers = {}
-        for name, factors in self.start.layers.items():
-            moved = {factor: next(parts).reshape(getattr(factors, factor).shape) for factor in self.moved}
-            layers[name] = Factors(a=moved.get("a", factors.a), b=moved.get("b", factors.b), scale=factors.scale)
-        head = self.start.head
-        if head:
-            head = replace(head, weight=next(parts).reshape(head.weight.shape), bias=next(parts).reshape(-1))
-        return replace(self.start, layers=layers, head=head)
+        parts = np.split(vector.astype(np.float32), np.cumsum(self.sizes)[:-1])
+        now = entries_of(self.start, self.moved)
+        values = {name: part.reshape(now[name].shape) for name, part in zip(now, parts, strict=True)}
+        return with_entries(self.start, values)
 
 
 def entries_space(subject: Subject) -> Space:
     """Every entry that is paid for may move."""
-    mode = next(mode for mode, facts in MODES.items() if facts.trained == subject.paid)
-    return _space(replace(_sorted(subject.start), mode=mode), subject.adapter.head)
+    return _space(replace(_sorted(subject.start), mode=_mode_that_trains(subject.paid)), subject.adapter.head)
 
 
 def directions_space(subject: Subject) -> Space:
@@ -85,10 +78,13 @@ def directions_space(subject: Subject) -> Space:
     Where nothing shows how the factors were drawn, A is drawn here, by a seed that is always the same.
     """
     start = with_own_draw(subject).start
-    zero = [factor for factor in FACTORS if not any(getattr(f, factor).any() for f in start.layers.values())]
-    zero = zero or list(MODES[start.mode].trained[:1])
-    mode: Mode = next(mode for mode, facts in MODES.items() if facts.trained == tuple(zero))
-    return _space(replace(_sorted(start), mode=mode), subject.adapter.head)
+    trained, bare = MODES[start.mode].trained, replace(start, head=None)
+    zero = tuple(part for part in trained if not any(value.any() for value in entries_of(bare, (part,)).values()))
+    return _space(replace(_sorted(start), mode=_mode_that_trains(zero or trained[:1])), subject.adapter.head)
+
+
+def _mode_that_trains(parts: tuple[Part, ...]) -> Mode:
+    return next(mode for mode, facts in MODES.items() if facts.trained == parts)
 
 
 def _sorted(adapter: Adapter) -> Adapter:
@@ -101,10 +97,7 @@ def _space(start: Adapter, trained: Head | None) -> Space:
         start = replace(
             start, head=replace(trained, weight=np.zeros_like(trained.weight), bias=np.zeros_like(trained.bias))
         )
-    factors = MODES[start.mode].trained
-    sizes = [int(getattr(layer, factor).size) for layer in start.layers.values() for factor in factors]
-    sizes += [int(start.head.weight.size), int(start.head.bias.size)] if start.head else []
-    return Space(start=start, sizes=tuple(sizes))
+    return Space(start=start, sizes=tuple(int(v.size) for v in entries_of(start, MODES[start.mode].trained).values()))
 
 
 class Attached:
@@ -112,12 +105,11 @@ class Attached:
 
     def __init__(self, stack: Stack, space: Space) -> None:
         self._sizes = space.sizes
-        self._tensors = [
-            layer.trained_b if factor == "b" else layer.trained_a
-            for layer in (stack.layers[name] for name in space.start.layers)
-            for factor in space.moved
+        self._tensors = [stack.stacked("", part) for part in space.moved if part == "theta"]
+        self._tensors += [
+            stack.stacked(name, part) for name in space.start.layers for part in space.moved if part != "theta"
         ]
-        self._tensors += [stack.head.weight, stack.head.bias] if stack.head else []
+        self._tensors += [stack.stacked("", part) for part in ("weight", "bias") if stack.head]
 
     @torch.no_grad()
     def set(self, vector: Float[Tensor, " q"]) -> None:

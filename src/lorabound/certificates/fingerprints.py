@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lorabound.adapters.folder import OURS, PARTS
 from lorabound.adapters.peft_folder import CONFIG, WEIGHTS
 from lorabound.data import Example
 from lorabound.errors import AdapterError
@@ -31,7 +32,7 @@ def adapter_sha256(folder: Path) -> Mapping[str, str]:
         AdapterError: one of them cannot be read.
     """
     found = {}
-    for name in (CONFIG, WEIGHTS, "lorabound.json", TASK):
+    for name in (CONFIG, WEIGHTS, OURS, PARTS, TASK):
         path = folder / name
         if not path.exists() and name not in (CONFIG, WEIGHTS):
             continue

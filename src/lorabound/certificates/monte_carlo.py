@@ -84,7 +84,7 @@ def errors_of(
     wrong = np.zeros(len(rows), dtype=np.bool_)
     lengths = sample.inputs.lengths[rows]
     order = np.argsort(lengths, kind="stable")
-    most = max(1, _ENTRIES_PER_PASS // posterior.n_params)
+    most = max(1, _ENTRIES_PER_PASS // _drawn_entries(posterior))
     with DrawnStack(worker.module, posterior.frame, means, spreads, worker.towers) as stack:
         for cut in passes(lengths[order], 1, TOKENS_PER_PASS):
             for start in range(cut.start, cut.stop, most):
@@ -95,3 +95,10 @@ def errors_of(
                 known = torch.isfinite(logits).all(-1).cpu().numpy()
                 wrong[place] = (logits.argmax(-1).cpu().numpy() != sample.labels[rows[place]]) | ~known
     return wrong
+
+
+def _drawn_entries(posterior: Posterior) -> int:
+    """Numbers of one draw: the random entries, or all factors B where a vector fills them."""
+    filled = posterior.frame.theta is not None
+    copied = sum(factors.b.size for factors in posterior.frame.layers.values()) if filled else 0
+    return max(posterior.n_params, copied)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter
+from lorabound.adapters.entries import WORDS
 from lorabound.bounds import occam
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.codes import (
@@ -37,7 +38,6 @@ from lorabound.certificates.subject import Subject
 from lorabound.engine import WithPrefix
 from lorabound.engine.batches import passes
 from lorabound.errors import AdapterError
-from lorabound.modes import PEFT_NAMES
 from lorabound.stack import Stack
 
 COMPRESSED, AS_STORED = "compressed", "as-stored"
@@ -216,7 +216,7 @@ def _statement(
     bound = occam(errors / n, n, bits, delta, zero_one=True)
     bound = replace(bound, assumptions=(*bound.assumptions, _KNOWN))
     stored = method == AS_STORED
-    paid = " and ".join(PEFT_NAMES[factor].replace("lora_", "") for factor in subject.paid)
+    paid = " and ".join(WORDS[part] for part in subject.paid)
     paid += " and the trained head" if subject.adapter.head else ""
     return Statement(
         method=method,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from lorabound.adapters import entries_of
 from lorabound.arguments import probability
 from lorabound.bounds import pac_bayes
 from lorabound.certificates.certificate import Statement
@@ -24,7 +25,6 @@ from lorabound.certificates.posterior import (
     GRID_NATS,
     Entries,
     Posterior,
-    entries,
     frame_of,
     nearest_variance,
     pack,
@@ -61,7 +61,7 @@ def certify_data_free(subject: Subject, delta: float, observe: Observe = lambda 
         InputError: a delta outside (0, 1).
     """
     subject = with_own_draw(subject)
-    first, prior = 0, entries(frame_of(subject.adapter, subject.start), subject.paid)
+    first, prior = 0, entries_of(frame_of(subject.adapter, subject.start), subject.paid)
     found = search(subject, prior, _wanted(subject, first, delta), observe)
     content = pack({"mean": found.mean, "variance": found.variance})
     return _statement(DATA_FREE, subject, found, prior, first, content, delta, observe)
@@ -77,7 +77,7 @@ def recompute_data_free(
     """
     subject = with_own_draw(subject)
     content, groups = stored_entries(DATA_FREE, ("mean", "variance"), subject, record, files)
-    prior = entries(frame_of(subject.adapter, subject.start), subject.paid)
+    prior = entries_of(frame_of(subject.adapter, subject.start), subject.paid)
     posterior = Posterior(frame=frame_of(subject.adapter, subject.start), **groups)
     return _statement(DATA_FREE, subject, posterior, prior, 0, content, delta)
 
@@ -222,5 +222,5 @@ def stored_entries(
     if file_name(method) not in files or "sha256" not in record:
         raise InputError(f"{file_name(method)} is missing from the certificate: make it again with  lorabound certify")
     content = files[file_name(method)]
-    wanted = entries(frame_of(subject.adapter, subject.start), subject.paid)
+    wanted = entries_of(frame_of(subject.adapter, subject.start), subject.paid)
     return content, unpack(content, groups, wanted, str(record["sha256"]), file_name(method))

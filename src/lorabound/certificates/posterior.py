@@ -11,10 +11,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from lorabound.adapters.adapter import Adapter, Array, Head
+from lorabound.adapters.adapter import Adapter, Array
 from lorabound.bounds.pac_bayes import gaussian_kl
 from lorabound.errors import AdapterError
-from lorabound.modes import PEFT_NAMES, Factor
 
 # lambda_j = 2^(8 - j), j = 0 .. 31: variances of a prior, fixed before any data. The prior is their even mixture, so
 # that KL(Q || prior) <= KL(Q || N(start, lambda_j I)) + ln 32 for every j, and j may be chosen on the data.
@@ -58,16 +57,6 @@ class Posterior:
             )
             for name in self.mean
         )
-
-
-def entries(adapter: Adapter, paid: Sequence[Factor]) -> dict[str, Array]:
-    """The entries of an adapter that depend on the data, by the names that :mod:`lorabound.stack.drawn` gives them."""
-    found = {
-        f"{name}.{PEFT_NAMES[factor]}": getattr(factors, factor)
-        for name, factors in adapter.layers.items()
-        for factor in paid
-    }
-    return found | ({} if adapter.head is None else _head_entries(adapter.head))
 
 
 def frame_of(adapter: Adapter, start: Adapter) -> Adapter:
@@ -122,7 +111,3 @@ def unpack(content: bytes, groups: Sequence[str], wanted: Entries, sha256: str, 
 def nearest_variance(posterior: Posterior, prior_mean: Entries) -> float:
     """The prior variance of the grid with the least KL."""
     return min(PRIOR_VARIANCES, key=lambda variance: posterior.kl(prior_mean, variance))
-
-
-def _head_entries(head: Head) -> dict[str, Array]:
-    return {f"{head.name}.weight": head.weight, f"{head.name}.bias": head.bias}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lorabound.adapters import entries_of
 from lorabound.bounds.recursive import recursive_pac_bayes
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.monte_carlo import draw_errors, drawn_rows, n_draws, seed_of
@@ -22,7 +23,6 @@ from lorabound.certificates.posterior import (
     GRID_NATS,
     Entries,
     Posterior,
-    entries,
     frame_of,
     nearest_variance,
     pack,
@@ -53,7 +53,7 @@ def certify_recursive(subject: Subject, delta: float, observe: Callable[[str], N
         if posteriors:
             posteriors.append(next_posterior(subject, posteriors[-1], wanted))
         else:
-            start = entries(frame_of(subject.adapter, subject.start), subject.paid)
+            start = entries_of(frame_of(subject.adapter, subject.start), subject.paid)
             posteriors.append(search(subject, start, wanted, observe))
     return _statement(subject, posteriors, _content(posteriors), delta, observe)
 
@@ -129,7 +129,7 @@ def _statement(
         now, before = errors(stage, rows, stage), errors(stage, rows, stage - 1)
         # now - gamma before is 0 or more, 1 - gamma or more, 1.
         shares.append([float(np.mean(now | ~before)), float(now.mean()), float(np.mean(now & ~before))])
-    start = entries(frame_of(subject.adapter, subject.start), subject.paid)
+    start = entries_of(frame_of(subject.adapter, subject.start), subject.paid)
     variance = nearest_variance(posteriors[0], start)
     kls = [posteriors[0].kl(start, variance)]
     kls += [after.kl(before.mean, before.variance) for before, after in pairwise(posteriors)]

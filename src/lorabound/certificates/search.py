@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from lorabound.adapters.adapter import Adapter
+from lorabound.adapters import Adapter, entries_of
 from lorabound.bounds import pac_bayes
 from lorabound.bounds.pac_bayes import log_xi
 from lorabound.certificates.fit import Fit, fit_posterior
@@ -22,7 +22,6 @@ from lorabound.certificates.posterior import (
     PRIOR_VARIANCES,
     Entries,
     Posterior,
-    entries,
     frame_of,
     nearest_variance,
 )
@@ -171,4 +170,4 @@ def train_on_first(subject: Subject, n: int) -> Entries:
         raise AdapterError(
             f"training on the first {n:,} rows diverged at lr {subject.recipe.lr:g}: certify by another method"
         )
-    return entries(result.adapter, subject.paid)
+    return entries_of(result.adapter, subject.paid)

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lorabound.adapters import Adapter, new_adapter
-from lorabound.adapters.adapter import Factors, Head
+from lorabound.adapters import Adapter, SingularDirections, new_adapter
+from lorabound.adapters.adapter import Factors, Head, Shapes
 from lorabound.data import Example
 from lorabound.data.phrases import listed
 from lorabound.engine import Examples, Pool, Recipe, evaluate
 from lorabound.errors import AdapterError, DataError, ModelError
 from lorabound.models import LoadedClassifier, residuals
-from lorabound.modes import FACTORS, MODES, PAPER_MODE, Factor
+from lorabound.modes import FACTORS, MODES, PAPER_MODE, Part
 from lorabound.notation import RESIDUAL_LAW, Law
+from lorabound.stack import directions_of_weights
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.records import AdapterTask
 from lorabound.sweeps.sweep import Row
@@ -49,8 +50,8 @@ class Subject:
         start: the adapter before training, known without the data: what a prior may be centred at. Factors are as the
             recorded seed draws them, or as the weights of the model give them (law loftq); without a recorded seed
             both are 0, and so both are paid for. A head is that of the checkpoint, or 0.
-        paid: factors that may depend on the data, and that a code or a prior pays for, B before A: those that the mode
-            trains, or both where no seed shows that one was drawn without the data.
+        paid: parts that may depend on the data, and that a code or a prior pays for, B before A: those that the mode
+            trains, or both factors where no seed shows that one was drawn without the data.
         task: how the adapter reads an example.
         sample: the examples that bounds on the training sample use, as the model takes them, in their order.
         recipe: how adapters are trained here, for methods that train others.
@@ -62,7 +63,7 @@ class Subject:
     path: Path
     adapter: Adapter
     start: Adapter
-    paid: tuple[Factor, ...]
+    paid: tuple[Part, ...]
     task: AdapterTask
     sample: Examples
     recipe: Recipe
@@ -114,15 +115,19 @@ def prepared_subject(
     """As :func:`subject_of`, for a sample that is ready.
 
     Raises:
-        AdapterError: a frozen factor that is not what the weights of the model give.
+        AdapterError: a frozen factor that is not what the seed, or the weights of the model, give.
     """
+    if adapter.law == RESIDUAL_LAW:
+        start = start_by_weights(path, adapter, task, classifier)
+    else:
+        weights = directions_of_weights(classifier.module, adapter.shapes)
+        start = start_of(adapter, classifier.head, weights)
+    refuse_another_draw(adapter, start, path)
     with Pool(classifier, list(adapter.shapes), [sample.inputs], 2, memory) as pool:
         yield Subject(
             path=path,
             adapter=adapter,
-            start=start_by_weights(path, adapter, task, classifier)
-            if adapter.law == RESIDUAL_LAW
-            else start_of(adapter, classifier.head),
+            start=start,
             paid=FACTORS if _drawn_elsewhere(adapter) else MODES[adapter.mode].trained,
             task=task,
             sample=sample,
@@ -164,25 +169,65 @@ def with_own_draw(subject: Subject) -> Subject:
     return replace(subject, start=own, paid=MODES[PAPER_MODE].trained)
 
 
-def start_of(adapter: Adapter, head: Head | None = None) -> Adapter:
+def start_of(adapter: Adapter, head: Head | None = None, weights: SingularDirections | None = None) -> Adapter:
     """The adapter before training: factors as its seed draws them; 0 where no seed is recorded.
 
     Args:
         head: classification layer of the checkpoint, for an adapter that trains one.
+        weights: singular directions of the weights of the model, for factors that were taken from there.
     """
-    layers = {}
+    head = head if adapter.head else None
+    if adapter.seed is None or adapter.law is None:
+        layers = {
+            name: Factors(a=np.zeros_like(factors.a), b=np.zeros_like(factors.b), scale=factors.scale)
+            for name, factors in adapter.layers.items()
+        }
+        return Adapter(layers=layers, mode=adapter.mode, seed=adapter.seed, law=adapter.law, head=head)
+    drawn: dict[str, Factors] = {}
+    theta = None
+    for (rank, scale), shapes in _alike(adapter).items():
+        size = None if adapter.theta is None else adapter.theta.size
+        made = new_adapter(
+            shapes,
+            rank // adapter.links,
+            adapter.mode,
+            adapter.seed,
+            adapter.law,
+            scale,
+            weights=weights,
+            subspace_size=size,
+            links=adapter.links,
+        )
+        drawn |= made.layers
+        theta = made.theta
+    layers = {name: drawn[name] for name in adapter.layers}
+    return replace(adapter, layers=layers, head=head, theta=theta)
+
+
+def _alike(adapter: Adapter) -> dict[tuple[int, float], Shapes]:
+    """Shapes of the layers, those of one rank and scale together: they were drawn together."""
+    found: dict[tuple[int, float], Shapes] = {}
     for name, factors in adapter.layers.items():
-        if _drawn_elsewhere(adapter):
-            layers[name] = Factors(a=np.zeros_like(factors.a), b=np.zeros_like(factors.b), scale=factors.scale)
-        else:
-            assert adapter.seed is not None
-            assert adapter.law is not None
-            shape = {name: (factors.b.shape[0], factors.a.shape[1])}
-            drawn = new_adapter(shape, factors.rank, adapter.mode, adapter.seed, adapter.law, factors.scale)
-            layers[name] = drawn.layers[name]
-    return Adapter(
-        layers=layers, mode=adapter.mode, seed=adapter.seed, law=adapter.law, head=head if adapter.head else None
-    )
+        shape = (factors.b.shape[0], factors.a.shape[1])
+        found.setdefault((factors.rank, factors.scale), {})[name] = shape
+    return found
+
+
+def refuse_another_draw(adapter: Adapter, start: Adapter, path: Path) -> None:
+    """See that the frozen factors of an adapter are those of its start, which is known without the data.
+
+    Raises:
+        AdapterError: they are not, so that they may depend on the data.
+    """
+    if _drawn_elsewhere(adapter):
+        return
+    expected = start.frozen()
+    for name, rows in adapter.frozen().items():
+        if not np.allclose(rows, expected[name], rtol=1e-4, atol=1e-5):
+            raise AdapterError(
+                f"{path}: the frozen factor of {name} is not what seed {adapter.seed} and law {adapter.law} make on "
+                "this model: certify it on the model that it was trained on, in the same number format"
+            )
 
 
 def start_by_weights(path: Path, adapter: Adapter, task: AdapterTask, classifier: LoadedClassifier) -> Adapter:

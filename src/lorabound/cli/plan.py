@@ -21,6 +21,8 @@ _ASKED = (
     "encoder",
     "ranks",
     "modes",
+    "subspace_size",
+    "links",
     "n_train",
     "classes",
     "pilot",

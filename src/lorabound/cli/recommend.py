@@ -28,7 +28,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(cls=Grouped)
-@takes(options(RecommendConfig), options(SweepConfig, leave_out=DECIDED, defaults=_DEFAULTS))
+@takes(options(RecommendConfig), options(SweepConfig, leave_out=(*DECIDED, "links"), defaults=_DEFAULTS))
 def recommend(
     flags: Flags,
     settings: Annotated[

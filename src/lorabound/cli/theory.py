@@ -12,7 +12,7 @@ from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import kept_when_stopped, progress
 from lorabound.config import checked, flag_of, read_record, read_settings
 from lorabound.errors import InputError
-from lorabound.modes import MODES
+from lorabound.modes import PEFT_MODES
 from lorabound.sweeps.config import SweepConfig
 from lorabound.worst_case.options import ComplexityConfig, LowerConfig
 
@@ -43,7 +43,7 @@ _CROSSED: dict[str, Any] = {
     "ranks": [8],
     "n_train": [128],
     "n_test": 1000,
-    "modes": list(MODES),
+    "modes": list(PEFT_MODES),
 }
 
 app = typer.Typer(rich_markup_mode=None)
@@ -89,6 +89,11 @@ def complexity(
         if "model" not in record:
             name = next(name for name in record if name != "layers" or name in flags)
             raise InputError(f"{flag_of(SweepConfig, name)} is for the adapters of a model: name it with --model")
+        if sweep.links > 1:
+            raise InputError(
+                "links: the worst case is over all adapters of a rank, however they are trained: leave it out, and "
+                "give links times the rank as --ranks"
+            )
     from lorabound.reports.complexity import write_complexity
     from lorabound.reports.show import show
     from lorabound.worst_case.measured.complexity import measure_complexity

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lorabound.adapters import Adapter
 from lorabound.engine.batches import TOKENS_PER_PASS, epoch_batches
+from lorabound.engine.chains import Chain
 from lorabound.engine.evaluate import Losses, evaluate, predictions
 from lorabound.engine.layout import cut
 from lorabound.models import Classifier, Inputs
@@ -41,7 +42,7 @@ class Recipe:
         epochs: passes over the training set.
         batch_size: examples of one adapter in one step.
         lr: AdamW's step size, the peak of the schedule.
-        schedule: "cosine" falls from lr to 0 over all steps, "constant" stays.
+        schedule: "cosine" falls from lr to 0 over all steps (of a chain: of a link), "constant" stays.
         weight_decay: AdamW's, decoupled.
         clip_norm: an adapter's gradient is scaled down to this 2-norm; inf leaves it alone.
         head_lr: peak of the schedule for a trained head; None: ``lr``.
@@ -132,10 +133,11 @@ def train(
 
     K runs trained together end as K runs trained one by one, up to rounding: nothing in the model, the loss
     or the optimizer joins the rows of two adapters. A run whose loss, gradient or measurement is not
-    finite is marked; its steps go on but never touch the others.
+    finite is marked; its steps go on but never touch the others. The links of a chain share the steps evenly; at each
+    link the optimizer and the schedule start anew.
 
     Args:
-        adapters: all of the same layers; ranks, modes and seeds may differ.
+        adapters: all of the same layers and of equally many links; ranks, modes and seeds may differ.
         seeds: seeds of the order of the examples, one per adapter.
         on_step: called after every step with (steps done, steps in all).
         tokens_per_pass: rows of a step go through the model in passes of at most so many tokens, those of all
@@ -158,13 +160,7 @@ def train(
     first_steps: list[_Step] = []
     early = np.zeros((n_adapters, len(unlabelled.steps) if unlabelled else 0), dtype=np.int32)
     with Stack(classifier.module, adapters, classifier.towers) as stack:
-        heads = {id(parameter) for parameter in (stack.head.parameters() if stack.head else ())}
-        groups = [
-            {"params": chosen, "lr": peak, "peak": peak}
-            for of_head, peak in ((False, recipe.lr), (True, recipe.head_lr or recipe.lr))
-            if (chosen := [p for p in stack.parameters() if (id(p) in heads) == of_head])
-        ]
-        optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+        chain = Chain(stack, total)
         for epoch in range(recipe.epochs):
             shown = train_set
             if recipe.augment:
@@ -172,15 +168,18 @@ def train(
             for index in _epoch(lengths, recipe.batch_size, seeds, epoch, subsets):
                 if unlabelled and (due := np.flatnonzero(unlabelled.steps == done)).size:
                     early[:, due] = predictions(classifier, unlabelled.inputs, due, n_adapters, tokens_per_pass)
+                if chain.reach(done):
+                    optimizer = _optimizer(stack, recipe)
                 optimizer.zero_grad()
                 step = _add_gradients(classifier, shown, index, tokens_per_pass)
+                chain.mask_gradients()
                 norms = clip_gradients(stack, recipe.clip_norm)
                 diverged |= ~(torch.isfinite(step.log_losses).all(1) & torch.isfinite(norms)).cpu()
                 if epoch == 0 and not recipe.augment:
                     first_steps.append(step)
                 for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * _schedule(recipe.schedule, done / total)
-                optimizer.step()
+                    group["lr"] = group["peak"] * _schedule(recipe.schedule, chain.progress(done))
+                chain.step(optimizer)
                 done += 1
                 on_step(done, total)
         train_losses = evaluate(classifier, train_set.inputs, train_set.labels, n_adapters, tokens_per_pass)
@@ -202,6 +201,17 @@ def train(
             )
             for k in sorted(range(n_adapters), key=order.__getitem__)
         ]
+
+
+def _optimizer(stack: Stack, recipe: Recipe) -> torch.optim.AdamW:
+    """A fresh optimizer of all that the stack trains; heads have their own step size."""
+    heads = {id(parameter) for parameter in (stack.head.parameters() if stack.head else ())}
+    groups = [
+        {"params": chosen, "lr": peak, "peak": peak}
+        for of_head, peak in ((False, recipe.lr), (True, recipe.head_lr or recipe.lr))
+        if (chosen := [p for p in stack.parameters() if (id(p) in heads) == of_head])
+    ]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _epoch(

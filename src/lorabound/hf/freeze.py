@@ -21,10 +21,12 @@ from torch import nn
 
 from lorabound.adapters import BITSANDBYTES, factor_sha256, load_adapter, random_factor, write_provenance
 from lorabound.errors import AdapterError, InputError, ModelError
-from lorabound.modes import MODES, PEFT_NAMES, Factor, Mode
-from lorabound.notation import Base, Law
+from lorabound.modes import MODES, PEFT_MODES, PEFT_NAMES, Factor, Mode
+from lorabound.notation import OF_WEIGHTS, Base, Law
 
-_MODES: dict[str, Mode] = {facts.frozen[0].upper(): mode for mode, facts in MODES.items() if len(facts.frozen) == 1}
+# Modes of one drawn and frozen factor. PEFT's layers multiply by whole factors A and B: what trains something smaller
+# (core, subspace) would need layers of another class.
+_MODES: dict[str, Mode] = {MODES[mode].frozen[0].upper(): mode for mode in PEFT_MODES if MODES[mode].frozen}
 _PREFIX = "base_model.model."
 
 
@@ -81,7 +83,13 @@ def from_pretrained(model: nn.Module, folder: str | os.PathLike[str], **options:
     from peft import PeftModel
 
     stored = load_adapter(folder)
-    if not MODES[stored.mode].frozen:
+    facts = MODES[stored.mode]
+    if facts.whole_factors != facts.trained:
+        raise AdapterError(
+            f"{folder}: mode {stored.mode} trains something smaller than a factor, which PEFT's layers do not have: "
+            "predict with PeftModel.from_pretrained, and go on training with lorabound"
+        )
+    if not facts.frozen:
         raise AdapterError(f"{folder} records no frozen factor: load it with PeftModel.from_pretrained")
     if stored.base and rounding_of(model) != stored.base.format:
         warnings.warn(
@@ -90,7 +98,7 @@ def from_pretrained(model: nn.Module, folder: str | os.PathLike[str], **options:
             stacklevel=2,
         )
     loaded = PeftModel.from_pretrained(model, os.fspath(folder), **options)
-    return _frozen(loaded, stored.mode, stored.seed, stored.law)
+    return _frozen(loaded, stored.mode, stored.seed, stored.law, stored.links)
 
 
 def rounding_of(model: Any) -> Base | None:
@@ -129,7 +137,7 @@ def _layers(peft_model: Any) -> Iterator[tuple[str, dict[Factor, nn.Linear]]]:
         raise ModelError("freeze_factor: the adapter has no LoRA layer: make it with LoraConfig")
 
 
-def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> Any:
+def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None, links: int = 1) -> Any:
     """Turn the frozen factors of a mode into buffers, and write what was frozen whenever the model is saved."""
     layers = dict(_layers(peft_model))
     [frozen] = MODES[mode].frozen
@@ -142,6 +150,8 @@ def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> A
     ignored = [name for name, _ in peft_model.named_buffers() if f".{PEFT_NAMES[frozen]}." in name]
     peft_model._ddp_params_and_buffers_to_ignore = ignored
     save = peft_model.save_pretrained
+    loaded = factor_sha256({name: _rows(layer[frozen], frozen) for name, layer in layers.items()})
+    of_weights = MODES[mode].common or law == OF_WEIGHTS  # another draw than that of random_factor
 
     @functools.wraps(save)
     def save_pretrained(save_directory: str, *args: Any, **kwargs: Any) -> Any:
@@ -152,14 +162,16 @@ def _frozen(peft_model: Any, mode: Mode, seed: int | None, law: Law | None) -> A
                 seed is not None
                 and law is not None
                 and all(
-                    np.array_equal(one, random_factor(seed, name, one.shape[0], one.shape[1], law))
+                    factor_sha256(rows) == loaded
+                    if of_weights
+                    else np.array_equal(one, random_factor(seed, name, one.shape[0], one.shape[1], law, links))
                     for name, one in rows.items()
                 )
             )
             [adapter] = peft_model.peft_config
             folder = Path(save_directory) / ("" if adapter == "default" else adapter)
             known = (seed, law) if drawn else (None, None)
-            write_provenance(folder, mode, *known, factor_sha256(rows), rounding_of(peft_model))
+            write_provenance(folder, mode, *known, factor_sha256(rows), links, rounding_of(peft_model))
         return returned
 
     peft_model.save_pretrained = save_pretrained

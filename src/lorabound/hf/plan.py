@@ -180,6 +180,27 @@ def refuse_moved_rows(inputs: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_packed_rows(inputs: Mapping[str, Any]) -> None:
+    """See that no row of a batch holds several rows that were joined before the Trainer met them, where it shows.
+
+    Raises:
+        InputError: the attention mask numbers rows within a row, or places begin again within one.
+    """
+    mask, places = inputs.get("attention_mask"), inputs.get("position_ids")
+    numbered = isinstance(mask, torch.Tensor) and mask.ndim == 2 and not mask.is_floating_point() and mask.max() > 1
+    starts: Any = 0
+    if isinstance(places, torch.Tensor) and places.ndim == 2:
+        starts = places == 0
+        if isinstance(mask, torch.Tensor) and mask.shape == places.shape:
+            starts = starts & (mask > 0)
+        starts = starts.sum(1).max()
+    if numbered or starts > 1:
+        raise InputError(
+            "several rows stand in one row of a batch (packing), so that rows cannot be told apart: switch packing off "
+            "where the rows are made"
+        )
+
+
 def refuse_shared_statistics(model: nn.Module) -> None:
     """See that the rows of a batch do not enter one another's predictions.
 

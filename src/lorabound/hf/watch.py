@@ -18,7 +18,7 @@ from lorabound.certificates.training import LossName
 from lorabound.errors import InputError
 from lorabound.hf.fingerprints import fingerprints
 from lorabound.hf.losses import Kind, kind_of, row_losses
-from lorabound.hf.plan import Plan, counts_places, refuse_moved_rows
+from lorabound.hf.plan import Plan, counts_places, refuse_moved_rows, refuse_packed_rows
 
 # Place in a step that no row stands at: the last batch of an epoch may be short.
 _EMPTY = -2.0
@@ -156,6 +156,7 @@ class Watch:
                     raise InputError("loss='wrong_tokens' is for models that continue texts: take error or probability")
             if not isinstance(labels, Tensor):
                 raise InputError("a batch came without labels")
+            refuse_packed_rows(named)
             if self._counts_places:
                 refuse_moved_rows(named)
             losses = row_losses(labels, outputs, self.kind, self.loss)

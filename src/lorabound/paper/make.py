@@ -14,7 +14,7 @@ from typing import Any
 
 from lorabound.errors import StoreError
 from lorabound.files import make_folder
-from lorabound.modes import MODES
+from lorabound.modes import PEFT_MODES
 from lorabound.reports.complexity import JSON as COMPLEXITY
 from lorabound.reports.complexity import write_complexity
 from lorabound.reports.spread import write_spread
@@ -82,7 +82,7 @@ def gather(folder: str | Path, quick: bool = False, observe: Callable[[str], Non
     small: dict[str, Any] = (
         {"n_test": 300, "layers": [5], "n_train": [64]} if quick else {"n_test": 1000, "n_train": [128]}
     )
-    base = SweepConfig(ranks=[8], modes=list(MODES), **small)
+    base = SweepConfig(ranks=[8], modes=list(PEFT_MODES), **small)
     n_draws = 3 if quick else 8
     base = base.model_copy(update={"seeds": list(range(n_draws)), "samples": n_draws})
     crossed = read_spread(

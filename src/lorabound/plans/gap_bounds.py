@@ -40,28 +40,42 @@ class GapBounds:
     rank_floor: Bound | None
 
 
-def trainable(shapes: Shapes, mode: Mode, rank: int) -> int:
-    """q, the trainable parameters of all adapted layers.
+def trainable(shapes: Shapes, mode: Mode, rank: int, subspace_size: int | None = None, links: int = 1) -> int:
+    """q, the trainable parameters of all adapted layers, those of all links of a chain together.
 
     Raises:
-        InputError: a rank that a layer cannot hold.
+        InputError: a rank that a layer cannot hold, or a vector larger than the factors that it fills.
     """
+    chain = f"links {links} of " if links > 1 else ""
     for name, (d_out, d_in) in shapes.items():
-        if not 1 <= rank <= min(d_out, d_in):
+        most = min(d_out, d_in) // links
+        if not 1 <= rank <= most:
             raise InputError(
-                f"rank {rank} does not fit {name} ({d_out} x {d_in}): choose ranks from 1 to {min(d_out, d_in)}"
+                f"{chain}rank {rank} does not fit {name} ({d_out} x {d_in}): choose "
+                + (f"ranks from 1 to {most}" if most else "fewer links")
             )
-    return MODES[mode].n_params(rank, shapes.values())
+    return MODES[mode].n_params(links * rank, shapes.values(), subspace_size)
 
 
-def gap_bounds(shapes: Shapes, mode: Mode, rank: int, n_train: int, bits: int, delta: float) -> GapBounds:
+def gap_bounds(
+    shapes: Shapes,
+    mode: Mode,
+    rank: int,
+    n_train: int,
+    bits: int,
+    delta: float,
+    subspace_size: int | None = None,
+    links: int = 1,
+) -> GapBounds:
     """All bounds that apply, at failure probability ``delta``.
 
-    ``rank_floor`` needs one adapted layer and a trained B: m = min(r, d_in) inputs times d_out outputs.
+    ``rank_floor`` needs one adapted layer and a trained B: m = min(r, d_in) inputs times d_out outputs. A chain of T
+    links is an adapter of rank T r, of which a part is trained at a time: ``rank_floor`` does not speak of it, for no
+    step fits all of B.
     """
-    q = trainable(shapes, mode, rank)
+    q = trainable(shapes, mode, rank, subspace_size, links)
     rank_floor = None
-    if len(shapes) == 1 and "b" in MODES[mode].trained:
+    if len(shapes) == 1 and "b" in MODES[mode].trained and links == 1:
         ((d_out, d_in),) = shapes.values()
         rank_floor = rank_lower_bound(n_train, min(rank, d_in) * d_out)
     return GapBounds(

@@ -130,17 +130,19 @@ def read_pilot(store: Sweep) -> Pilot:
     return Pilot(summary=summary, forecasts=forecasts)
 
 
-def check_same_layers(pilot: Pilot, shapes: Shapes) -> None:
+def check_same_layers(pilot: Pilot, shapes: Shapes, subspace_size: int | None = None, links: int = 1) -> None:
     """A pilot on other layers forecasts nothing here.
 
     Raises:
         InputError: its numbers of trainable parameters are not those of ``shapes``.
     """
+    if (own := pilot.summary.config.links) != links:
+        raise InputError(f"the pilot has chains of {own} links, the plan of {links}: plan with links {own}")
     for cell in pilot.summary.cells:
         if cell.mode == ZERO_SHOT:
             continue
         mode: Mode = cell.mode  # type: ignore[assignment]
-        if (expected := trainable(shapes, mode, cell.rank)) != cell.n_params:
+        if (expected := trainable(shapes, mode, cell.rank, subspace_size, links)) != cell.n_params:
             raise InputError(
                 f"the pilot trains {cell.n_params:,} parameters in {mode} at rank {cell.rank}, the layers of this plan "
                 f"{expected:,}: plan for the layers of the pilot, or give no --pilot"

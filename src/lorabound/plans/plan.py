@@ -106,6 +106,7 @@ class Plan:
         needs: one entry per (mode, rank).
         pairs: freeze_a at rank 2r beside train_both at rank r, at the largest N; one entry per rank that can double.
         pilot: the sweep the forecasts are read from; None without one.
+        links: number of links of every adapter, each of the rank shown.
     """
 
     shapes: Shapes
@@ -120,6 +121,7 @@ class Plan:
     needs: tuple[Need, ...]
     pairs: tuple[Pair, ...]
     pilot: Pilot | None
+    links: int = 1
 
     def frame(self) -> pl.DataFrame:
         """Every number of the plan, one row per (N, mode, rank); null where there is none.

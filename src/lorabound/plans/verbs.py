@@ -37,6 +37,8 @@ def plan(
     targets: Sequence[str] | str | None = None,
     layers: Sequence[int] | str | None = None,
     encoder: str | None = None,
+    subspace_size: int | None = None,
+    links: int | None = None,
 ) -> Plan:
     """Before training: what is guaranteed for each mode, rank and amount of data, and what a pilot sweep forecasts.
 
@@ -47,7 +49,7 @@ def plan(
         shapes: (d_out, d_in) of each adapted layer, by name; or text such as "384x384,1536x384".
         model: package, folder or hub name of a model, whose configuration is read and whose weights are not.
         ranks: LoRA ranks; by default the pilot's, or 1, 2, 4, 8.
-        modes: any of freeze_a, freeze_b, train_both; by default the pilot's, or freeze_a and train_both.
+        modes: any of the modes of a sweep; by default the pilot's, or freeze_a and train_both.
         n_train: training set sizes; by default the pilot's, or 1,000, 10,000 and 100,000.
         delta: failure probability, in (0, 1).
         target_gap: a gap in (0, 1), for which the N needed is worked out.
@@ -57,6 +59,8 @@ def plan(
         targets: names of the linear layers of ``model`` that are adapted.
         layers: indices of the layers of ``model`` that are adapted, or a position as in a sweep.
         encoder: vision, text or both, of a CLIP.
+        subspace_size: size of the vector that mode subspace trains; by default the pilot's, or 512.
+        links: number of links of a chain, each of the rank that is named; by default the pilot's, or 1.
     Raises:
         InputError: an argument outside its range, fewer examples than classes, a rank above a layer's width, a pilot
             over other layers.
@@ -84,6 +88,8 @@ def plan(
         "ranks": ranks,
         "modes": modes,
         "n_train": n_train,
+        "subspace_size": subspace_size,
+        "links": links,
     }
     base = store.config.model_dump(mode="json") if store else {"n_train": list(SIZES)}
     config = read_config(None, {**base, **{name: value for name, value in given.items() if value is not None}})
@@ -116,17 +122,18 @@ def _plan(
     shapes: Shapes, config: SweepConfig, bits: int, delta: float, target: float | None, pilot: Pilot | None
 ) -> Plan:
     modes, ranks, sizes = tuple(config.modes), tuple(sorted(config.ranks)), tuple(sorted(config.sizes))
-    choices = [(mode, rank, trainable(shapes, mode, rank)) for mode in modes for rank in ranks]
+    size, links = config.subspace_size, config.links
+    choices = [(mode, rank, trainable(shapes, mode, rank, size, links)) for mode in modes for rank in ranks]
     if pilot:
-        check_same_layers(pilot, shapes)
+        check_same_layers(pilot, shapes, size, links)
     width = min(min(shape) for shape in shapes.values())
-    doubled = [rank for rank in ranks if 2 * rank <= width]
+    doubled = [rank for rank in ranks if 2 * links * rank <= width]
     spoken_of = {(mode, rank) for mode, rank, _ in choices}
     spoken_of |= {pair for rank in doubled for pair in guideline(rank)}
     share = delta / len(spoken_of)
 
     def limits(mode: Mode, rank: int, n: int) -> GapBounds:
-        return gap_bounds(shapes, mode, rank, n, bits, share)
+        return gap_bounds(shapes, mode, rank, n, bits, share, size, links)
 
     def pair(rank: int) -> Pair:
         frozen, both = guideline(rank)
@@ -149,6 +156,7 @@ def _plan(
         needs=tuple(_need(mode, rank, q, bits, share, target, pilot) for mode, rank, q in choices),
         pairs=tuple(map(pair, doubled)),
         pilot=pilot,
+        links=links,
     )
 
 

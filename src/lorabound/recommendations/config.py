@@ -22,7 +22,8 @@ from lorabound.config import (
     setting,
 )
 from lorabound.errors import InputError
-from lorabound.notation import RESIDUAL_LAW
+from lorabound.modes import PEFT_MODES
+from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW
 from lorabound.sweeps.config import Positive, SweepConfig
 
 # Settings of a sweep that a recommendation decides by itself.
@@ -127,7 +128,27 @@ def read_recommendation(source: Source, flags: Mapping[str, Any]) -> tuple[Recom
             f"law {RESIDUAL_LAW} is for sweeps (lorabound sweep), whose table shows what the start is worth: recommend "
             "compares ranks and modes under one of the random laws, kaiming_uniform or gaussian"
         )
+    _refuse_outside_peft(pilots)
     return asked, pilots, set(record)
+
+
+def _refuse_outside_peft(pilots: SweepConfig) -> None:
+    """What is recommended must be what any training loop of PEFT can do."""
+    if odd := [mode for mode in pilots.modes if mode not in PEFT_MODES]:
+        raise InputError(
+            f"modes: recommend answers with settings for PEFT, which cannot train {', '.join(odd)}: give modes among "
+            f"{', '.join(PEFT_MODES)}, or compare {odd[0]} with  lorabound sweep"
+        )
+    if pilots.links > 1:
+        raise InputError(
+            "links: recommend answers with settings for PEFT, which trains one link: leave it out, or compare chains "
+            "with  lorabound sweep"
+        )
+    if pilots.law == OF_WEIGHTS:
+        raise InputError(
+            f"law: recommend answers with settings for PEFT, which does not draw factors by law {pilots.law}: leave "
+            "it out, or compare it with  lorabound sweep"
+        )
 
 
 def exact_time(seconds: float) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from lorabound.plans import Plan
 from lorabound.plans.pilot import FORECAST_LEVEL
 from lorabound.reports.plan_sentences import answer, at_most, count, reading
+from lorabound.reports.sentences import chain_sentence
 from lorabound.reports.show import Part, parts, table
 from lorabound.stats import Prediction
 
@@ -24,6 +25,8 @@ def _(plan: Plan, width: int) -> Iterator[Part]:
         yield Text(sentence, style="bold")
     shown, hidden = (_with_forecasts(plan), ()) if plan.pilot else _by_size(plan, width)
     yield shown
+    if plan.links > 1:
+        yield chain_sentence(plan.links)
     for line in reading(plan, hidden):
         yield Text(line, style="dim")
 

@@ -326,6 +326,14 @@ def reading(summary: Summary) -> list[str]:
     return lines
 
 
+def chain_sentence(links: int) -> str:
+    """What rank and parameters are where every adapter is a chain."""
+    return (
+        f"Every adapter is a chain of {links} links of the rank shown, trained one after the other, which share the "
+        f"steps: its rank is {links} times that, and the parameters of all links are counted."
+    )
+
+
 def modes_sentence(summary: Summary) -> str:
     """What every mode of the table trains, from which start, and whether the frozen model is quantized."""
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
@@ -338,6 +346,8 @@ def modes_sentence(summary: Summary) -> str:
             f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, not at random and at 0; seeds "
             "change the order of examples alone."
         )
+    if summary.config.links > 1:
+        lines.append(chain_sentence(summary.config.links))
     return " ".join(lines)
 
 

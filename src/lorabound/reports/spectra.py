@@ -41,6 +41,11 @@ def _(spectra: AdapterSpectra, _: int) -> Iterator[Part]:
         shown.add_row(name, *_cells(layer))
     yield f"{spectra.path}: {counted(len(layers), 'linear layer')}" + (f", named {pattern}" if pattern else "")
     yield shown
+    if spectra.links > 1:
+        yield (
+            f"A chain of {spectra.links} links, trained and merged one after the other: each has 1/{spectra.links} of "
+            "the rows of A and of the columns of B, in their order."
+        )
     yield Text(_LEGEND, style="dim")
     if spectra.left_out:
         first = ", ".join(spectra.left_out[:2]) + (", ..." if len(spectra.left_out) > 2 else "")

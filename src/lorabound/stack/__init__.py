@@ -1,8 +1,8 @@
 """K adapters attached to one frozen model at once, on the batch axis; and the layers of a loaded model."""
 
-from lorabound.stack.drawn import DrawnStack, entry_name
+from lorabound.stack.drawn import DrawnStack
 from lorabound.stack.layers import StackedHead, StackedLinear, stack_order
-from lorabound.stack.modules import modules_of, select_linears
+from lorabound.stack.modules import directions_of_weights, modules_of, select_linears
 from lorabound.stack.stacked import Stack, n_stacked
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "Stack",
     "StackedHead",
     "StackedLinear",
-    "entry_name",
+    "directions_of_weights",
     "modules_of",
     "n_stacked",
     "select_linears",

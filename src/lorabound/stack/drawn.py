@@ -5,6 +5,7 @@ weights, and no two examples do. The frozen product is computed once for all row
 
     y[i] = W x[i] + bias + s B_i A_i x[i],   B_i = mean + spread * noise_i,   x (n, rows, d_in), i = 1..n draws.
 
+Where B = B_0 M it is M that is drawn; where one vector fills all B's, it is drawn once for all layers.
 A factor without spread is the same in all draws. What is drawn stays float32 whatever the number format of the model.
 """
 
@@ -18,17 +19,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lorabound.adapters.adapter import Adapter, Factors, Head
+from lorabound.adapters.entries import THETA, entry_name
+from lorabound.adapters.subspace import Copies
 from lorabound.errors import AdapterError
-from lorabound.modes import PEFT_NAMES
 from lorabound.stack.stacked import Stack, set_stacked
 
 # Name of an entry (a factor or a part of a head) -> standard deviation of its noise, of the shape of the entry.
 Spreads = Mapping[str, Tensor]
-
-
-def entry_name(module: str, part: str) -> str:
-    """Name of a factor ("b", "a") or of a part of a head ("weight", "bias"), near to PEFT's names of its tensors."""
-    return f"{module}.{PEFT_NAMES[part]}" if part in ("b", "a") else f"{module}.{part}"  # type: ignore[index]
 
 
 class _Drawn(nn.Module):
@@ -49,13 +46,45 @@ class _Drawn(nn.Module):
             self.drawn[part] = torch.addcmul(self.means[part], spread, noise)
 
 
-class DrawnLinear(_Drawn):
-    """A frozen ``nn.Linear`` with an adapter that is drawn anew for each of n groups of rows."""
+class DrawnVector(_Drawn):
+    """A vector that fills the factors B of all layers, drawn anew for each of n groups of rows."""
 
-    def __init__(self, base: nn.Linear, name: str, means: Mapping[str, Tensor], scale: float, spreads: Spreads) -> None:
+    def __init__(self, mean: Tensor, spreads: Spreads) -> None:
+        super().__init__({THETA: mean}, "", spreads)
+
+    @property
+    def value(self) -> Float[Tensor, "n p"]:
+        """The vector of every draw."""
+        return self.drawn.get(THETA, self.means[THETA].expand(self.n, -1))
+
+
+class DrawnLinear(_Drawn):
+    """A frozen ``nn.Linear`` with an adapter that is drawn anew for each of n groups of rows.
+
+    Args:
+        filled: the vector that fills B, and where its entries go; None where B has entries of its own.
+    """
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        name: str,
+        means: Mapping[str, Tensor],
+        scale: float,
+        spreads: Spreads,
+        filled: tuple[DrawnVector, Tensor, Tensor] | None = None,
+    ) -> None:
         super().__init__(means, name, spreads)
+        self._filled = filled
         self.base, self.scale = base, scale
         self.batch_rows = 0  # rows of the model's current batch, set by the DrawnStack
+
+    def draw(self, n: int, generator: torch.Generator | None) -> None:
+        """Draw n versions of every part that has a spread, or take B from the vector that was drawn."""
+        super().draw(n, generator)
+        if self._filled is not None:
+            vector, index, weight = self._filled
+            self.drawn["b"] = vector.value[:, index] * weight
 
     def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         """W x + s B_i A_i x for the rows of each draw i."""
@@ -66,7 +95,9 @@ class DrawnLinear(_Drawn):
             )
         frozen: Tensor = self.base(x)
         value = x.reshape(self.n, -1, x.shape[-1]).float()
-        for part in ("a", "b"):
+        for part in ("a", "m", "b"):
+            if part not in self.means:
+                continue
             drawn = self.drawn.get(part)
             value = F.linear(value, self.means[part]) if drawn is None else torch.bmm(value, drawn.mT)
         return (frozen.float() + self.scale * value.view(frozen.shape)).to(frozen.dtype)
@@ -113,10 +144,18 @@ class DrawnStack(Stack):
         super().__init__(model, [adapter], towers)
 
         self.random: list[_Drawn] = []
+        copies = adapter.copies()
+        if adapter.theta is not None:
+            mean = means.get(THETA, torch.from_numpy(adapter.theta).to(next(model.parameters()).device))
+            vector = DrawnVector(mean, spreads)
+            self.random.append(vector)
         for name, factors in adapter.layers.items():
             base = self.layers[name].base
-            own = _means(name, factors, ("b", "a"), means, base.weight)
-            self.random.append(DrawnLinear(base, name, own, factors.scale, spreads))
+            own = _means(name, factors, ("b", "a") if factors.m is None else ("m", "a"), means, base.weight)
+            if factors.basis is not None:
+                own["b"] = torch.from_numpy(factors.basis).to(base.weight.device)
+            filled = (vector, *_on(base.weight, copies[name])) if name in copies else None
+            self.random.append(DrawnLinear(base, name, own, factors.scale, spreads, filled))
             self.layers[name] = self.random[-1]  # type: ignore[assignment]
         if self.head and adapter.head:
             base = self.head.base
@@ -133,6 +172,10 @@ class DrawnStack(Stack):
         set_stacked(n)
         for module in self.random:
             module.draw(n, generator)
+
+
+def _on(like: Tensor, copies: Copies) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(copies.index).to(like.device), torch.from_numpy(copies.weight).to(like.device)
 
 
 def _means(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lorabound.adapters.adapter import Adapter, Factors, Head
 from lorabound.errors import AdapterError
-from lorabound.stack.layers import StackedHead, StackedLinear, stack_order
+from lorabound.stack.layers import StackedHead, StackedLinear, StackedVectors, stack_order
 
 _STACKED: ContextVar[int] = ContextVar("stacked", default=1)
 
@@ -57,11 +57,19 @@ class Stack:
         for adapter in adapters:
             if adapter.shapes != shapes:
                 raise AdapterError("adapters of one stack must adapt the same layers")
+        bases: dict[str, nn.Linear] = {}
         for name, (d_out, d_in) in shapes.items():
             base = modules.get(name)
             if not isinstance(base, nn.Linear) or (base.out_features, base.in_features) != (d_out, d_in):
                 raise AdapterError(f"the adapter needs a linear layer {name} of {d_out} x {d_in}, the model has none")
-            self.layers[name] = StackedLinear(base, [a.layers[name] for a in adapters], modes)
+            bases[name] = base
+        copies = [adapter.copies() for adapter in adapters if adapter.theta is not None]
+        self.vectors: StackedVectors | None = None
+        if copies:
+            self.vectors = StackedVectors(adapters, next(iter(bases.values())).weight.device)
+        for name, base in bases.items():
+            factors = [adapter.layers[name] for adapter in adapters]
+            self.layers[name] = StackedLinear(base, factors, modes, self.vectors, [one[name] for one in copies])
         self.head: StackedHead | None = None
         heads = [adapter.head for adapter in adapters if adapter.head]
         if heads:
@@ -112,24 +120,43 @@ class Stack:
         return len(self.adapters)
 
     @property
-    def trained(self) -> list[StackedLinear | StackedHead]:
+    def trained(self) -> list[StackedLinear | StackedHead | StackedVectors]:
         """The modules that hold what is trained."""
-        return [*self.layers.values(), *([self.head] if self.head else [])]
+        others = [module for module in (self.vectors, self.head) if module is not None]
+        return [*self.layers.values(), *others]
 
     def parameters(self) -> list[nn.Parameter]:
-        """The stacked trained factors and heads; empty ones (no adapter trains them) are left out."""
-        factors = [p for layer in self.layers.values() for p in (layer.trained_a, layer.trained_b)]
+        """The stacked trained parts and heads; empty ones (no adapter trains them) are left out."""
+        vectors = [self.vectors.theta] if self.vectors else []
+        parts = [p for layer in self.layers.values() for p in layer.parameters_trained()]
         heads = [self.head.weight, self.head.bias] if self.head else []
-        return [parameter for parameter in (*factors, *heads) if parameter.numel()]
+        return [parameter for parameter in (*vectors, *parts, *heads) if parameter.numel()]
+
+    def stacked(self, module: str, part: str) -> nn.Parameter:
+        """The stacked parameter of a part of a layer ("b", "a", "m"), of the head ("weight", "bias"), or "theta"."""
+        if part == "theta":
+            assert self.vectors is not None
+            return self.vectors.theta
+        if part in ("weight", "bias"):
+            assert self.head is not None
+            return getattr(self.head, part)  # type: ignore[no-any-return]
+        return getattr(self.layers[module], f"trained_{part}")  # type: ignore[no-any-return]
 
     def extract(self, k: int) -> Adapter:
         """Adapter k as it now stands, as plain arrays."""
         source = self.adapters[k]
-        layers = {}
+        layers: dict[str, Factors] = {}
         for name, layer in self.layers.items():
-            before = source.layers[name]
-            a, b = layer.factors()
-            layers[name] = Factors(a=_array(a[k, : before.rank]), b=_array(b[k, :, : before.rank]), scale=before.scale)
+            before, rank = source.layers[name], source.layers[name].rank
+            if before.basis is not None:
+                m = layer.trained_m[k - (self.vectors.n if self.vectors else 0), :rank, :rank]
+                layers[name] = Factors.with_core(before.a, before.basis, _array(m), before.scale)
+            else:
+                a, b = layer.factors()
+                layers[name] = Factors(a=_array(a[k, :rank]), b=_array(b[k, :, :rank]), scale=before.scale)
+        theta = None
+        if source.theta is not None and self.vectors:
+            theta = _array(self.vectors.theta[k, : source.theta.size])
         head = None
         if self.head:
             head = Head(
@@ -138,7 +165,7 @@ class Stack:
                 bias=_array(self.head.bias[k]),
                 beside=source.head.beside if source.head else {},
             )
-        return replace(source, layers=layers, head=head)
+        return replace(source, layers=layers, head=head, theta=theta)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -27,8 +27,8 @@ from lorabound.config import (
 )
 from lorabound.data.config import DialogueConfig
 from lorabound.errors import InputError
-from lorabound.modes import MODES, Mode
-from lorabound.notation import RESIDUAL_LAW, Base, Law
+from lorabound.modes import MODES, Mode, check_links
+from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW, Base, Law
 
 # The axes of the grid that are lists. A sweep may be extended along them and in ``samples``; everything else is fixed
 # when it starts.
@@ -50,7 +50,7 @@ _SOURCES = (
     "model",
 )
 # Settings that came later: at their defaults they are no part of the key of a run, which stays what it was.
-_LATER = ("base",)
+_LATER = ("base", "links")
 # What the machine gives; results do not depend on it beyond rounding.
 _RESOURCES = ("memory",)
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
@@ -206,7 +206,7 @@ class SweepConfig(DialogueConfig):
     ranks: PositiveInts = setting([1, 2, 4, 8], "LoRA ranks to compare.", ADAPTERS)
     modes: Annotated[list[Mode], Field(min_length=1), list_of(str), once] = setting(
         ["freeze_a", "train_both"],
-        f"What is trained. {'; '.join(f'{mode}: {facts.sentence}' for mode, facts in MODES.items())}.",
+        f"What is trained: {', '.join(f'{mode} {facts.brief}' for mode, facts in MODES.items())}.",
         ADAPTERS,
     )
     n_train: PositiveInts | None = setting(
@@ -254,10 +254,22 @@ class SweepConfig(DialogueConfig):
     )
     law: Law = setting(
         "kaiming_uniform",
-        "How factors start: drawn kaiming_uniform (as PEFT does) or gaussian; loftq: at what --base takes away.",
+        "How factors start: drawn kaiming_uniform (as PEFT does) or gaussian; svd: at main directions of the layer's "
+        "weight; loftq: at what --base takes away.",
         ADAPTERS,
     )
+    subspace_size: int = setting(
+        512, "Size of the one vector that mode subspace trains for all layers.", ADAPTERS, ge=1, strict=True
+    )
     alpha_over_r: Positive = setting(2.0, "LoRA scale: lora_alpha divided by the rank.", ADAPTERS)
+    links: int = setting(
+        1,
+        "Links of a chain: so many factors of each rank, trained and merged one after the other. They share the steps "
+        "of --epochs; the adapter has links times the rank.",
+        ADAPTERS,
+        ge=1,
+        strict=True,
+    )
 
     epochs: int = setting(6, "Passes over the training set.", TRAINING, ge=1)
     batch_size: int = setting(32, "Training examples per step.", TRAINING, ge=1)
@@ -320,6 +332,23 @@ class SweepConfig(DialogueConfig):
     )
 
     @model_validator(mode="after")
+    def _links_can_be_trained(self) -> SweepConfig:
+        if self.links == 1:
+            return self
+        for mode in self.modes:
+            check_links(self.links, mode)
+        smallest = min(self.n_train) if self.n_train else None
+        if smallest:
+            smallest -= smallest // self.cross_fit if self.cross_fit else 0
+            steps = self.epochs * -(-smallest // self.batch_size)
+            if steps < self.links:
+                raise ValueError(
+                    f"links = {self.links}: each link needs a step, and training on {smallest:,} examples has {steps} "
+                    "in all: give more epochs, a smaller batch_size or fewer links"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _samples_drawn_as_the_data_are(self) -> SweepConfig:
         if self.shots and self.samples > 1:
             raise ValueError("several samples need training sets drawn as the data are: give n_train in place of shots")
@@ -331,6 +360,19 @@ class SweepConfig(DialogueConfig):
             raise ValueError(
                 f"law = {RESIDUAL_LAW} starts from what rounding the model took away, and the model is not rounded: "
                 "give base = nf4 or int8, or another law"
+            )
+        if self.law == RESIDUAL_LAW and self.links > 1:
+            raise ValueError(f"law = {RESIDUAL_LAW} starts one adapter, not the links of a chain: leave links out")
+        others = [mode for mode in self.modes if not MODES[mode].in_peft]
+        if self.law == RESIDUAL_LAW and others:
+            raise ValueError(
+                f"law = {RESIDUAL_LAW} gives A and B their start, and modes {', '.join(others)} start otherwise: leave "
+                "them out, or give another law"
+            )
+        if self.law == OF_WEIGHTS and self.base is not None:
+            raise ValueError(
+                f"law = {OF_WEIGHTS} takes directions of exact weights, and base = {self.base} rounds them: give "
+                "another law, or leave base out"
             )
         return self
 

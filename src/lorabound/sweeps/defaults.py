@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lorabound.adapters import check_rank
+from lorabound.adapters import check_grid
 from lorabound.adapters.targets import matches
 from lorabound.data import NAMED, holds_labels
 from lorabound.errors import InputError
@@ -107,4 +107,5 @@ def check_layers(config: SweepConfig, kind: Kind) -> None:
     modules = weight_outline(folder).modules
     if any(matches(name, target) for target in kind.layer_names(config.targets) for name in modules.others):
         return
-    check_rank(adapted_layers(modules, kind, config.targets, config.layers, config.encoder), max(config.ranks))
+    shapes = adapted_layers(modules, kind, config.targets, config.layers, config.encoder)
+    check_grid(shapes, config.ranks, config.modes, config.subspace_size, config.links)

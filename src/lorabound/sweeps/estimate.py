@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from lorabound.adapters import check_rank
+from lorabound.adapters import check_grid
 from lorabound.adapters.targets import OUTPUT_LAYERS, Modules, layer_index
 from lorabound.data import NAMED, Dialogue, Example
 from lorabound.data.check import CHARACTERS_PER_TOKEN
@@ -186,7 +186,7 @@ def estimate(config: SweepConfig, out: str | Path | None = None) -> Estimate:
         return adapted_layers(outline.modules, kind, settled.targets, layers, settled.encoder)
 
     shapes = adapted(settled.layers)
-    check_rank(shapes, max(settled.ranks))
+    check_grid(shapes, settled.ranks, settled.modes, settled.subspace_size, settled.links)
     configuration = read_configuration(config.model)
     width, tokens = kind.width(configuration), _tokens(kind, configuration, settled, material)
     shape = shape_of(outline.modules, kind, list(shapes), tokens, n_classes)
@@ -242,7 +242,11 @@ def _usual_sizes(config: SweepConfig, n_classes: int) -> SweepConfig:
 
 def _trained(config: SweepConfig, shapes: dict[str, tuple[int, int]], head: int) -> tuple[int, int]:
     """Trainable parameters of the smallest and of the largest adapter of the grid, the head counted."""
-    counts = [head + MODES[mode].n_params(rank, shapes.values()) for mode in config.modes for rank in config.ranks]
+    counts = [
+        head + MODES[mode].n_params(config.links * rank, shapes.values(), config.subspace_size)
+        for mode in config.modes
+        for rank in config.ranks
+    ]
     return min(counts), max(counts)
 
 

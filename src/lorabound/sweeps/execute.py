@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorabound.adapters import check_rank, folder_sha256, save_adapter
+from lorabound.adapters import check_grid, folder_sha256, save_adapter
 from lorabound.engine import (
     ENGINE_VERSION,
     FirstPass,
@@ -85,7 +85,8 @@ def run_sweep(
         tell("reading the data")
         material = read_material(as_resumed(config, out))
     task = load_task(config, observe=tell, material=material)
-    check_rank(task.shapes, max(task.config.ranks))
+    asked = task.config
+    check_grid(task.shapes, asked.ranks, asked.modes, asked.subspace_size, asked.links)
     with open_runs(task, out) as runs:
         planned = runs_of(task.config)
         if missing := runs.missing(planned):

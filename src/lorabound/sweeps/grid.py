@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise, product
 from typing import Any, Literal
 
-from lorabound.modes import Mode
+from lorabound.modes import Mode, foreign_settings
 from lorabound.sweeps.config import SweepConfig
 
 ZERO_SHOT: Literal["zero_shot"] = "zero_shot"
@@ -77,8 +77,10 @@ def stacks_of(runs: list[Run], width: int, n_workers: int = 1) -> list[list[Run]
 def run_key(run: Run, fixed: Mapping[str, Any]) -> str:
     """SHA-256 over the run and everything fixed for the sweep that decides its result.
 
-    A run on the first sample has the key it had before there were others: its rows do not depend on them.
+    A run on the first sample has the key it had before there were others: its rows do not depend on them. So has a run
+    of a mode that does not read a setting which other modes read.
     """
     named = {name: value for name, value in asdict(run).items() if name != "sample" or value}
-    record = json.dumps({"run": named, **fixed}, sort_keys=True)
+    read = {name: value for name, value in fixed.items() if name not in foreign_settings(run.mode)}
+    record = json.dumps({"run": named, **read}, sort_keys=True)
     return hashlib.sha256(record.encode()).hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabound.errors import StoreError
+from lorabound.modes import foreign_settings
 from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.sweep import FILE, Sweep
@@ -60,8 +61,10 @@ def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection
         StoreError: another configuration made the store.
     """
     settings = config.settings
+    # A setting that no mode of the store has read may still change.
+    unread = set.intersection(*(foreign_settings(mode) for mode in store.config.modes))
     for name, value in store.config.settings.items():
-        if name not in unknown and settings[name] != value:
+        if name not in unknown and name not in unread and settings[name] != value:
             raise StoreError(
                 f"{store.folder} was made with {name} = {value!r}, now it is {settings[name]!r}: "
                 "choose another --out, or the old value to go on"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lorabound.adapters import Adapter, QuantizedBase, Residuals, new_adapter
+from lorabound.adapters import Adapter, QuantizedBase, Residuals, SingularDirections, new_adapter
 from lorabound.data import DataCheck, Split, counted
 from lorabound.engine import Examples
 from lorabound.errors import DataError, InputError
@@ -24,7 +24,7 @@ from lorabound.models import (
 )
 from lorabound.modes import Mode
 from lorabound.notation import RESIDUAL_LAW
-from lorabound.stack import modules_of
+from lorabound.stack import directions_of_weights, modules_of
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.material import Material, divide_again, read_material
 from lorabound.sweeps.notes import cut_note
@@ -43,6 +43,7 @@ class Task:
         config: configuration with every setting filled in.
         kind: kind of the model.
         shapes: module name -> (d_out, d_in) of the adapted layers.
+        weights: singular directions of the weights of the adapted layers.
         samples: largest training set of every sample; smaller ones are its first rows.
         unlabelled: examples without labels; None without any.
         n_skipped: images left out because they cannot be decoded.
@@ -57,6 +58,7 @@ class Task:
     data: Split
     classifier: LoadedClassifier
     shapes: dict[str, tuple[int, int]]
+    weights: SingularDirections
     samples: tuple[Examples, ...]
     test_set: Examples
     unlabelled: Inputs | None
@@ -91,11 +93,21 @@ class Task:
 
     def new_adapter(self, rank: int, mode: Mode, seed: int) -> Adapter:
         """An untrained adapter of this task, with the head it starts from where heads are trained."""
-        scale, base = self.config.alpha_over_r, self.config.base
+        base = self.config.base
         if self.residuals:
-            made = self.residuals.adapter(rank, mode, seed, scale)
+            made = self.residuals.adapter(rank, mode, seed, self.config.alpha_over_r)
         else:
-            made = new_adapter(self.shapes, rank, mode, seed, self.config.law, scale)
+            made = new_adapter(
+                self.shapes,
+                rank,
+                mode,
+                seed,
+                self.config.law,
+                self.config.alpha_over_r,
+                weights=self.weights,
+                subspace_size=self.config.subspace_size,
+                links=self.config.links,
+            )
         quantized = QuantizedBase(format=base, sha256=self.classifier.sha256) if base else None
         return replace(made, head=self.classifier.head, base=quantized)
 
@@ -166,6 +178,7 @@ def load_task(
         data,
         classifier,
         shapes,
+        directions_of_weights(classifier.module, shapes),
         samples,
         test_set,
         unlabelled,
