@@ -6,6 +6,7 @@ import math
 
 from lorabound.data import counted as number_of
 from lorabound.modes import MODES
+from lorabound.notation import OF_WEIGHTS
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
 from lorabound.sweeps.notes import cut_note
@@ -337,6 +338,8 @@ def modes_sentence(summary: Summary) -> str:
     """What every mode of the table trains."""
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
     told = f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."
+    if summary.config.law == OF_WEIGHTS:
+        told = told.replace(" at random", "") + " What is drawn are main directions of the layer's weight (--law svd)."
     return told + (f" {chain_sentence(summary.config.links)}" if summary.config.links > 1 else "")
 
 
