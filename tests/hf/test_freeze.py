@@ -6,9 +6,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 import lorabound as lb
-from lorabound.adapters import random_factor
+from lorabound.adapters import load_adapter, random_factor, save_adapter
 from lorabound.errors import AdapterError, InputError, ModelError
 from lorabound.hf import GeneralizationCallback, freeze_factor, from_pretrained
+from tests.adapter_cases import filled, new_on
 from tests.trainer_tasks import Net, net, points, trainer
 
 ROWS = points(64, np.random.default_rng(0))
@@ -97,3 +98,28 @@ def test_what_cannot_be_frozen_is_refused(tmp_path):
     table = get_peft_model(torch.nn.Sequential(torch.nn.Embedding(4, 3)), LoraConfig(r=2, target_modules=["0"]))
     with pytest.raises(ModelError, match="is an embedding"):
         freeze_factor(table, "A", seed=0)
+
+
+@pytest.mark.parametrize("mode", ["core", "subspace"])
+def test_what_peft_cannot_train_loads_for_predictions_alone(tmp_path, mode):
+    base = Net()
+    folder = save_adapter(filled(new_on(base, {"inner": (24, 6)}, mode)), tmp_path / "adapter")
+    with pytest.raises(AdapterError, match=f"mode {mode} trains something smaller than a factor"):
+        from_pretrained(base, folder)
+    with pytest.raises(InputError, match="the law of random entries must be one of"):
+        freeze_factor(net(), "A", seed=0, law="svd")
+
+
+@pytest.mark.parametrize(("mode", "law"), [("common", "gaussian"), ("freeze_a", "svd")])
+def test_factors_from_weights_stay_and_are_recorded(tmp_path, mode, law):
+    base = Net()
+    made = filled(new_on(base, {"inner": (24, 6)}, mode, law=law))
+    model = from_pretrained(base, save_adapter(made, tmp_path / "adapter"), is_trainable=True)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1.0
+    model.save_pretrained(tmp_path / "again")
+    again = load_adapter(tmp_path / "again")
+    assert (again.mode, again.seed, again.law) == (mode, made.seed, law)
+    assert again.frozen_sha256() == made.frozen_sha256()
+    assert (again.layers["inner"].b != made.layers["inner"].b).any() or mode == "common"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -13,6 +14,7 @@ from lorabound.recommendations.config import read_recommendation
 from lorabound.recommendations.layout import laid_out
 from lorabound.recommendations.origin import command_words
 from lorabound.recommendations.stored import FILE, is_recommendation, write_recommendation
+from lorabound.sweeps import SweepConfig
 from tests.commands import run, shown
 from tests.decoder_models import save_llama
 from tests.recommendation_cases import made_in
@@ -36,6 +38,13 @@ def test_without_a_limit_it_comes_back_too(tmp_path):
     made = made_in(tmp_path, limit=None)
     write_recommendation(made)
     assert lb.open_recommendation(tmp_path) == made
+
+
+def test_gradients_without_a_limit_come_back_too(tmp_path):
+    made = made_in(tmp_path)
+    made = replace(made, settings={**made.settings, "clip_norm": SweepConfig().clip_norm})
+    write_recommendation(made)
+    assert lb.open_recommendation(tmp_path).settings["clip_norm"] == float("inf")
 
 
 def test_a_folder_that_was_moved_names_itself_and_its_adapter(stored, tmp_path):

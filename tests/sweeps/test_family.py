@@ -9,9 +9,11 @@ from lorabound.adapters import load_adapter
 from lorabound.engine import evaluate
 from lorabound.errors import InputError, StoreError
 from lorabound.modes import MODES
+from lorabound.reports.sentences import modes_sentence
 from lorabound.stack import Stack
 from lorabound.sweeps import execute
 from lorabound.sweeps.grid import Run, run_key
+from lorabound.sweeps.summary import summarize
 from tests.adapter_cases import SUBSPACE
 from tests.commands import run
 
@@ -62,6 +64,9 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same(config, tmp_path, law):
     assert found[0].keys() == found[1].keys()
     for key, numbers in found[0].items():
         assert found[1][key] == pytest.approx(numbers, abs=1e-5)
+    said = modes_sentence(summarize(whole))
+    assert ("at random" in said) == (law != "svd")
+    assert ("main directions of the layer's weight" in said) == (law == "svd")
 
 
 def test_keys_of_the_other_modes_do_not_know_the_size_of_a_vector():

@@ -112,7 +112,10 @@ def _faults(made: Recommendation) -> Iterator[str]:
     if limit is not None and ((limit.kind, limit.direction) != ("risk", "upper") or len(limit.terms) != 2):
         yield "its limit is no upper bound on an error, of a mean and a margin"
     for name, value in _numbers(made, ""):
-        if not math.isfinite(value):
+        if not math.isfinite(value) and (name, value) != (
+            "settings.clip_norm",
+            math.inf,
+        ):  # no limit
             yield f"{name} is not finite"
         elif name.endswith(("n_train", "n_rows", "n_choices", "adapter_rows", "rules.rank")) and value < 1:
             yield f"{name} is {value:g}, and it is at least 1"

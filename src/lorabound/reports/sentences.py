@@ -6,7 +6,7 @@ import math
 
 from lorabound.data import counted as number_of
 from lorabound.modes import MODES
-from lorabound.notation import RESIDUAL_LAW
+from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
 from lorabound.sweeps.notes import cut_note
@@ -338,7 +338,10 @@ def modes_sentence(summary: Summary) -> str:
     """What every mode of the table trains, from which start, and whether the frozen model is quantized."""
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
     settings = summary.about.get("config", {})
-    lines = [f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."]
+    told = f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."
+    if summary.config.law == OF_WEIGHTS:
+        told = told.replace(" at random", "") + " What is drawn are main directions of the layer's weight (--law svd)."
+    lines = [told]
     if settings.get("base"):
         lines.append(f"The frozen model is quantized to {settings['base']} in every row.")
     if settings.get("law") == RESIDUAL_LAW:
