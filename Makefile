@@ -1,5 +1,6 @@
 # make demo: a recommended rank, a trained adapter and a page, for a real model and real words.
 # make study: regret of recommend and of public rules for the rank on six tasks, in an hour or two; goes on where it stopped.
+# make family: frozen factors of every kind and usual LoRA at equal numbers of trained entries, in half an hour; goes on where it stopped.
 # make tiny-clip: a small CLIP from nothing, then few-shot digits on it; ends with the page. Wants Fashion-MNIST:
 #                 Debian's package dataset-fashion-mnist, which root gets it here by itself.
 # make smollm: a chat model with 135 million parameters learns French words; ends with the page and sample answers.
@@ -13,13 +14,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo study tiny-clip smollm test slow bench docs wheel smoke lint clean
+.PHONY: demo study family tiny-clip smollm test slow bench docs wheel smoke lint clean
 demo: .venv/installed
 	$(BIN)/lorabound recommend recipes/demo.yaml --out demo-out
 
 study: .venv/installed
 	test -f tiny-clip-out/model/config.json || $(BIN)/python recipes/tiny-clip/pretrain.py --out tiny-clip-out/model
 	$(BIN)/python bench/study.py --out study-out
+
+family: .venv/installed
+	test -f tiny-clip-out/model/config.json || $(BIN)/python recipes/tiny-clip/pretrain.py --out tiny-clip-out/model
+	$(BIN)/python bench/family.py --out family-out
 
 tiny-clip: .venv/installed
 	test -d /usr/share/datasets/fashion-mnist || (apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist)
@@ -69,4 +74,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo-out tiny-clip-out smollm-out bench-out study-out site dist
+	rm -rf .venv demo-out tiny-clip-out smollm-out bench-out study-out family-out site dist
