@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import peft
@@ -284,3 +287,27 @@ def test_a_small_delta_is_not_told_as_certainty(made, letters, settings, tmp_pat
 def test_two_processes_do_not_write_one_folder(letters, settings, tmp_path):
     with only_writer(tmp_path / "out" / "pilots"), pytest.raises(StoreError, match="wait for it"):
         lb.recommend(letters, out=tmp_path / "out", **settings)
+
+
+def test_killed_while_pilots_and_then_the_final_adapter_are_trained_it_ends_as_if_undisturbed(
+    made, letters, settings, tmp_path
+):
+    for moment in ("120 rows", "final adapter"):
+        code = (
+            "import os, signal, sys, json, lorabound as lb\n"
+            "def seen(state):\n"
+            f"    if {moment!r} in state.now and (state.runs_done or state.runs_total == 1):\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "lb.recommend(sys.argv[1], out=sys.argv[2], observe=seen, **json.loads(sys.argv[3]))\n"
+        )
+        words = [sys.executable, "-c", code, letters, str(tmp_path / "out"), json.dumps(settings)]
+        assert subprocess.run(words, capture_output=True, timeout=120).returncode == -signal.SIGKILL
+        assert not (tmp_path / "out" / "recommendation.json").exists()
+    found = lb.recommend(letters, out=tmp_path / "out", **settings)
+    assert (found.mode, found.rank, found.n_choices, found.own_limit) == (
+        made.mode, made.rank, made.n_choices, made.own_limit
+    )  # fmt: skip
+    one, other = found.best.forecast, made.best.forecast  # other stacks of pilots round otherwise
+    assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-3)
+    weights = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == open(f"{made.folder}/{weights}", "rb").read()

@@ -88,7 +88,7 @@ def write_final(
 
 
 def paid_again(folder: Path, delta: float, n_choices: int) -> Certificate | None:
-    """The certificate of a final adapter that is there already, with as many choices as there are by now.
+    """The certificate of a final adapter that is there already, with as many choices as there are by now, never fewer.
 
     None where there is none, or one that was changed: nothing is claimed then.
 
@@ -102,6 +102,7 @@ def paid_again(folder: Path, delta: float, n_choices: int) -> Certificate | None
     made = stored.certificate
     if "training" not in made.record:
         return None
+    n_choices = max(n_choices, made.n_choices)
     if (made.delta, made.n_choices) != (delta, n_choices):
         of = {name: value for name, value in made.record.items() if name != "candidates"}
         again = certificate_of(first_epoch(made.statements[0]), delta, n_choices, made.name, of)
