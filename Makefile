@@ -49,7 +49,7 @@ bench: .venv/installed
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo site/index.html
+	@echo "site/index.html; with its search: python3 -m http.server -b 127.0.0.1 -d site"
 
 wheel: .venv/installed
 	rm -rf dist
