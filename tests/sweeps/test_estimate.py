@@ -13,6 +13,7 @@ from lorabound.engine.batches import TOKENS_PER_PASS
 from lorabound.engine.pool import n_workers
 from lorabound.errors import InputError
 from lorabound.models import locate_model, weight_outline
+from lorabound.modes import MODES
 from lorabound.reports.show import show
 from lorabound.stack import modules_of
 from lorabound.sweeps import SweepConfig, read_config, read_configs, speed
@@ -112,7 +113,10 @@ def test_the_papers_recipe_names_the_eleven_and_prints_its_plan(tmp_path, capsys
 
 def test_recipes_are_valid_and_lists_of_data_become_sweeps(tmp_path):
     for recipe in [*RECIPES.glob("*.yaml"), *RECIPES.glob("*/*.yaml")]:
-        if recipe.name != "demo.yaml":  # of a recommendation: tests/recommendations
+        if recipe.name == "family.yaml":  # of bench/family.py, which makes sweeps of it
+            members = yaml.safe_load(recipe.read_text())["members"].values()
+            assert {member["mode"] for member in members} == set(MODES)
+        elif recipe.name != "demo.yaml":  # of a recommendation: tests/recommendations
             assert read_configs(recipe, {})
     path = tmp_path / "two.yaml"
     path.write_text("data: [digits, textiles]\nshots: 2\n")
