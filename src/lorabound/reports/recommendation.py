@@ -58,9 +58,9 @@ def answer_sentences(made: Recommendation) -> list[str]:
             f"data ({sure(made)}, the choice among {made.n_choices} counted)."
             + (f" {made.limit_if}" if made.limit_if else "")
         )
-    lines.append(f"The adapter, trained on {made.adapter_rows:,} rows, is a PEFT folder: {made.adapter}")
     if made.own_limit is not None and made.own_limit < 1:
         lines.append(own_limit_sentence(made))
+    lines.append(f"The adapter, trained on {made.adapter_rows:,} rows, is a PEFT folder: {made.adapter}")
     return lines
 
 
