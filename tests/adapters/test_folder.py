@@ -142,6 +142,18 @@ def test_what_makes_b_must_be_there_and_make_the_b_that_is_there(tiny, tmp_path,
         load_adapter(folder)
 
 
+def test_a_vector_of_another_shape_or_number_format_is_no_traceback(tiny, tmp_path):
+    path = saved(tiny, tmp_path, "subspace") / "lorabound.safetensors"
+    theta = load_file(path)["theta"]
+    save_file({"theta": theta[None]}, path)
+    with pytest.raises(
+        AdapterError, match=r"theta has shape \(1, \d+\) there and is no vector; save the adapter again"
+    ):
+        load_adapter(path.parent)
+    save_file({"theta": theta.astype(np.float64)}, path)
+    assert load_adapter(path.parent).theta.dtype == np.float32
+
+
 def test_the_frozen_part_of_b_is_guarded_as_a_frozen_factor_is(tiny, tmp_path):
     """B_0 R and R^-1 M make the same B: the hash sees it."""
     path = saved(tiny, tmp_path, "core") / "lorabound.safetensors"

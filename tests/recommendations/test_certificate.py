@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import lorabound as lb
 from lorabound.bounds import best_lam, progressive
+from lorabound.certificates.stored import read_certificate
 from lorabound.certificates.training import FILE
 from tests.commands import run, shown
 
@@ -79,6 +80,15 @@ def test_candidates_of_a_later_command_are_paid_for_without_training_again(made,
     assert record["of"]["candidates"] == wider.n_choices > made.n_choices
     if (tmp_path / "out/adapter/adapter_model.safetensors").read_bytes() == weights:
         assert wider.own_limit > made.own_limit
+
+
+def test_classes_that_were_left_out_by_counting_are_an_assumption(letters, settings, tmp_path):
+    rare = pl.DataFrame({"text": ["dd", "de"], "label": ["grey", "grey"]})
+    pl.concat([pl.read_csv(letters), rare]).write_csv(tmp_path / "rare.csv")
+    options = settings | {"ranks": [1], "modes": ["freeze_a"], "epochs": 1}
+    lb.recommend(str(tmp_path / "rare.csv"), out=tmp_path / "out", min_class_rows=3, **options)
+    certificate = read_certificate(tmp_path / "out").certificate
+    assert any(said.startswith("--min-class-rows 3 left out classes") for said in certificate.assumptions)
 
 
 def test_an_adapter_that_is_a_pilot_has_no_certificate_of_an_earlier_one(made, letters, settings, tmp_path):

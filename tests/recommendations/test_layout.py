@@ -31,6 +31,15 @@ def test_every_row_of_few_is_a_test_row_once_and_the_final_adapter_has_them_all(
         assert layout.sizes[-1] == len(material.divided.train_examples) == 300
 
 
+def test_seeds_have_the_same_folds_in_any_order(tmp_path):
+    """The first fold has the first seed, whose adapter the limit speaks of; the stored command sorts the seeds."""
+    path = rows(tmp_path / "a.csv", 400)
+    layout, ordered = (layout_of(path, seeds=seeds) for seeds in ([9, 0, 7], [0, 7, 9]))
+    assert [material.config.seeds for material in layout.materials] == [[0], [7], [9]]
+    for one, other in zip(layout.materials, ordered.materials, strict=True):
+        assert one.divided.test_examples == other.divided.test_examples
+
+
 def test_rows_that_are_not_wanted_are_used_nowhere(tmp_path):
     layout = layout_of(rows(tmp_path / "a.csv", 1000), n_train=200, seeds=[5])
     [material] = layout.materials

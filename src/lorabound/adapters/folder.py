@@ -307,12 +307,15 @@ def _with_parts(adapter: Adapter, folder: Path) -> Adapter:
     layers = dict(adapter.layers)
     try:
         if "theta" in MODES[adapter.mode].trained:
-            adapter = replace(adapter, theta=parts[THETA])
+            theta = parts[THETA].astype(np.float32)
+            if theta.ndim != 1:
+                raise InputError(f"{THETA} has shape {theta.shape} there and is no vector")
+            adapter = replace(adapter, theta=theta)
             copies = adapter.copies()
-            made = {name: copies[name].of(parts[THETA]) for name in layers}
+            made = {name: copies[name].of(theta) for name in layers}
         else:
             for name, old in layers.items():
-                m, basis = parts[entry_name(name, "m")], parts[_basis_name(name)]
+                m, basis = (parts[key].astype(np.float32) for key in (entry_name(name, "m"), _basis_name(name)))
                 if basis.shape != old.b.shape or m.shape != (old.rank, old.rank):
                     raise InputError(f"{name} has other shapes there")
                 layers[name] = replace(old, m=m, basis=basis)

@@ -90,13 +90,12 @@ class Certificate:
     def assumptions(self) -> tuple[str, ...]:
         """Everything that must be true for all statements to hold, each sentence once."""
         said = [one for statement in self.statements for one in statement.bound.assumptions]
-        if "training" in self.record:  # says itself whether there are classes and a choice
-            return tuple(dict.fromkeys(said))
-        if any(statement.method != "holdout" for statement in self.statements):
+        of_training = "training" in self.record  # says itself whether there are classes and a choice
+        if not of_training and any(statement.method != "holdout" for statement in self.statements):
             said.append(CLASSES_KNOWN)
         if (rows := self.record.get("min_class_rows", 1)) > 1:
             said.append(CLASSES_COUNTED.format(rows))
-        if self.n_choices == 1 and CLASSES_KNOWN in said:
+        if not of_training and self.n_choices == 1 and CLASSES_KNOWN in said:
             said.append(
                 "the run, its rank, mode and seed, was not chosen by looking at the results of others (certifying the "
                 "folder of the sweep counts the choice)"

@@ -120,6 +120,7 @@ class _Training(_Part):
 class _Trained(_Part):
     training: _Training
     kept: _Folder | None = None
+    min_class_rows: Annotated[int, Field(ge=2, lt=2**53)] = 2
     candidates: _Count = 1
 
 

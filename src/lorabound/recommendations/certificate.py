@@ -80,7 +80,8 @@ def write_final(
             "rows": n_rows,
             "step_rows": seen.batch_size,
             "order_sha256": hashlib.sha256(seen.order.astype("<i8").tobytes()).hexdigest(),
-        }
+        },
+        **({"min_class_rows": config.min_class_rows} if config.min_class_rows > 1 else {}),
     }
     made = certificate_of(first, delta, n_choices, name, of)
     if made is not None:

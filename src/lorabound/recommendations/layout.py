@@ -97,7 +97,7 @@ def laid_out(
         )
     sizes = pilot_sizes(pool, n_classes, config.batch_size, config.epochs)
     refit = not own and asked.test_fraction is None
-    seeds = list(range(_SEEDS_OF_FEW)) if "seeds" not in given and n_used < _FEW else config.seeds
+    seeds = list(range(_SEEDS_OF_FEW)) if "seeds" not in given and n_used < _FEW else sorted(config.seeds)
     folds = min(len(seeds), n_used // n_test) if refit else 1
     parts = [seeds[place::folds] for place in range(folds)]
     return Layout(

@@ -264,7 +264,8 @@ def _use_of_rows(made: Recommendation) -> list[str]:
         f"Pilots learnt from at most {made.n_pilot:,} rows, in parts that contain one another.",
         f"They were tested on {made.n_test:,} {made.tested_on}."
         + (
-            " Seeds have test rows of their own, which other seeds learn from: so nearly every row tests once."
+            " Seeds have test rows of their own, which other seeds learn from"
+            + (": so nearly every row tests once." if made.n_test >= 0.9 * made.n_rows else ".")
             if made.refit and made.n_pilot + made.n_test > made.n_rows
             else ""
         ),
