@@ -40,6 +40,14 @@ def page(tmp_path_factory):
     return page_of(made_in(tmp_path_factory.mktemp("page")))
 
 
+def test_every_row_tests_once_where_all_folds_were_used_and_not_where_seeds_stopped(made):
+    few = replace(made, refit=True, n_rows=400, n_pilot=300)
+    assert "so nearly every row tests once" in page_of(replace(few, n_test=400))
+    stopped = page_of(replace(few, n_test=200))
+    assert "Seeds have test rows of their own, which other seeds learn from." in stopped
+    assert "every row tests once" not in stopped
+
+
 def test_the_answer_stands_first_and_words_are_explained_before_they_are_used(page):
     heads = [
         f"{head}</h2>" for head in ("Error by training rows", "All candidates", "What is guaranteed", "Make it again")
