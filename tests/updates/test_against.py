@@ -1,6 +1,7 @@
 """What a frozen factor keeps of a full fine-tune: models that were really fine-tuned, read from their files."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import lorabound as lb
 from lorabound.adapters import new_adapter, save_adapter
+from lorabound.errors import AdapterError
 from lorabound.modes import MODES
 from tests.commands import run, shown
 from tests.text_models import TEXTS, put_adapter_into, save_text_model
@@ -105,6 +107,15 @@ def test_an_adapter_against_least_squares(pair, tmp_path, mode):
     assert costs.n_linear == 12
     whole = lb.freezing_costs(against=str(tuned), base=str(base))
     assert costs.energy + costs.other_energy == pytest.approx(whole.energy, rel=1e-6)
+
+
+def test_an_adapter_of_rounded_weights_is_refused(pair, tmp_path):
+    base, tuned = pair
+    folder = drawn(base, tmp_path / "rounded", "freeze_a")
+    path = folder / "lorabound.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base": "nf4", "base_sha256": "0" * 64}))
+    with pytest.raises(AdapterError, match=r"rounded to nf4,.* give its rank as --ranks"):
+        lb.freezing_costs(folder, against=str(tuned))
 
 
 def test_the_best_factor_reaches_the_realized_error(pair, tmp_path):

@@ -215,6 +215,16 @@ def recorded_mode(folder: str | os.PathLike[str]) -> Mode | None:
     return _provenance(place).mode if (place / OURS).is_file() else None
 
 
+def recorded_base(folder: str | os.PathLike[str]) -> Base | None:
+    """The format that the weights of its model were rounded to, as ``lorabound.json`` records; None for not rounded.
+
+    Raises:
+        AdapterError: the file cannot be read.
+    """
+    place = Path(folder) if Path(folder).is_dir() else Path(folder).parent
+    return _provenance(place).base if (place / OURS).is_file() else None
+
+
 def recorded_links(path: str | os.PathLike[str]) -> int:
     """Number of links of the chain that ``lorabound.json`` beside an adapter records; 1 without that file.
 

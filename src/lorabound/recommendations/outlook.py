@@ -78,7 +78,7 @@ def outlook_of(asked: RecommendConfig, layout: Layout) -> Outlook:
         size, count = sizes[max(len(sizes) - 2, 0)], len(lrs) * len(config.modes)
         parts.append(Part(what="learning rates", n_train=size, n_runs=count, seconds=seconds(size, count)))
     for stage, count in new_runs(stages(sizes, n_candidates, n_seeds)):
-        what = f"{stage.most} candidates" + (", more seeds if it is close" if stage.if_open else "")
+        what = f"{stage.most} candidates" + (", more seeds if the best is not clear" if stage.if_open else "")
         parts.append(Part(what=what, n_train=stage.size, n_runs=count, seconds=seconds(stage.size, count)))
     if layout.refit:
         parts.append(Part(what="final adapter", n_train=layout.n_rows, n_runs=1, seconds=seconds(layout.n_rows, 1)))
