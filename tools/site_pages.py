@@ -20,6 +20,7 @@ from mkdocs.structure.files import File, Files
 
 import lorabound
 from lorabound import cli
+from lorabound.cli.options import sections
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = "tutorial.ipynb"
@@ -73,13 +74,7 @@ def one_command(name: str, command: Any, context: Any) -> list[str]:
     """The part of one command: its docstring, then one table for each group of options."""
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [f"### {name}", "", f"    lorabound {name} {usage}", "", *paragraphs(command.help), ""]
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for param in command.get_params(context):
-        record = param.get_help_record(context)
-        if record is not None:
-            heading = "Arguments" if param.param_type_name == "argument" else "Options"
-            groups.setdefault(getattr(param, "rich_help_panel", None) or heading, []).append(record)
-    for heading, records in groups.items():
+    for heading, records in sections(command, context).items():
         lines += ["", f"| {heading} | |", "|---|---|", *(f"| `{cell(o)}` | {cell(what)} |" for o, what in records)]
     return [*lines, ""]
 

@@ -1,6 +1,5 @@
 """The certificate of the final adapter: what its own training shows, with every candidate paid for."""
 
-import json
 import shutil
 
 import numpy as np
@@ -70,16 +69,22 @@ def test_anyone_computes_it_again(capsys, monkeypatch, made, tmp_path):
     assert "was changed" in err
 
 
-def test_candidates_of_a_later_command_are_paid_for_without_training_again(made, letters, settings, tmp_path):
+def test_another_delta_is_paid_for_without_training_again(made, letters, settings, tmp_path):
     shutil.copytree(made.folder, tmp_path / "out")
     weights = (tmp_path / "out/adapter/adapter_model.safetensors").read_bytes()
-    wider = lb.recommend(
-        letters, out=tmp_path / "out", **(settings | {"modes": ["freeze_a", "freeze_b", "train_both"]})
-    )
-    record = json.loads((tmp_path / "out/certificate.json").read_text())
-    assert record["of"]["candidates"] == wider.n_choices > made.n_choices
-    if (tmp_path / "out/adapter/adapter_model.safetensors").read_bytes() == weights:
-        assert wider.own_limit > made.own_limit
+    found = lb.recommend(letters, out=tmp_path / "out", delta=0.3, **settings)
+    assert (tmp_path / "out/adapter/adapter_model.safetensors").read_bytes() == weights
+    assert found.own_limit < made.own_limit
+    assert read_certificate(tmp_path / "out").certificate.delta == 0.3
+
+
+def test_candidates_that_are_named_after_a_look_at_others_have_no_certificate(made, letters, settings, tmp_path):
+    shutil.copytree(made.folder, tmp_path / "out")
+    modes = ["freeze_a", "freeze_b", "train_both"]
+    for _ in range(2):  # nor when the same command is given again
+        wider = lb.recommend(letters, out=tmp_path / "out", **(settings | {"modes": modes}))
+        assert wider.own_limit is None
+        assert not (tmp_path / "out/certificate.json").exists()
 
 
 def test_classes_that_were_left_out_by_counting_are_an_assumption(letters, settings, tmp_path):

@@ -29,18 +29,23 @@ ConfigFile = Annotated[
 ]
 
 
+def sections(command: Any, context: Any) -> dict[str, list[tuple[str, str]]]:
+    """Arguments and options of a command with their help, under the headings of their groups."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for param in command.get_params(context):
+        record = param.get_help_record(context)
+        if record is not None:
+            heading = "Arguments" if param.param_type_name == "argument" else "Options"
+            found.setdefault(getattr(param, "rich_help_panel", None) or heading, []).append(record)
+    return found
+
+
 class Grouped(TyperCommand):
     """A command whose ``--help`` shows options under the headings of their groups, its own options first."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the sections."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None:
-                heading = "Arguments" if param.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(param, "rich_help_panel", None) or heading, []).append(record)
-        for heading, records in sections.items():
+        for heading, records in sections(self, ctx).items():
             with formatter.section(heading):
                 formatter.write_dl(records)
 

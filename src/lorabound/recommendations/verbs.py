@@ -94,7 +94,7 @@ def carry_out(
     folder = Path(out)
     make_folder(folder / PILOTS)
     from lorabound.recommendations.answer import answer, rules_of_thumb  # imports torch, as all that follows
-    from lorabound.recommendations.certificate import paid_again
+    from lorabound.recommendations.certificate import paid_again, take_away
     from lorabound.recommendations.final import copy_adapter, is_there, record_final, record_rows, train_final
     from lorabound.recommendations.origin import origin_of
     from lorabound.recommendations.pilots import Pilots
@@ -145,6 +145,8 @@ def carry_out(
                 f"the budget did not reach for a last training on all {layout.n_rows:,} rows: the adapter is that of "
                 f"the pilot on {found.row.n_train:,} rows"
             )
+    if choices.changed:  # candidates that were named after a look at others: no number of choices pays for that
+        take_away(folder)
     certificate = paid_again(folder, asked.delta, found.n_choices) if refit else None
     made = Recommendation(
         folder=str(folder),
