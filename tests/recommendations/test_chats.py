@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lorabound as lb
+from lorabound.certificates.stored import read_certificate
 from tests.decoder_models import save_llama
 
 WORDS = ["the", "room", "was", "lovely", "house", "cat", "dog", "water", "bread", "maison", "chat", "chien"]
@@ -34,3 +35,5 @@ def test_a_long_row_whose_prompt_repeats_is_left_out_whichever_fold_it_stands_in
     )  # fmt: skip
     assert made.n_rows == 60
     assert any(line.startswith("Left out 12 examples of more than 60 tokens") for line in made.notes)
+    certificate = read_certificate(place / "out").certificate
+    assert any(line.startswith("Left out 12 examples") for line in certificate.notes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def write_final(
     n_params: int,
     name: str,
     folder: Path,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write ``certificate.json`` and its file of losses into a folder; nothing where one step was the whole epoch.
 
@@ -51,6 +53,7 @@ def write_final(
         n_params: number of trained parameters.
         name: name of what is certified.
         folder: folder of the answer.
+        notes: sentences on rows that were left out, so that new data are such rows as were not.
     Raises:
         OutputError: they cannot be written.
     """
@@ -85,7 +88,7 @@ def write_final(
     }
     made = certificate_of(first, delta, n_choices, name, of)
     if made is not None:
-        write_certificate(made, folder)
+        write_certificate(replace(made, notes=(*made.notes, *notes)), folder)
 
 
 def paid_again(folder: Path, delta: float, n_choices: int) -> Certificate | None:
@@ -109,8 +112,8 @@ def paid_again(folder: Path, delta: float, n_choices: int) -> Certificate | None
         again = certificate_of(first_epoch(made.statements[0]), delta, n_choices, made.name, of)
         if again is None:
             return None
-        write_certificate(again, folder)
-        made = again
+        made = replace(again, notes=made.notes)
+        write_certificate(made, folder)
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -27,11 +28,21 @@ from lorabound.sweeps.task import Task
 FINAL = "final.json"
 
 
-def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path, delta: float, n_choices: int) -> None:
+def train_final(
+    task: Task,
+    layout: Layout,
+    run: Run,
+    lr: float,
+    folder: Path,
+    delta: float,
+    n_choices: int,
+    notes: Sequence[str] = (),
+) -> None:
     """Train one adapter on all rows, those that tested the pilots as well; write its folder and its certificate.
 
     Args:
         delta, n_choices: the certificate's limit has delta/n_choices.
+        notes: sentences on rows that were left out, for the certificate.
     Raises:
         InputError: training diverged.
         OutputError, AdapterError: the folder cannot be written.
@@ -70,7 +81,7 @@ def train_final(task: Task, layout: Layout, run: Run, lr: float, folder: Path, d
     write_task(folder, task_of_run(task, run))
     if trained.first_pass is not None:
         name, n_params = f"{run.mode} of rank {run.rank}", trained.adapter.n_params
-        write_final(trained.first_pass, table.examples, config, delta, n_choices, n_params, name, folder.parent)
+        write_final(trained.first_pass, table.examples, config, delta, n_choices, n_params, name, folder.parent, notes)
 
 
 def record_final(folder: Path, key: str) -> None:

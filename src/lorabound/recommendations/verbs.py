@@ -135,7 +135,7 @@ def carry_out(
     refit = there or (layout.refit and search.affords_final)
     if refit and not there:
         tell(f"training the final adapter on {layout.n_rows:,} rows")
-        train_final(task, layout, run, found.lr, folder / ADAPTER, asked.delta, found.n_choices)
+        train_final(task, layout, run, found.lr, folder / ADAPTER, asked.delta, found.n_choices, left_out)
         record_final(folder / ADAPTER, key)
     elif not refit:
         copy_adapter(found.place, folder / ADAPTER)
