@@ -22,16 +22,16 @@ KEPT = {
     "data": "drop-empty image-column label-column max-length min-class-rows n-test n-train rename-label test-data text-column",
     "report": "figure page",
     "export": "",
-    "certify": "base classes data delta drop-empty holdout label-column max-length memory methods model out predicted prompt "
+    "certify": "base classes data delta drop-empty holdout label-column max-length memory methods model out page predicted prompt "
                "rename-label text-column write-card",
-    "verify": "adapter data holdout memory model",
-    "inspect": "against base csv layers ranks targets",
-    "plan": "bits classes csv delta encoder layers links model modes n-train pilot ranks shapes subspace-size target-gap targets",
-    "lower-bound": "n-train probability radius ranks scale seed std trials widths",
-    "complexity": "data drop-empty label-column layers max-length min-class-rows model n-train out prompt radius ranks "
+    "verify": "adapter data holdout memory model page",
+    "inspect": "against base csv layers page ranks targets",
+    "plan": "bits classes csv delta encoder layers links model modes n-train page pilot ranks shapes subspace-size target-gap targets",
+    "lower-bound": "n-train page probability radius ranks scale seed std trials widths",
+    "complexity": "data drop-empty label-column layers max-length min-class-rows model n-train out page prompt radius ranks "
                   "rename-label scale seed signs std steps text-column",
     "concentration": "data data-seed drop-empty epochs factors label-column layers lr max-length min-class-rows model modes "
-                     "n-test n-train out prompt rank rename-label samples text-column",
+                     "n-test n-train out page prompt rank rename-label samples text-column",
     "paper": "out quick",
 }  # fmt: skip
 NAMES = [name for commands in COMMANDS.values() for name in commands]

@@ -13,7 +13,6 @@ import transformers
 
 import lorabound as lb
 from lorabound.bounds import holdout
-from lorabound.errors import InputError
 from lorabound.recommendations.recommendation import RuleOfThumb
 from lorabound.recommendations.stored import write_recommendation
 from lorabound.reports.peft_code import peft_code, regular_expression
@@ -298,8 +297,3 @@ def test_report_shows_a_recommendation_again_and_writes_its_page(capsys, monkeyp
     status, _, err = run(capsys, monkeypatch, "report", tmp_path)
     assert status == 2
     assert "is damaged" in err
-
-
-def test_other_results_have_no_page():
-    with pytest.raises(InputError, match="no page for Bound"):
-        lb.report(holdout(1, 10, 0.05))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorabound.cli.consoles import out, say, telling
+from lorabound.cli.consoles import say, telling
 from lorabound.cli.options import Flags, Grouped, options, takes
+from lorabound.cli.results import PageFile, give, page_is_free
 from lorabound.config import checked, flag_of
 from lorabound.errors import InputError
 from lorabound.updates.config import AgainstConfig
@@ -28,6 +29,7 @@ def inspect(
         Path | None, typer.Argument(help="Folder of a PEFT LoRA adapter, or its safetensors file.")
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per layer to this CSV file.")] = None,
+    page: PageFile = None,
 ) -> None:
     """Show how large each layer's update is, and how much of its rank is used.
 
@@ -35,8 +37,8 @@ def inspect(
     its rank could keep, and what a frozen factor costs. Without an adapter: the same for --ranks.
     """
     asked = checked(AgainstConfig, flags, None, flags)
+    page_is_free(page)
     from lorabound.files import write_table
-    from lorabound.reports.show import show
 
     found: AdapterSpectra | FreezingCosts
     if asked.against:
@@ -55,6 +57,6 @@ def inspect(
         found = inspect_adapter(adapter)
     if csv:
         write_table(csv, found.frame())
-    show(found, out)
+    give(found, page)
     if csv:
         say(f"{len(found.layers)} layers -> {csv}")

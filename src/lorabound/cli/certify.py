@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from lorabound.certificates.config import CertifyConfig
-from lorabound.cli.consoles import out, say, telling
+from lorabound.cli.consoles import say, telling
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
+from lorabound.cli.results import PageFile, give, page_is_free
 from lorabound.config import read_settings
 from lorabound.errors import InputError
 
@@ -33,6 +34,7 @@ def certify(
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Put the certificate into the adapter's model card (README.md).")
     ] = False,
+    page: PageFile = None,
 ) -> None:
     """Say how bad an adapter can be on new data, with a limit that holds.
 
@@ -42,7 +44,6 @@ def certify(
     count the choice.
     """
     from lorabound.certificates.verbs import certify as make
-    from lorabound.reports.show import show
 
     asked = read_settings(CertifyConfig, config, {**flags, "adapters": adapters})
     if not asked.adapters:
@@ -50,6 +51,7 @@ def certify(
             "say what is certified: lorabound certify ADAPTER --holdout FILE with rows that nobody used, or lorabound "
             "certify FILE with the columns label and predicted"
         )
+    page_is_free(page)
     with telling() as tell:
         made = make(
             asked.adapters,
@@ -72,7 +74,7 @@ def certify(
             write_card=write_card,
             observe=tell,
         )
-    show(made, out)
+    give(made, page)
     if out_dir:
         say(f"-> {out_dir / 'certificate.json'}  (anyone can check it: lorabound verify {out_dir})")
     if write_card:
@@ -90,16 +92,17 @@ def verify(
     adapter: Annotated[Path | None, typer.Option(help="Folder of the adapter, where it has moved.")] = None,
     model: Annotated[str | None, typer.Option(help="The pretrained model, where it has moved.")] = None,
     memory: Annotated[float | None, typer.Option(help="Memory that the process may use, in GiB.")] = None,
+    page: PageFile = None,
 ) -> None:
     """Compute a certificate again from the files it speaks of, and say what differs.
 
     Exit status 0: nothing differs, and a limit was computed again. Otherwise 2.
     """
     from lorabound.certificates.verify import verify as check
-    from lorabound.reports.show import show
 
+    page_is_free(page)
     with telling() as tell:
         found = check(certificate, data, holdout=holdout, adapter=adapter, model=model, memory=memory, observe=tell)
-    show(found, out)
+    give(found, page)
     if not found.holds:
         raise InputError(f"{certificate} does not hold as it stands: see the table above")

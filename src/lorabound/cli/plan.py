@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lorabound.cli.consoles import out
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
+from lorabound.cli.results import PageFile, give, page_is_free
 from lorabound.config import checked, read_record
 from lorabound.errors import InputError
 from lorabound.plans.config import PlanConfig
@@ -40,6 +40,7 @@ def plan(
     flags: Flags,
     config: ConfigFile = None,
     csv: Annotated[Path | None, typer.Option(help="Also write every number to this CSV file.")] = None,
+    page: PageFile = None,
 ) -> None:
     """Before training: how far the error on new data can be above the training error.
 
@@ -51,11 +52,11 @@ def plan(
     asked = checked(PlanConfig, given, config, flags)
     if asked.shots:
         raise InputError("a plan counts all training examples: give n_train in place of shots, as --n-train 500")
+    page_is_free(page)
     from lorabound.files import write_table
     from lorabound.plans.verbs import plan as make_plan
-    from lorabound.reports.show import show
 
     made = make_plan(**{name: getattr(asked, name) for name in _ASKED if name in given})
     if csv:
         write_table(csv, made.frame())
-    show(made, out)
+    give(made, page)

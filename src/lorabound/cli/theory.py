@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lorabound.cli.consoles import out, say, telling
+from lorabound.cli.consoles import say, telling
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import kept_when_stopped, progress
+from lorabound.cli.results import PageFile, give, page_is_free
 from lorabound.config import checked, flag_of, read_record, read_settings
 from lorabound.errors import InputError
 from lorabound.modes import PEFT_MODES
@@ -51,17 +52,17 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command("lower-bound", cls=Grouped)
 @takes(options(LowerConfig))
-def lower_bound(flags: Flags, config: ConfigFile = None) -> None:
+def lower_bound(flags: Flags, config: ConfigFile = None, page: PageFile = None) -> None:
     """Simulate Theorem 2: how small the largest gap cannot be.
 
     The gap is the error on new data minus the training error. The theorem says how large it is at least for the worst
     adapter of a rank; this draws the random matrices and counts.
     """
     asked = read_settings(LowerConfig, config, flags)
-    from lorabound.reports.show import show
+    page_is_free(page)
     from lorabound.worst_case.simulated import simulate_lower_bound
 
-    show(simulate_lower_bound(asked), out)
+    give(simulate_lower_bound(asked), page)
 
 
 @app.command(cls=Grouped)
@@ -73,6 +74,7 @@ def complexity(
     flags: Flags,
     config: ConfigFile = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for complexity.csv and .json.")] = None,
+    page: PageFile = None,
 ) -> None:
     """Measure the worst case over all adapters of a rank, and its bound.
 
@@ -94,8 +96,8 @@ def complexity(
                 "links: the worst case is over all adapters of a rank, however they are trained: leave it out, and "
                 "give links times the rank as --ranks"
             )
+    page_is_free(page)
     from lorabound.reports.complexity import write_complexity
-    from lorabound.reports.show import show
     from lorabound.worst_case.measured.complexity import measure_complexity
 
     with telling() as tell:
@@ -105,7 +107,7 @@ def complexity(
             measured = measure_transformer(sweep, settings, tell)
         else:
             measured = measure_complexity(settings, tell)
-    show(measured, out)
+    give(measured, page)
     if out_dir:
         for path in write_complexity(measured, out_dir):
             say(f"-> {path}")
@@ -124,6 +126,7 @@ def concentration(
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder of the runs; the same command goes on where it stopped.")
     ] = Path("concentration-out"),
+    page: PageFile = None,
 ) -> None:
     """Measure what chance does to the gap of a single run.
 
@@ -135,19 +138,19 @@ def concentration(
     from lorabound.sweeps.spread import read_spread, refuse_small_designs
 
     refuse_small_designs(asked)
+    page_is_free(page)
     from lorabound.sweeps.material import read_material
     from lorabound.sweeps.resume import as_resumed, runs_there
 
     material = read_material(as_resumed(asked, out_dir))
     runs_there(material.config, out_dir)  # refuses the folder of another sweep
-    from lorabound.reports.show import show
     from lorabound.reports.spread import write_spread
     from lorabound.sweeps.execute import run_sweep
 
     with kept_when_stopped(out_dir), progress() as observe:
         sweep = run_sweep(asked, out_dir, observe, material)
     crossed = read_spread(sweep, material.config)  # the folder may hold runs of other ranks, with other factors
-    show(crossed, out)
+    give(crossed, page)
     for path in write_spread(crossed, out_dir):
         say(f"-> {path}")
 

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from lorabound.files import write_json, write_table
 from lorabound.reports.show import Part, parts, table
 from lorabound.worst_case.measured.complexity import DELTA, LEVEL, Complexity, ComplexityGrowth, ComplexityRow
+from lorabound.worst_case.measured.family import TRIVIAL, About
 
 CSV, JSON = "complexity.csv", "complexity.json"
 _STAR = "* says nothing: 1/2 needs no theorem."
@@ -22,8 +24,10 @@ _ROUNDING = 1e-6
 
 @parts.register
 def _(complexity: Complexity, _: int) -> Iterator[Part]:
-    """Every family: its table, what its class is, how near the values come to their limits, how they grow."""
+    """How far the worst adapter goes; then every family: its table, its class, how near it comes to limits, growth."""
     settings = complexity.settings
+    for about in complexity.families:
+        yield Text(answer(about, [row for row in complexity.rows if row.family == about.name]), style="bold")
     yield (
         f"Rademacher complexity E_s sup_B (1/N) sum_n s_n loss_n: {settings.signs} sign draws in pairs s and -s, one "
         f"Gaussian A per pair (std {settings.std:g}), scale {settings.scale:g}, seed {settings.seed}. Every number is "
@@ -39,6 +43,23 @@ def _(complexity: Complexity, _: int) -> Iterator[Part]:
         yield " ".join(sentences)
         yield from (growth_sentence(growth) for growth in complexity.growth if growth.family == about.name)
     yield from complexity.notes
+
+
+def answer(about: About, rows: Sequence[ComplexityRow]) -> str:
+    """How far the worst adapter of the largest rank goes on the largest sample, and what is known of the truth."""
+    row = max(rows, key=lambda row: (row.rank, row.n_train))
+    found = (
+        f"{about.name}: at rank {row.rank} and N = {row.n_train:,}, the worst adapter that a search found fits random "
+        f"labels by {row.mean:.4f}, of at most {TRIVIAL:g}"
+    )
+    if row.supremum is not None:
+        found += f"; the worst there is, by {row.supremum:.4f}"
+    elif row.proved > 0:
+        found += f"; at least {row.proved:.4f} is proved ({1 - DELTA:.0%} sure)"
+    if not about.bounded:
+        return f"{found}; no theorem bounds it."
+    limit = f"is {_upper(row).strip()}" if not row.vacuous else "says nothing"
+    return f"{found}; its bound {limit}."
 
 
 def _table(rows: Sequence[ComplexityRow], known: bool, bounded: bool) -> Table:

@@ -13,11 +13,14 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from lorabound.errors import InputError
 from lorabound.files import write_text
 from lorabound.reports.charts import DARK_COLOURS
 from lorabound.reports.offline import scripts
 
 PAGE = "report.html"
+# What the head of every page of ours holds, and how far into a file it is looked for.
+_MARK, _HEAD = b"<title>lorabound: ", 2000
 # On a narrow screen; the sentence that stands above tables which may not fit.
 WIDE = "On a narrow screen this table scrolls sideways; its first column stays."
 
@@ -30,13 +33,36 @@ def write_framed(path: str | Path, template: str, specs: Mapping[str, Mapping[st
         specs: Vega-Lite specification by the id of the element it is drawn in.
         values: what the template asks for.
     Raises:
+        InputError: a file of this name that is no page of ours.
         OutputError: the file cannot be written.
     """
+    refuse_other_file(path)
     environment = Environment(autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined)
     page = environment.get_template(template).render(
-        specs=specs, dark_colours=DARK_COLOURS, bundle=scripts(), wide=WIDE, **values
+        specs=specs, dark_colours=DARK_COLOURS, bundle=scripts() if specs else "", wide=WIDE, **values
     )
     return write_text(path, page)
+
+
+def refuse_other_file(path: str | Path) -> None:
+    """A page takes the place of an earlier page only.
+
+    Raises:
+        InputError: a file of this name that is no page of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return  # a free name, a pipe, or a folder, which writing refuses
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise InputError(f"{path} is there and cannot be read ({error.strerror}): name another file") from None
+    if head and _MARK not in head:
+        raise InputError(
+            f"{path} is there and is no page of lorabound, so it stays as it is: move it away, or name another file "
+            "(--page FILE)"
+        )
 
 
 def rows_of(rows: Sequence[Sequence[object]], kinds: Sequence[str] = ()) -> list[dict[str, Any]]:

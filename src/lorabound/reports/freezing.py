@@ -32,7 +32,7 @@ _DRAWN: dict[Rule, str] = {"frozen_a": "A", "frozen_b": "B"}
 @parts.register
 def _(costs: FreezingCosts, _: int) -> Iterator[Part]:
     """What is kept in all, one row per layer, what was left out and what the numbers cannot tell."""
-    yield from _answer(costs)
+    yield from (Text(sentence, style="bold") for sentence in _answer(costs))
     names, pattern = short_names([layer.name for layer in costs.layers])
     if pattern:
         yield f"Layers are named {pattern}"

@@ -37,14 +37,15 @@ _INTERVALS = (
 _SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended")
 
 
-def report(result: Sweep | Recommendation, page: str | Path | None = None) -> Path:
-    """Write the offline page of a sweep or of a recommendation; returns its path.
+def report(result: object, page: str | Path | None = None) -> Path:
+    """Write the offline page of a sweep, of a recommendation or of any other result; returns its path.
 
     Args:
-        result: sweep that was run or opened, or recommendation that was made or opened.
-        page: file to write; None writes ``report.html`` in the folder of the result.
+        result: sweep that was run or opened, recommendation that was made or opened, or what ``plan``, ``certify``,
+            ``verify``, ``inspect_adapter`` or ``freezing_costs`` returned.
+        page: file to write; None writes ``report.html`` in the folder of a sweep or of a recommendation.
     Raises:
-        InputError: a result of another kind.
+        InputError: a result without a page; without a folder, and no file is named.
         OutputError: the file cannot be written.
 
     >>> import lorabound as lb
@@ -57,7 +58,9 @@ def report(result: Sweep | Recommendation, page: str | Path | None = None) -> Pa
         )  # by name: pages of sweeps need no more than these
         return Path(chapter.write_recommendation_page(result, page))
     if not isinstance(result, Sweep):
-        raise InputError(f"report: no page for {type(result).__name__}, only for a Sweep or a Recommendation")
+        if page is None:
+            raise InputError(f"report: {type(result).__name__} has no folder: name the file of its page")
+        return Path(import_module(f"{__package__}.result_page").write_result_page(result, page))
     return write_page(result.summary(), page or result.folder / PAGE)
 
 

@@ -43,7 +43,7 @@ def _by_size(plan: Plan, width: int) -> tuple[Table, tuple[int, ...]]:
 
 def _guarantees(plan: Plan, sizes: tuple[int, ...]) -> Table:
     wanted = "gap below 1" if plan.target_gap is None else f"gap of {plan.target_gap:g}"
-    heads = [f"gap <= at\nN = {n:,}" if n == sizes[0] else f"\n{n:,}" for n in sizes]
+    heads = [f"gap <= at\nN = {n:,}" if n == sizes[0] else f"N =\n{n:,}" for n in sizes]
     shown = table("<mode", "rank", "trained\nparameters", *heads, f"N for a\n{wanted}")
     limits = {(row.bounds.mode, row.bounds.rank, row.bounds.n_train): row.bounds.guarantee for row in plan.rows}
     for need in plan.needs:

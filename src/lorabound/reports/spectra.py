@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
 from rich.text import Text
 
@@ -32,13 +33,14 @@ _LEGEND = (
 
 @parts.register
 def _(spectra: AdapterSpectra, _: int) -> Iterator[Part]:
-    """One row per layer, what the columns mean, and the totals."""
+    """How much of its rank it uses; one row per layer, what the columns mean, and the totals."""
     layers = spectra.layers
     names, pattern = short_names([layer.name for layer in layers])
     shown = table(*_HEADS, footer=len(layers) > _FOOT_FROM)
     shown.columns[0].no_wrap = False
     for name, layer in zip(names, layers, strict=True):
         shown.add_row(name, *_cells(layer))
+    yield Text(answer(spectra), style="bold")
     yield f"{spectra.path}: {counted(len(layers), 'linear layer')}" + (f", named {pattern}" if pattern else "")
     yield shown
     if spectra.links > 1:
@@ -58,6 +60,22 @@ def _(spectra: AdapterSpectra, _: int) -> Iterator[Part]:
     yield (
         f"{counted(len(layers), 'layer')}; {b + a:,} parameters: {b:,} in B, {a:,} in A; "
         f"largest spectral norm {_digits(largest.update.spectral_norm)} in {largest.name}"
+    )
+
+
+def answer(spectra: AdapterSpectra) -> str:
+    """How many of its directions the adapter uses, in the layer in the middle and at both ends."""
+    layers = spectra.layers
+    if not spectra.largest.update.spectral_norm:
+        return "This adapter changes nothing: its update is 0 in every layer, as before training."
+    used = [layer.update.effective_rank for layer in layers]
+    ranks = sorted({layer.rank for layer in layers})
+    of = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+    if len(layers) == 1:
+        return f"Of {of} this adapter uses about {used[0]:.1f} directions (effective rank)."
+    return (
+        f"Of {of} this adapter uses about {median(used):.1f} directions in the median layer, {min(used):.1f} to "
+        f"{max(used):.1f} over all layers (effective rank)."
     )
 
 

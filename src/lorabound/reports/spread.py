@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from lorabound.files import write_json, write_table
 from lorabound.reports.show import Part, parts, table
@@ -20,7 +21,9 @@ CSV, JSON = "concentration.csv", "concentration.json"
 
 @parts.register
 def _(crossed: Crossed, _: int) -> Iterator[Part]:
-    """What was crossed, one row per mode and loss, and what a user may conclude from one run."""
+    """What a user may conclude from one run, what was crossed, one row per mode and loss, what its columns are."""
+    for sentence in conclusions(crossed):
+        yield Text(sentence, style="bold")
     config = crossed.config
     prompt = f", class prompt {config.prompt!r}" if config.head == "prompts" else ""
     if config.task is not None:
@@ -31,7 +34,8 @@ def _(crossed: Crossed, _: int) -> Iterator[Part]:
         f"{config.precision}, {config.data}{prompt}."
     )
     yield spread_table(crossed)
-    yield from reading(crossed)
+    yield from (Text(sentence, style="dim") for sentence in explained(crossed))
+    yield from left_out(crossed)
     yield from crossed.notes
 
 
@@ -45,19 +49,26 @@ def spread_table(crossed: Crossed) -> Table:
 
 def reading(crossed: Crossed) -> list[str]:
     """What the columns of the table are, what is guaranteed, what one run tells about the others, what is left out."""
+    return [*explained(crossed), *conclusions(crossed), *left_out(crossed)]
+
+
+def explained(crossed: Crossed) -> list[str]:
+    """What the columns of the table are, and what is guaranteed."""
     guarantee = crossed.spreads[0].variance.single_run.guarantee
-    lines = [
+    return [
         f"loss: {_losses(crossed)}. sd of one run: of its gap around the mean over factors and "
         "samples, test noise taken out. factor, sample, rest (their interaction and the order of examples), test: "
         "shares of the variance of a measured gap.",
         f"Guarantee for another number: over samples, the largest gap of the class has a standard deviation of at most "
         f"1/(2 sqrt(N)) = {guarantee:.3f}, whatever the factor drawn (Efron & Stein 1981; a loss in [0, 1]). A trained "
         "adapter's gap is no maximum and may vary more.",
-        *conclusions(crossed),
     ]
-    if crossed.left_out:
-        lines.append(f"Left out, as runs diverged (lower --lr) or are missing: {'; '.join(crossed.left_out)}.")
-    return lines
+
+
+def left_out(crossed: Crossed) -> list[str]:
+    """Which adapters have no row, in one sentence; none where all have one."""
+    names = "; ".join(crossed.left_out)
+    return [f"Left out, as runs diverged (lower --lr) or are missing: {names}."] if names else []
 
 
 def _losses(crossed: Crossed) -> str:
