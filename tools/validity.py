@@ -40,7 +40,7 @@ from lorabound.certificates.subject import Subject
 from lorabound.engine import Examples, train
 from lorabound.models import Classifier, load_classifier
 from lorabound.stack import Stack
-from lorabound.sweeps import SweepConfig, execute
+from lorabound.sweeps import SweepConfig, execute, measuring
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.text_models import save_letters_bert
@@ -156,9 +156,9 @@ def one(repeat: int, truth: Truth, model: Path, methods: list[str], n: int, delt
         drawn.head(n + CONFIG["n_test"]).write_csv(folder / "rows.csv")
         drawn.tail(200).write_csv(folder / "fresh.csv")
         config = SweepConfig(data=str(folder / "rows.csv"), model=str(model), n_train=[n], ranks=[1, 2], **CONFIG)
-        execute.train = truth.watching
+        measuring.train = truth.watching
         sweep = execute.run_sweep(config, folder / "out")
-        execute.train = train
+        measuring.train = train
         run = f"freeze_a-r2-n{n}-seed0"
         asked = Asked(holdout=str(folder / "fresh.csv"), methods=methods, delta=delta)
         made = certify_adapters([str(folder / "out/adapters" / run)], asked)

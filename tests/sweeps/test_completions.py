@@ -13,7 +13,7 @@ from lorabound.reports import plan_sentences
 from lorabound.reports import spread as spread_report
 from lorabound.reports.page import write_page
 from lorabound.reports.sentences import caveats, error_sentence, reading, verdict_sentences
-from lorabound.sweeps import Sweep, SweepConfig, execute
+from lorabound.sweeps import Sweep, SweepConfig, measuring
 from lorabound.sweeps.look import look_at
 from lorabound.sweeps.material import read_material
 from lorabound.sweeps.progressive import certificate, gain, losses_of, why_not
@@ -104,7 +104,7 @@ def test_an_exact_match_counts_where_it_is_asked_for(done, place):
 
 
 def test_a_store_goes_on_and_its_adapters_load(done, place, monkeypatch):
-    monkeypatch.setattr(execute, "train", None)  # nothing is trained again
+    monkeypatch.setattr(measuring, "train", None)  # nothing is trained again
     again = lb.sweep(out=place / "out", **settings(place))
     assert again.frame().equals(Sweep.open(place / "out").frame())
     adapter = load_adapter(place / "out/adapters/freeze_a-r8-n40-seed0")

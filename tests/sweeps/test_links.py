@@ -6,7 +6,7 @@ from lorabound import plan
 from lorabound.errors import InputError, StoreError
 from lorabound.modes import MODES
 from lorabound.recommendations.config import read_recommendation
-from lorabound.sweeps import SweepConfig, execute
+from lorabound.sweeps import SweepConfig, execute, measuring
 from lorabound.sweeps.grid import Run, run_key
 from tests.commands import run, shown
 
@@ -30,7 +30,7 @@ def test_a_sweep_of_chains_is_stored_and_resumed(chains, tmp_path, monkeypatch):
     assert cell.progressive is not None  # one pass: each example is tested before the link that learns from it
     with pytest.raises(StoreError, match="was made with links = 2, now it is 1"):
         execute.run_sweep(chains.model_copy(update={"links": 1}), tmp_path / "out")
-    monkeypatch.setattr(execute, "train", None)  # nothing is left to train
+    monkeypatch.setattr(measuring, "train", None)  # nothing is left to train
     assert len(execute.run_sweep(chains, tmp_path / "out").rows()) == 5
 
 

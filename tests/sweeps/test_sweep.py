@@ -12,7 +12,7 @@ import pytest
 from lorabound.adapters import load_adapter
 from lorabound.errors import DataError, InputError, ModelError, StoreError
 from lorabound.models import kinds
-from lorabound.sweeps import Sweep, SweepConfig, execute, read_config, runs_of
+from lorabound.sweeps import Sweep, SweepConfig, execute, measuring, read_config, runs_of
 from lorabound.sweeps.grid import stacks_of
 from lorabound.sweeps.material import read_material
 from tests import commands
@@ -133,8 +133,8 @@ def test_stored_adapters_reproduce_their_rows(config, tmp_path, tiny):
 def test_a_finished_sweep_does_nothing_more(config, tmp_path, monkeypatch):
     store = execute.run_sweep(config, tmp_path / "out")
     before = measured(store)
-    monkeypatch.setattr(execute, "train", None)
-    monkeypatch.setattr(execute, "evaluate", None)
+    monkeypatch.setattr(measuring, "train", None)
+    monkeypatch.setattr(measuring, "evaluate", None)
     assert measured(execute.run_sweep(config, tmp_path / "out")) == before
 
 

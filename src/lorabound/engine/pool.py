@@ -69,6 +69,10 @@ class Pool:
         first = WithPrefix(classifier, adapted, sets, room, folder or tempfile.gettempdir())
         copies = (first.replica() for _ in range(n_workers(self._device, n_jobs) - 1))
         self.workers = [first, *copies]
+        self._cores = torch.get_num_threads()
+        self._idle: queue.SimpleQueue[WithPrefix] = queue.SimpleQueue()
+        for worker in self.workers:
+            self._idle.put(worker)
         self._open = ExitStack()
 
     def __enter__(self) -> Pool:
@@ -91,29 +95,26 @@ class Pool:
         entries = sum(factors.a.size + factors.b.size for factors in probe.layers.values())
         return allot(room, activations(first, widest, probe), entries, longest(widest))
 
+    def lend(self, do: Callable[[WithPrefix], Result]) -> Result:
+        """``do(worker)`` with a worker that is idle, on its share of the cores; waits for one. For threads."""
+        torch.set_num_threads(max(1, self._cores // len(self.workers)))
+        worker = self._idle.get()
+        try:
+            return do(worker)
+        finally:
+            self._idle.put(worker)
+
     def run(self, jobs: Sequence[Job], do: Callable[[WithPrefix, Job], Result]) -> Iterator[tuple[Job, Result]]:
         """Run ``do(worker, job)`` for every job; yields (job, result) in the order in which jobs end.
 
-        Jobs start in their order, and none depends on another: a pool of other machines would need this method only.
+        Jobs start in their order, and none depends on another.
         When the caller stops, or anything is raised, jobs that have not started are dropped and the others are
         interrupted at their next pass of the model.
         """
-        idle: queue.SimpleQueue[WithPrefix] = queue.SimpleQueue()
-        for worker in self.workers:
-            idle.put(worker)
         cores = torch.get_num_threads()
-
-        def one(job: Job) -> Result:
-            torch.set_num_threads(max(1, cores // len(self.workers)))
-            worker = idle.get()
-            try:
-                return do(worker, job)
-            finally:
-                idle.put(worker)
-
         try:
             with ThreadPoolExecutor(len(self.workers)) as threads:
-                futures = {threads.submit(one, job): job for job in jobs}
+                futures = {threads.submit(self.lend, lambda worker, job=job: do(worker, job)): job for job in jobs}
                 try:
                     while futures:
                         # Polars makes waits go on after a signal: without a timeout Ctrl-C would wait for a stack.

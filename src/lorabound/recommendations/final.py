@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from lorabound.adapters import folder_sha256, save_adapter
 from lorabound.data import Labelled
-from lorabound.engine import Examples, Pool, Recipe, train
+from lorabound.engine import Examples
 from lorabound.errors import AdapterError, InputError
 from lorabound.files import drafted, write_text
 from lorabound.models import name_for_others
@@ -20,6 +20,7 @@ from lorabound.recommendations.certificate import take_away, write_final
 from lorabound.recommendations.layout import Layout
 from lorabound.recommendations.pilots import with_lr
 from lorabound.sweeps.execute import task_of_run
+from lorabound.sweeps.executors import open_executor
 from lorabound.sweeps.grid import Run
 from lorabound.sweeps.records import write_rows, write_task
 from lorabound.sweeps.sweep import Row
@@ -37,6 +38,7 @@ def train_final(
     delta: float,
     n_choices: int,
     notes: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Train one adapter on all rows, those that tested the pilots as well; write its folder and its certificate.
 
@@ -54,27 +56,17 @@ def train_final(
         index = {name: i for i, name in enumerate(task.data.classes)}
         labels = np.array([index[label] for label in table.labels], dtype=np.int64)
     examples = Examples(task.classifier.prepare(list(table.examples)), labels)
-    adapter = task.new_adapter(run.rank, run.mode, run.seed)  # type: ignore[arg-type]
-    recipe = Recipe(**{field.name: getattr(config, field.name) for field in fields(Recipe)})
-    with Pool(task.classifier, list(task.shapes), [examples.inputs], 1, config.memory, folder.parent) as pool:
-        allotment = pool.fit(adapter)
-        [(_, [trained])] = pool.run(
-            [run],
-            lambda worker, _: train(
-                worker,
-                examples,
-                examples.head(1),
-                [adapter],
-                [run.order_seed],
-                recipe,
-                tokens_per_pass=allotment.tokens_per_pass,
-            ),
-        )
+    alone = config.model_copy(update={"ranks": [run.rank], "cross_fit": None, "blocks": False})
+    whole = replace(task, config=alone, samples=(examples,), test_set=examples.head(1), unlabelled=None)
+    with open_executor([whole], 1, folder.parent, tell) as executor:
+        executor.fit(whole)
+        [(_, [trained])] = executor.run(whole, [[run]], lambda *_: None)
     if trained.diverged:
         raise InputError(
             f"training {run.mode} of rank {run.rank} on all {run.n_train:,} rows diverged: give smaller learning "
             f"rates, as --lrs {lr / 10:.2g},{lr / 3:.2g}"
         )
+    assert trained.adapter is not None
     take_away(folder.parent)
     save_adapter(trained.adapter, folder, name_for_others(config.model), type(task.classifier.module))
     write_rows(folder, list(table.examples), [])

@@ -1,4 +1,4 @@
-"""The pilots of a recommendation: one model and one pool of workers, one sweep per learning rate and fold.
+"""The pilots of a recommendation: one model and its workers, one sweep per learning rate and fold.
 
     FOLDER/lr-0.002/           a sweep like any other; report and export read it
     FOLDER/lr-0.002-fold-1/    the same with other test rows, for other seeds
@@ -8,17 +8,18 @@ Every sweep has the whole grid of candidates and sizes as its settings; only som
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from lorabound.engine import Examples, Pool
+from lorabound.engine import Examples
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.estimate import passes_of
 from lorabound.sweeps.execute import Observer, Progress, Runs, open_runs
+from lorabound.sweeps.executors import open_executor
 from lorabound.sweeps.grid import ZERO_SHOT, Run, run_key
 from lorabound.sweeps.material import Material
 from lorabound.sweeps.sweep import Row
@@ -37,9 +38,16 @@ class Pilots:
         head_lr: that of a trained head, where one was asked for.
     """
 
-    def __init__(self, tasks: Sequence[Task], folder: Path, lrs: Sequence[float], head_lr: float | None) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        folder: Path,
+        lrs: Sequence[float],
+        head_lr: float | None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.task, self.folder, self.lrs, self.head_lr = tasks[0], folder, list(lrs), head_lr
-        self._tasks = list(tasks)
+        self._tasks, self._tell = list(tasks), tell
         self._fold = {seed: fold for fold, task in enumerate(tasks) for seed in task.config.seeds}
         self._open = ExitStack()
         self._runs: dict[tuple[float, int], Runs] = {}
@@ -57,11 +65,8 @@ class Pilots:
     def __enter__(self) -> Pilots:
         for lr in self.lrs:
             self._begin(lr)
-        sets = [rows for task in self._tasks for rows in (task.samples[0].inputs, task.test_set.inputs)]
-        pool = Pool(
-            self.task.classifier, list(self.task.shapes), sets, _WORKERS_WANTED, self.task.config.memory, self.folder
-        )
-        self._pool = self._open.enter_context(pool)
+        executor = open_executor(self._tasks, _WORKERS_WANTED, self.folder, self._tell)
+        self._executor = self._open.enter_context(executor)
         return self
 
     def __exit__(
@@ -103,7 +108,7 @@ class Pilots:
         counts = [len(missing) for _, _, missing in parts]
         for place, (fold, everything, missing) in enumerate(parts):
             tell = partial(_as_one, observe, sum(counts[:place]), counts[place], sum(counts))
-            self._runs[lr, fold].run(self._pool, everything, missing, tell)
+            self._runs[lr, fold].run(self._executor, everything, missing, tell)
 
     def missing(self, lr: float, planned: Sequence[Run]) -> list[Run]:
         """Those of the planned runs that are not there."""

@@ -113,7 +113,7 @@ def carry_out(
     lr = task.config.lr
     lrs = asked.lrs or [lr / STEP, lr, STEP * lr]
     head_lr = layout.material.asked.head_lr
-    with only_writer(folder / PILOTS), Pilots(tasks, folder / PILOTS, lrs, head_lr) as pilots:
+    with only_writer(folder / PILOTS), Pilots(tasks, folder / PILOTS, lrs, head_lr, tell) as pilots:
         search = Search(
             pilots=pilots,
             layout=layout,
@@ -135,7 +135,7 @@ def carry_out(
     refit = there or (layout.refit and search.affords_final)
     if refit and not there:
         tell(f"training the final adapter on {layout.n_rows:,} rows")
-        train_final(task, layout, run, found.lr, folder / ADAPTER, asked.delta, found.n_choices, left_out)
+        train_final(task, layout, run, found.lr, folder / ADAPTER, asked.delta, found.n_choices, left_out, tell)
         record_final(folder / ADAPTER, key)
     elif not refit:
         copy_adapter(found.place, folder / ADAPTER)

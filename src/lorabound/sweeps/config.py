@@ -52,7 +52,7 @@ _SOURCES = (
 # Settings that came later: at their defaults they are no part of the key of a run, which stays what it was.
 _LATER = ("base", "links")
 # What the machine gives; results do not depend on it beyond rounding.
-_RESOURCES = ("memory",)
+_RESOURCES = ("memory", "executor", "address")
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
 _READING = ("metric", "window", "unlabelled", "cross_fit", "blocks")
 
@@ -328,7 +328,16 @@ class SweepConfig(DialogueConfig):
         "auto", "Number format of the frozen model: float32, bfloat16, or auto (the faster one here).", RESOURCES
     )
     memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = setting(
-        None, "Memory that the whole process may use, in GiB.", RESOURCES, shown="70% of what is free"
+        None, "Memory that a process may use, in GiB.", RESOURCES, shown="70% of what is free"
+    )
+    executor: Literal["local", "ray"] = setting(
+        "local", "Where runs are trained: local (this machine) or ray (the machines of a Ray cluster).", RESOURCES
+    )
+    address: str | None = setting(
+        None,
+        "Address of the Ray cluster, as auto or HOST:6379.",
+        RESOURCES,
+        shown="RAY_ADDRESS, else a cluster of this machine alone",
     )
 
     @model_validator(mode="after")

@@ -69,6 +69,15 @@ class Task:
     residuals: Residuals | None = None
 
     @property
+    def inputs(self) -> list[Inputs]:
+        """All inputs that its runs read."""
+        return [
+            *(sample.inputs for sample in self.samples),
+            self.test_set.inputs,
+            *([] if self.unlabelled is None else [self.unlabelled]),
+        ]
+
+    @property
     def cut(self) -> dict[str, Any] | None:
         """The record of cut texts that :func:`lorabound.sweeps.notes.cut_note` reads; None for images."""
         limit = self.classifier.limit
@@ -135,8 +144,7 @@ def load_task(
         blocks = [slice(sample * most, (sample + 1) * most) for sample in range(config.samples)]
         if classifier is None or classes != data.classes:
             observe("loading the model")
-            named = [] if material.kind.reads == "dialogues" else data.classes
-            classifier, classes = _load(config, named), data.classes
+            classifier, classes = load_model(config, material.kind, data.classes), data.classes
         observe("making the examples ready")
         try:
             samples = tuple(
@@ -198,8 +206,14 @@ def _head_lr(config: SweepConfig, classifier: LoadedClassifier) -> dict[str, flo
     return {"head_lr": config.lr if head.weight.any() else NEW_HEAD_LR}
 
 
-def _load(config: SweepConfig, classes: list[str]) -> LoadedClassifier:
+def load_model(config: SweepConfig, kind: Kind, classes: list[str]) -> LoadedClassifier:
+    """The frozen model of a sweep, on the device of this machine.
+
+    Raises:
+        ModelError: no such model, or it cannot be loaded.
+    """
     device = default_device()
+    classes = [] if kind.reads == "dialogues" else classes
     return load_classifier(
         config.model,
         classes,
