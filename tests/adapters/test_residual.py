@@ -5,7 +5,7 @@ import pytest
 import torch
 from peft.utils.loftq_utils import _low_rank_decomposition
 
-from lorabound.adapters import Residuals
+from lorabound.adapters import Residuals, new_adapter
 from lorabound.adapters.residual import balanced_product
 from lorabound.errors import InputError
 from lorabound.modes import MODES
@@ -36,7 +36,7 @@ def test_the_product_is_the_truncated_svd_shared_equally(shape, rank):
 @pytest.mark.parametrize("mode", ["freeze_a", "freeze_b", "train_both"])
 def test_an_adapter_starts_at_the_product_whatever_its_scale(mode):
     targets = {f"layer.{i}": RANDOM.normal(size=shape).astype(np.float32) for i, shape in enumerate(SHAPES)}
-    made = Residuals(products={name: balanced_product(target, 5) for name, target in targets.items()})
+    made = Residuals(rank=5, products={name: balanced_product(target, 5) for name, target in targets.items()})
     for scale in (1.0, 2.0, 7.5):
         adapter = made.adapter(3, mode, seed=4, alpha_over_r=scale)
         assert (adapter.mode, adapter.seed, adapter.law) == (mode, 4, "loftq")
@@ -48,13 +48,24 @@ def test_an_adapter_starts_at_the_product_whatever_its_scale(mode):
             assert np.isclose(left, np.linalg.norm(values[3:]), rtol=1e-5)  # Eckart-Young
 
 
-def test_rounding_that_changed_few_directions_gives_no_start_of_a_larger_rank():
+@pytest.mark.parametrize("mode", ["freeze_a", "freeze_b", "train_both"])
+def test_directions_that_rounding_left_alone_are_a_plain_start(mode):
+    """A residual of rank 1 or 0, and adapters of rank 3: what is not in the residual adds nothing before training."""
     target = np.outer(np.arange(4), np.ones(5)).astype(np.float32)
-    for some, there in ((target, 1), (0 * target, 0)):
-        b, a = balanced_product(some, 3)
-        assert (b.shape, a.shape) == ((4, there), (there, 5))
-        assert np.allclose(b @ a, some, atol=1e-6)
-        with pytest.raises(
-            InputError, match=f"rounding changed layer fc along {there} directions, which is no start for"
-        ):
-            Residuals(products={"fc": (b, a)}).adapter(2, "freeze_a", 0, 1.0)
+    made = Residuals(rank=3, products={"fc": balanced_product(target, 3), "kept": balanced_product(0 * target, 3)})
+    plain = new_adapter(made.shapes, 3, mode, 7, "kaiming_uniform", 2.0)
+    adapter = made.adapter(3, mode, 7, 2.0)
+    assert [len(a) for _, a in made.products.values()] == [1, 0]
+    for name, expected in (("fc", target), ("kept", 0 * target)):
+        factors = adapter.layers[name]
+        assert np.allclose(2.0 * factors.b @ factors.a, expected, atol=1e-6)
+        k = len(made.products[name][1])
+        assert np.array_equal(factors.a[k:], plain.layers[name].a[k:])
+        assert np.array_equal(factors.b[:, k:], plain.layers[name].b[:, k:])
+    assert adapter.layers["kept"].a.any() != adapter.layers["kept"].b.any()
+    other = made.adapter(3, mode, 8, 2.0)
+    drawn = MODES[mode].drawn[0]
+    assert np.array_equal(adapter.layers["fc"].rows(drawn)[0], other.layers["fc"].rows(drawn)[0])
+    assert not np.allclose(adapter.layers["kept"].rows(drawn), other.layers["kept"].rows(drawn), atol=1e-3)
+    with pytest.raises(InputError, match="law loftq has starts up to rank 3 here, got rank 4"):
+        made.adapter(4, mode, 0, 1.0)

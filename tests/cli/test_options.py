@@ -1,10 +1,14 @@
 """Options made from settings: none is lost, each says its default once, and every command with settings takes YAML."""
 
+from typing import get_args
+
 import pytest
 import typer
 
 from lorabound.certificates.config import CertifyConfig
 from lorabound.cli import COMMANDS, app
+from lorabound.modes import MODES, PEFT_MODES
+from lorabound.notation import Law
 from lorabound.plans.config import PlanConfig
 from lorabound.recommendations import RecommendConfig
 from lorabound.sweeps import SweepConfig
@@ -79,6 +83,17 @@ def test_help_stands_in_groups_with_defaults_that_are_those_of_the_settings(caps
     assert f"[default: {','.join(map(str, defaults.ranks))}]" in plain
     assert f"[default: {defaults.lr:g}]" in plain
     assert f"[default: {defaults.model}]" in plain
+
+
+@pytest.mark.parametrize(("command", "modes"), [("sweep", MODES), ("plan", MODES), ("recommend", PEFT_MODES)])
+def test_help_names_the_modes_and_laws_that_a_command_takes(command, modes, capsys, monkeypatch):
+    _, output, _ = run(capsys, monkeypatch, command, "--help")
+    plain = " ".join(output.split())
+    assert all(f"{mode}: {MODES[mode].brief}" in plain for mode in MODES)
+    if command == "recommend":
+        assert f"It compares what PEFT trains: modes {', '.join(modes[:-1])} and {modes[-1]}, laws" in plain
+    if command != "plan":
+        assert all(law in plain for law in get_args(Law))
 
 
 def test_the_first_help_says_where_to_start(capsys, monkeypatch):

@@ -8,6 +8,7 @@ from lorabound.modes import MODES
 from lorabound.recommendations.config import read_recommendation
 from lorabound.sweeps import SweepConfig, execute, measuring
 from lorabound.sweeps.grid import Run, run_key
+from lorabound.sweeps.material import read_material
 from tests.commands import run, shown
 
 
@@ -62,6 +63,20 @@ def test_settings_that_no_chain_can_have():
         SweepConfig(links=9, n_train=[40], batch_size=10, epochs=2)
     with pytest.raises(InputError, match="links: recommend answers with settings for PEFT, which trains one link"):
         read_recommendation(None, {"links": 2, "data": "words"})
+
+
+def test_sizes_that_follow_from_the_data_are_held_against_links_and_folds_before_training(tmp_path):
+    """60 rows give 30 to train on, 4 with two shots of two classes, so 6 steps of 6 epochs."""
+    data = tmp_path / "rows.csv"
+    data.write_text("text,label\n" + "".join(f"word{i} and more,{'ab'[i % 2]}\n" for i in range(60)))
+    assert read_material(SweepConfig(data=str(data), links=6)).config.sizes == [30]
+    for given, said in (
+        ({"links": 7}, "links = 7: each link needs a step, and training on 30 examples has 6 in all"),
+        ({"links": 7, "shots": [2]}, "links = 7: each link needs a step, and training on 4 examples has 6 in all"),
+        ({"cross_fit": 16}, "cross_fit = 16 folds need 32 training rows, n_train has 30"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_material(SweepConfig(data=str(data), **given))
 
 
 def test_the_worst_case_over_a_rank_knows_no_links(tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ from lorabound.errors import AdapterError, InputError, StoreError
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.grid import Run, run_key
+from tests.clip_models import save_clip
 from tests.commands import run
 from tests.text_models import WORDS, config_of, save_text_model
 
@@ -115,6 +116,30 @@ def test_a_factor_that_is_not_what_the_weights_give_is_refused(work, tmp_path):
     lb.load_adapter(save_adapter(forged, tmp_path / "forged"))  # nothing in the folder shows it
     with pytest.raises(AdapterError, match=r"the frozen factor of .* is not what .* rounded to nf4 gives"):
         start_by_weights(tmp_path / "forged", forged, use, classifier)
+
+
+def test_an_adapted_layer_that_is_not_rounded_starts_at_zero_update_from_the_seed(tmp_path, monkeypatch):
+    """The last layer of a CLIP: transformers leaves it to no quantizer. Two seeds, each certified around its own."""
+    from lorabound.models import pixels
+    from lorabound.sweeps.task import load_task
+
+    monkeypatch.setattr(pixels, "CACHE", tmp_path / "cache")
+    config = config_of(
+        save_clip(tmp_path / "clip"), "digits", base="nf4", law="loftq", targets=["q", "text_projection"],
+        prompt=None, seeds=[0, 1], lr=0.02,
+    )  # fmt: skip
+    starts = [load_task(config).new_adapter(1, "freeze_a", seed).layers for seed in (0, 1)]
+    kept = [start.pop("text_projection") for start in starts]
+    assert not any(start.b.any() for start in kept)
+    assert not np.allclose(kept[0].a, kept[1].a, atol=0.01)
+    assert len(starts[0]) == 6
+    assert all(one.b.any() and np.array_equal(one.a, starts[1][name].a) for name, one in starts[0].items())
+    run_sweep(config, tmp_path / "out")
+    for seed, start in enumerate(kept):
+        path = tmp_path / f"out/adapters/freeze_a-r1-n20-seed{seed}"
+        assert np.array_equal(lb.load_adapter(path).layers["text_projection"].a, start.a)
+        lb.certify(path, methods=["as-stored", "compressed"], out=tmp_path / f"c{seed}")
+        assert lb.verify(tmp_path / f"c{seed}").holds
 
 
 def test_what_does_not_fit_is_said(work, tmp_path, capsys, monkeypatch):

@@ -11,6 +11,9 @@ is frozen at it knows no data.
 Li et al. alternate: Q = round(W - s B A), and again. Each step after the first makes another frozen model for every
 rank, which no loader makes from the checkpoint; here Q stays round(W), as in PEFT (``loftq_iter=1``), and all ranks
 share one frozen model.
+
+Where rounding took fewer than r directions, and none in a layer that is not rounded, the other directions are a plain
+start: the factor that the mode draws is random and the other one is 0, so that they add nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +25,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from lorabound.adapters.adapter import Adapter, Array, Factors, Shapes, check_rank
+from lorabound.adapters.adapter import Adapter, Array, Factors, Shapes, new_adapter
 from lorabound.errors import InputError
 from lorabound.modes import MODES, Mode
-from lorabound.notation import RESIDUAL_LAW
+from lorabound.notation import RANDOM_LAWS, RESIDUAL_LAW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +36,13 @@ class Residuals:
     """What rounding took from each layer, as far as adapters can give it back.
 
     Attributes:
-        products: module name -> (B (d_out, R), A (R, d_in)) with B A = SVD_R(W - Q), strongest direction first; the
-            first r columns and rows are the product of rank r.
+        rank: R, the largest rank of an adapter.
+        products: module name -> (B (d_out, k), A (k, d_in)) with B A = SVD_R(W - Q), strongest direction first; the
+            first r columns and rows are the product of rank r. k is below R where W - Q has fewer directions: 0 for a
+            layer that is not rounded.
     """
 
+    rank: int
     products: Mapping[str, tuple[Array, Array]]
 
     @property
@@ -45,24 +51,26 @@ class Residuals:
         return {name: (len(b), a.shape[1]) for name, (b, a) in self.products.items()}
 
     def adapter(self, rank: int, mode: Mode, seed: int, alpha_over_r: float) -> Adapter:
-        """The untrained adapter: s B A = SVD_r(W - Q) in every layer, the same for every seed.
+        """The untrained adapter: s B A = SVD_r(W - Q) in every layer.
 
+        Args:
+            seed: seed of the rows that rounding gives nothing for, as :func:`new_adapter` draws them by PEFT's law.
         Raises:
             InputError: a mode with other factors than A and B, or a rank that is not there.
         """
         if not MODES[mode].in_peft:
             raise InputError(f"law {RESIDUAL_LAW} gives A and B their start, and {mode} starts otherwise")
-        check_rank(self.shapes, rank)
+        if rank > self.rank:
+            raise InputError(f"law {RESIDUAL_LAW} has starts up to rank {self.rank} here, got rank {rank}")
+        plain = new_adapter(self.shapes, rank, mode, seed, RANDOM_LAWS[0], alpha_over_r)
+        part = np.float32(1 / math.sqrt(alpha_over_r))
         layers = {}
         for name, (b, a) in self.products.items():
-            if len(a) < rank:
-                raise InputError(
-                    f"law {RESIDUAL_LAW}: rounding changed layer {name} along {len(a)} directions, which is no start "
-                    f"for rank {rank}: give a lower rank"
-                )
-            part = np.float32(1 / math.sqrt(alpha_over_r))
+            drawn, k = plain.layers[name], len(a)
             layers[name] = Factors(
-                a=np.ascontiguousarray(part * a[:rank]), b=np.ascontiguousarray(part * b[:, :rank]), scale=alpha_over_r
+                a=np.concatenate([part * a[:rank], drawn.a[k:]]),
+                b=np.concatenate([part * b[:, :rank], drawn.b[:, k:]], axis=1),
+                scale=alpha_over_r,
             )
         return Adapter(layers=layers, mode=mode, seed=seed, law=RESIDUAL_LAW)
 

@@ -44,7 +44,8 @@ def plan(
 ) -> None:
     """Before training: how far the error on new data can be above the training error.
 
-    For every rank, mode and number of examples: what is guaranteed, and with --pilot what is to be expected.
+    For every rank, mode and number of examples: what is guaranteed, and with --pilot what is to be expected. What is
+    guaranteed counts what is trained; it is the same for every --law and --base of a sweep.
     """
     given = read_record(PlanConfig, config, flags)
     if isinstance(given.get("data"), list):  # of a sweep over several data sets, which a plan does not read

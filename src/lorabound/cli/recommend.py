@@ -28,7 +28,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(cls=Grouped)
-@takes(options(RecommendConfig), options(SweepConfig, leave_out=(*DECIDED, "links"), defaults=_DEFAULTS))
+@takes(options(RecommendConfig), options(SweepConfig, leave_out=(*DECIDED, "links", "subspace_size"), defaults=_DEFAULTS))
 def recommend(
     flags: Flags,
     settings: Annotated[
@@ -62,6 +62,9 @@ def recommend(
     Small trainings (pilots) of every rank show how the error falls with more data; the better ranks are trained on
     more rows, the best one on all. It ends with the rank, what error to expect, and a trained PEFT adapter. The same
     command goes on where it was stopped.
+
+    It compares what PEFT trains: modes freeze_a, freeze_b and train_both, laws kaiming_uniform and gaussian. Compare
+    other modes, laws and chains with lorabound sweep.
     """
     if settings and config:
         raise InputError(f"two files of settings, {settings} and {config}: give one")

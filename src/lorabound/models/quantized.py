@@ -109,6 +109,8 @@ def quantize(module: nn.Module, folder: Path, base: Base, sha256: str) -> tuple[
 def residuals(model: str, module: nn.Module, names: Collection[str], base: Base, rank: int) -> Residuals:
     """What rounding took from some layers, up to rank ``rank``; the exact weights are read again for it.
 
+    It took nothing from layers that are not rounded.
+
     Args:
         model: name of the model, as it was loaded by.
         module: the loaded model, whose class says how the folder is read.
@@ -120,11 +122,12 @@ def residuals(model: str, module: nn.Module, names: Collection[str], base: Base,
 
     folder, products = locate_model(model), {}
     exact = load_module(type(module), folder, torch.device("cpu"), "a model", may_lack=("",), short_rows=False)
-    layers = dict(exact.named_modules())
+    layers, are_rounded = dict(exact.named_modules()), {name for name, _ in _rounded_layers(module)}
     for name in names:
         weight = layers[name].weight.detach()
-        products[name] = balanced_product((weight - rounded(weight, base)).numpy(), rank)
-    return Residuals(products=products)
+        took = weight - rounded(weight, base) if name in are_rounded else torch.zeros_like(weight)
+        products[name] = balanced_product(took.numpy(), rank)
+    return Residuals(rank=rank, products=products)
 
 
 def _rounded_layers(module: nn.Module) -> Iterator[tuple[str, nn.Linear]]:

@@ -346,8 +346,8 @@ def modes_sentence(summary: Summary) -> str:
         lines.append(f"The frozen model is quantized to {settings['base']} in every row.")
     if settings.get("law") == RESIDUAL_LAW:
         lines.append(
-            f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, not at random and at 0; seeds "
-            "change the order of examples alone."
+            f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, not at random and at 0; a layer "
+            "that is not rounded starts as under the default law."
         )
     if summary.config.links > 1:
         lines.append(chain_sentence(summary.config.links))

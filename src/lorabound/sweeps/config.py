@@ -206,7 +206,7 @@ class SweepConfig(DialogueConfig):
     ranks: PositiveInts = setting([1, 2, 4, 8], "LoRA ranks to compare.", ADAPTERS)
     modes: Annotated[list[Mode], Field(min_length=1), list_of(str), once] = setting(
         ["freeze_a", "train_both"],
-        f"What is trained: {', '.join(f'{mode} {facts.brief}' for mode, facts in MODES.items())}.",
+        f"What is trained. {'; '.join(f'{mode}: {facts.brief}' for mode, facts in MODES.items())}.",
         ADAPTERS,
     )
     n_train: PositiveInts | None = setting(

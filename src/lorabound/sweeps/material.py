@@ -244,7 +244,11 @@ def _divide(
     sound: bool,
     turn: int = 0,
 ) -> tuple[SweepConfig, Split | None, list[str]]:
-    """Sizes and split; without a split, what keeps the data from being divided. ``sound``: without other faults."""
+    """Sizes and split; without a split, what keeps the data from being divided. ``sound``: without other faults.
+
+    Raises:
+        InputError: settings that do not fit the sizes, as more links than steps.
+    """
     labels = {label for part in (table, test) if part for label in part.labels}
     asked = None if config.shots else config.n_train
     n_test = min(config.n_test, len(test)) if test and own_test_set and config.n_test else config.n_test
@@ -267,7 +271,7 @@ def _divide(
     if config.shots and shots:
         per_shot = len(divided.train_examples) // shots
         sized = sized.model_copy(update={"n_train": [per_shot * count for count in sorted(config.shots)]})
-    return sized, divided, []
+    return SweepConfig(**sized.model_dump()), divided, []  # checked once more, now that sizes are known
 
 
 def _with_unlabelled(config: SweepConfig, divided: Split, n_aside: int, table: Labelled) -> Split:
