@@ -28,7 +28,9 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(cls=Grouped)
-@takes(options(RecommendConfig), options(SweepConfig, leave_out=(*DECIDED, "links", "subspace_size"), defaults=_DEFAULTS))
+@takes(
+    options(RecommendConfig), options(SweepConfig, leave_out=(*DECIDED, "links", "subspace_size"), defaults=_DEFAULTS)
+)
 def recommend(
     flags: Flags,
     settings: Annotated[
