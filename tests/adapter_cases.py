@@ -17,11 +17,17 @@ SUBSPACE = 23
 
 
 def new_on(
-    model: nn.Module, shapes: Shapes, mode: Mode, rank: int = 3, seed: int = 4, law: Law = "kaiming_uniform"
+    model: nn.Module,
+    shapes: Shapes,
+    mode: Mode,
+    rank: int = 3,
+    seed: int = 4,
+    law: Law = "kaiming_uniform",
+    links: int = 1,
 ) -> Adapter:
     """A new adapter of any mode on layers of a model."""
     weights = directions_of_weights(model, shapes)
-    return new_adapter(shapes, rank, mode, seed, law, 2.0, weights=weights, subspace_size=SUBSPACE)
+    return new_adapter(shapes, rank, mode, seed, law, 2.0, weights=weights, subspace_size=SUBSPACE, links=links)
 
 
 def filled(adapter: Adapter, parts: Sequence[Part] | None = None, size: float = 1.0, seed: int = 0) -> Adapter:

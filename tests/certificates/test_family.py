@@ -45,9 +45,10 @@ def made(tiny, monkeypatch):
     monkeypatch.setattr("lorabound.certificates.search._EXAMPLES", 60)
     open_subjects = ExitStack()
 
-    def make(mode, law="svd"):
+    def make(mode, law="svd", links=1):
         sample, shapes = letters(tiny), select_linears(tiny.module, ["query", "value"])
-        (result,) = train(tiny, sample, sample.head(4), [new_on(tiny.module, shapes, mode, law=law)], [0], RECIPE)
+        adapter = new_on(tiny.module, shapes, mode, law=law, links=links)
+        (result,) = train(tiny, sample, sample.head(4), [adapter], [0], RECIPE)
         opened = prepared_subject(Path("there"), result.adapter, task, tiny, sample, RECIPE)
         return open_subjects.enter_context(opened)
 
@@ -71,9 +72,24 @@ def test_what_was_trained_is_paid_for_and_the_rest_is_known(made, mode, law):
     assert again.record["kl"] == pytest.approx(statement.record["kl"])
 
 
-@pytest.mark.parametrize("mode", SMALLER)
-def test_messages_and_halves_and_recursion_encode_what_was_trained(made, mode):
-    subject = made(mode)
+@pytest.mark.parametrize(("mode", "sides"), [("freeze_a", 16 + 20), ("common", 16 + 16), ("train_both", 16 + 20 + 32)])
+def test_all_links_of_a_chain_are_paid_for(made, mode, sides):
+    """q is 2 links x rank 3 x the sides of query (16 x 16) and value (20 x 16) that are trained, in two layers."""
+    subject = made(mode, "gaussian", links=2)
+    before = entries_of(subject.start, subject.paid)
+    for name, value in entries_of(subject.adapter, subject.paid).items():
+        moved = np.split(value - before[name], 2, axis=1 if "lora_B" in name else 0)
+        assert all(of_link.any() for of_link in moved)
+    assert subject.start.frozen_sha256() == subject.adapter.frozen_sha256()
+    statement = pac_bayes.certify_data_free(subject, 0.05)
+    assert statement.record["n_params"] == 2 * 2 * 3 * sides == subject.adapter.n_params
+    again = pac_bayes.recompute_data_free(subject, statement.record, statement.files, 0.05)
+    assert again.limit == pytest.approx(statement.limit)
+
+
+@pytest.mark.parametrize(("mode", "links"), [*((mode, 1) for mode in SMALLER), ("freeze_a", 2)])
+def test_messages_and_halves_and_recursion_encode_what_was_trained(made, mode, links):
+    subject = made(mode, links=links)
     stored = occam.certify_as_stored(subject, 0.05)
     assert occam.recompute_as_stored(subject, stored.record, stored.files, 0.05).limit == stored.limit
     (content,) = stored.files.values()

@@ -46,7 +46,11 @@ def test_links_are_rows_of_one_draw_with_the_law_of_their_own_rank(law):
 
 @pytest.mark.parametrize("mode", CHAINS)
 def test_a_chain_is_what_training_and_merging_one_link_after_the_other_gives(tiny, mode):
-    """Written out: after each link W becomes W + s B A, and new factors, a new optimizer and a new schedule begin."""
+    """Written out: after each link W becomes W + s B A, and new factors, a new optimizer and a new schedule begin.
+
+    The losses of the first pass (steps 0 to 3, the second link begins at step 2) are those before each step: right
+    after a link is merged those of the merged model, to which the next link adds nothing yet.
+    """
     train_set, test_set = task(tiny, 30), task(tiny, 20, seed=1)
     recipe = Recipe(epochs=2, batch_size=8, lr=0.02, schedule="cosine", weight_decay=0.1)
     chain = chain_of(tiny, 2, mode, 3, seed=5)
@@ -54,7 +58,7 @@ def test_a_chain_is_what_training_and_merging_one_link_after_the_other_gives(tin
 
     plain = type(tiny)()
     weights = {n: plain.module.get_submodule(n).weight.detach().clone() for n in chain.layers}
-    factors = {}
+    factors, before = {}, []
     steps = [index for epoch in range(2) for index in epoch_batches(train_set.inputs.lengths, 8, [5], epoch)]
     starts = [0, 2, 5, 8]  # 8 steps among 3 links
     for link, (first, end) in enumerate(pairwise(starts)):
@@ -76,7 +80,9 @@ def test_a_chain_is_what_training_and_merging_one_link_after_the_other_gives(tin
             optimizer.zero_grad()
             index = steps[step][0]
             logits = plain.logits(train_set.inputs, index)
-            F.cross_entropy(logits, torch.from_numpy(train_set.labels[index])).backward()
+            losses = F.cross_entropy(logits, torch.from_numpy(train_set.labels[index]), reduction="none")
+            before.append((index, losses.detach(), logits.argmax(1).numpy() != train_set.labels[index]))
+            losses.mean().backward()
             optimizer.step()
         for n, (b, a) in factors.items():
             weights[n] = weights[n] + 2.0 * (b @ a).detach()
@@ -84,6 +90,10 @@ def test_a_chain_is_what_training_and_merging_one_link_after_the_other_gives(tin
         update = weights[n] - plain.module.get_submodule(n).weight
         np.testing.assert_allclose(2.0 * f.b @ f.a, update.detach(), atol=2e-5)
         assert np.abs(f.b[:, -1]).max() > 1e-3  # the last link was trained
+    order, log_losses, errors = (np.concatenate(parts) for parts in zip(*before[:4], strict=True))
+    np.testing.assert_array_equal(result.first_pass.order, order)
+    np.testing.assert_allclose(result.first_pass.log_losses, log_losses, atol=1e-5)
+    np.testing.assert_array_equal(result.first_pass.errors, errors)
 
 
 @pytest.mark.parametrize("mode", CHAINS)

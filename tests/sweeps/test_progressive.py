@@ -10,6 +10,7 @@ from scipy.stats import binom, chi2
 from lorabound.bounds import best_lam, disagreement, holdout, progressive
 from lorabound.engine import Examples, Recipe, Unlabelled, evaluate, train
 from lorabound.errors import DataError, InputError, StoreError
+from lorabound.stack import select_linears
 from lorabound.sweeps import Row, Sweep, SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.progressive import (
@@ -25,7 +26,7 @@ from lorabound.sweeps.progressive import (
     why_not,
     window_start,
 )
-from tests.engine.test_engine import make
+from tests.adapter_cases import new_on
 
 CONFIG = SweepConfig(ranks=[1, 2], modes=["freeze_a"], seeds=2, n_train=[1000], n_test=10, epochs=1, batch_size=32)
 
@@ -147,12 +148,14 @@ def test_a_sweep_stores_what_it_proves(crossed_design, tmp_path):
         np.testing.assert_array_equal(stored.first_order, given.first_order)
 
 
-def test_certificates_of_real_training_hold(tiny):
+@pytest.mark.parametrize("links", [1, 4])
+def test_certificates_of_real_training_hold(tiny, links):
     """Examples drawn with replacement from 60 strings, so that every risk is known exactly; 240 trainings.
 
     Four runs train in a stack on one sample of 48: risks of the checkpoint before every step come from the 60 strings.
     Violations at delta = 0.2 are compared with Bin(60, 0.2) for each run, for its final adapter (by 40 unlabelled
-    strings), and for the choice of the lowest.
+    strings), and for the choice of the lowest. Four links begin at
+    steps 0, 1, 3 and 4 of six, and the window at step 3.
     """
     random = np.random.default_rng(5)
     texts = ["".join(chr(97 + c) for c in random.integers(0, 26, random.integers(2, 8))) for _ in range(60)]
@@ -165,7 +168,10 @@ def test_certificates_of_real_training_hold(tiny):
     for trial in range(n_trials):
         drawn = random.integers(0, 60, 48)
         sample = Examples(tiny.prepare([texts[i] for i in drawn]), labels[drawn])
-        adapters = make(tiny, [("freeze_a", rank, seed) for rank in (1, 2) for seed in (0, 1)])
+        shapes = select_linears(tiny.module, ["query", "key", "value"])
+        adapters = [
+            new_on(tiny.module, shapes, "freeze_a", rank, seed, links=links) for rank in (1, 2) for seed in (0, 1)
+        ]
         risks = []
 
         def watch(done, total, stacked=tiny, risks=risks):
