@@ -10,6 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
+import socket
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +39,8 @@ from lorabound.sweeps.task import Task, load_model
 _MOST_AT_A_TIME = 4
 # A stack is given up when so many workers were lost over it, and a machine when it lost so many.
 _MOST_LOST = 3
-# Seconds between looks at what happened.
-_LOOKS_EVERY = 0.5
+# Seconds between looks at what happened, and until a cluster has to answer.
+_LOOKS_EVERY, _ANSWERS_WITHIN = 0.5, 10.0
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,13 @@ class Worker:
         self._n_jobs = n_jobs
         self._steps: dict[Run, tuple[list[Run], int, int]] = {}
 
-    def load(self, parcels: list[Parcel]) -> None:
-        """Load the model, and store what its frozen layers compute."""
+    def load(self, parcels: list[Parcel], number: int, config: SweepConfig) -> Facts:
+        """Load the model, and store what its frozen layers compute; then as :meth:`fit`."""
         keep_freed_memory()
         classifier = parcels[0].load()
         self._tasks = [parcel.opened(classifier) for parcel in parcels]
         self._local = Local(self._tasks, self._n_jobs, None).__enter__()
+        return self.fit(number, config)
 
     def fit(self, number: int, config: SweepConfig) -> Facts:
         """How much fits here, for one of the tasks with other settings."""
@@ -242,8 +246,7 @@ class Cluster:
                     scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
                 )
                 actor = options.remote(self._n_jobs)
-                actor.load.remote(self._parcels)
-                self._crew.append(_Member(actor, node["NodeID"], actor.fit.remote(*self._of)))
+                self._crew.append(_Member(actor, node["NodeID"], actor.load.remote(self._parcels, *self._of)))
         if not any(member.facts for member in self._crew):
             self._tell(f"waiting for {counted(len(self._crew), 'worker')} to load the model")
 
@@ -323,11 +326,19 @@ def _connect(address: str | None) -> bool:
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    asked = address or os.environ.get("RAY_ADDRESS")
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
     try:
+        if asked and (port := asked.rpartition(":")[2]).isdigit():  # Ray itself would wait for minutes
+            socket.create_connection((asked.rpartition(":")[0], int(port)), timeout=_ANSWERS_WITHIN).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"no Ray cluster answers at {address or 'the address in RAY_ADDRESS'} ({first_line(error)}): start one "
-            "with  ray start --head  or leave --address out"
+            f"no Ray cluster answers at {asked or 'this machine'} ({first_line(error)}): start one with  "
+            "ray start --head  and give its --address, as HOST:6379"
         ) from None
+    finally:
+        if in_main:  # Ray has put its own there
+            signal.signal(signal.SIGTERM, before)
     return True

@@ -1,0 +1,148 @@
+"""Sweeps on a real Ray cluster of this machine: a head without cores, and two nodes that train."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import psutil
+import pytest
+import yaml
+
+ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'lorabound[ray]'")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from lorabound.errors import InputError, ModelError  # noqa: E402
+from lorabound.sweeps import Sweep, SweepConfig, execute  # noqa: E402
+from tests import commands  # noqa: E402
+
+CORES = 1
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Its nodes are processes of this machine that do not know of each other's model or folder."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        made.add_node(num_cpus=CORES)
+    made.wait_for_nodes()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def config(letters_bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("letters")
+    drawn = np.random.default_rng(0)
+    texts = sorted({"".join(chr(97 + c) for c in drawn.integers(0, 26, drawn.integers(3, 8))) for _ in range(300)})
+    pl.DataFrame({"text": texts, "label": ["abc"[ord(t[0]) % 3] for t in texts]}).write_csv(folder / "letters.csv")
+    return SweepConfig(
+        data=str(folder / "letters.csv"), model=str(letters_bert), head="trained", n_test=40, n_train=[40, 120],
+        ranks=[1, 2], seeds=4, epochs=3, batch_size=8, lr=0.01, precision="float32", cross_fit=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(config, tmp_path_factory):
+    """The rows of the same sweep in this process."""
+    return execute.run_sweep(config, tmp_path_factory.mktemp("alone") / "out").rows()
+
+
+def spread_out(config, cluster):
+    return config.model_copy(update={"executor": "ray", "address": cluster.address})
+
+
+def check_same(rows, others):
+    """Equal but for rounding, which follows from which runs train together."""
+    assert [row.key for row in rows] == [row.key for row in others]
+    for row, other in zip(rows, others, strict=True):
+        assert row.status == other.status == "done"
+        np.testing.assert_array_equal(row.first_order, other.first_order)
+        np.testing.assert_allclose(row.test_log_losses, other.test_log_losses, atol=1e-4)
+        np.testing.assert_allclose(row.first_log_losses, other.first_log_losses, atol=1e-4)
+        assert abs(row.train_ce - other.train_ce) < 1e-4
+        assert (row.n_folds, row.rank, row.n_params) == (other.n_folds, other.rank, other.n_params)
+
+
+def workers_of(cluster):
+    """Processes of Ray that hold a model."""
+    found = [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"]]
+    return [process for process in found if process.info["cmdline"][0].startswith("ray::Worker")]
+
+
+def test_a_node_that_is_killed_meanwhile_costs_nothing_but_time(cluster, config, alone, tmp_path):
+    told, killed = [], []
+
+    def observe(state):
+        told.append(state)
+        busy = [process for process in workers_of(cluster) if process.is_running()]
+        if state.work_done > 0 and not killed and len(busy) == 2:
+            killed.append(busy[0])
+            os.kill(busy[0].pid, signal.SIGKILL)
+
+    store = execute.run_sweep(spread_out(config, cluster), tmp_path / "out", observe)
+    assert killed
+    check_same(store.rows(), alone)
+    assert told[-1].runs_done == told[-1].runs_total == len(alone)
+    resources = store.about["resources"]
+    assert resources["workers"] == sum(resources["machines"].values()) * CORES
+    assert not ray.is_initialized()  # what was joined is left
+
+
+def test_other_weights_on_a_machine_are_refused(cluster, config, tmp_path, monkeypatch):
+    from lorabound.sweeps import cluster as room
+
+    of = room.Parcel.of
+    monkeypatch.setattr(room.Parcel, "of", lambda task: replace(of(task), model_sha256="0" * 64))
+    with pytest.raises(ModelError, match="finds other weights under .*bert"):
+        execute.run_sweep(spread_out(config, cluster), tmp_path / "out")
+    assert [row.rank for row in Sweep.open(tmp_path / "out").rows()] == []
+
+
+def test_a_cluster_that_does_not_answer_is_named(config, tmp_path):
+    with pytest.raises(InputError, match="no Ray cluster answers at 127.0.0.1:1 .*ray start --head"):
+        execute.run_sweep(config.model_copy(update={"executor": "ray", "address": "127.0.0.1:1"}), tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_machine_that_leaves_and_one_that_joins(config, alone, tmp_path):
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    leaves = made.add_node(num_cpus=CORES)
+    made.wait_for_nodes()
+    changed = []
+
+    def observe(state):
+        if state.runs_done > 4 and not changed:
+            changed.append(True)
+            made.remove_node(leaves, allow_graceful=False)
+            made.add_node(num_cpus=CORES)
+
+    try:
+        store = execute.run_sweep(spread_out(config, made), tmp_path / "out", observe)
+        assert changed
+        check_same(store.rows(), alone)
+    finally:
+        made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_and_started_again(cluster, config, alone, tmp_path):
+    out = tmp_path / "out"
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump(spread_out(config, cluster).model_dump(mode="json", exclude_defaults=True)))
+    driver = commands.start(["sweep", settings, "--out", out])
+    while not (out / "sweep.sqlite").exists() or len(Sweep.open(out).keys()) < 3:
+        assert driver.is_alive()
+        time.sleep(0.05)
+    driver.kill()
+    driver.join()
+    begun = Sweep.open(out).keys()
+    assert 3 <= len(begun) < len(alone)
+    again = commands.start(["sweep", settings, "--out", out])
+    again.join()
+    assert again.exitcode == 0
+    check_same(Sweep.open(out).rows(), alone)
+    assert not workers_of(cluster)  # those of the driver that was killed have gone with it
