@@ -17,7 +17,7 @@ from lorabound.models import ClipClassifier, adapted_layers, find_kind, load_cla
 from lorabound.models.kinds import CLIP
 from lorabound.plans import read_pilot
 from lorabound.reports.page import write_page
-from lorabound.reports.sentences import notes
+from lorabound.reports.sentences import caveats
 from lorabound.stack import Stack, modules_of
 from lorabound.sweeps import SweepConfig
 from lorabound.sweeps.execute import run_sweep
@@ -238,7 +238,7 @@ def test_a_sweep_of_shots_ends_in_the_same_store_page_and_folders(folder, tmp_pa
     assert store.config.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-4)
     assert store.config.targets == ["q_proj"]
     assert {row.rank for row in store.rows()} == {0, 1, 2}
-    assert any("equally many examples of every class" in line for line in notes(summary))
+    assert any("equally many examples of every class" in line for line in caveats(summary))
     assert "digits" in write_page(summary, tmp_path / "page.html").read_text()
     layers = json.loads((tmp_path / "out/adapters/freeze_a-r1-n10-seed0/adapter_config.json").read_text())
     assert layers["target_modules"] == [
@@ -279,7 +279,7 @@ def test_a_corrupt_image_stops_the_sweep_by_name_or_is_left_out_and_reported(fol
     skipping = config.model_copy(update={"skip_corrupt": True})
     store = run_sweep(skipping, tmp_path / "out")
     assert store.about["n_skipped"] == 1
-    assert any("1 images cannot be decoded and were left out" in line for line in notes(summarize(store)))
+    assert any("1 images cannot be decoded and were left out" in line for line in caveats(summarize(store)))
     before = {row.key for row in store.rows()}
     assert {row.key for row in run_sweep(skipping, tmp_path / "out").rows()} == before
     broken.unlink()
@@ -339,5 +339,5 @@ def test_a_test_set_of_its_own_has_no_bound_on_the_expected_gap(folder, tmp_path
     assert [cell.information for cell in summary.cells] == [None, None]
     with pytest.raises(InputError, match="forecasts are for training and test examples drawn alike"):
         read_pilot(store)
-    assert any("come from different places" in line for line in notes(summary))
+    assert any("come from different places" in line for line in caveats(summary))
     assert "nan" not in write_page(summary, tmp_path / "page.html").read_text().split("</table>")[0]

@@ -52,10 +52,10 @@ def test_a_search_leaves_the_rows_that_hold_the_word(found):
 
 def test_the_csv_holds_what_the_table_shows(found):
     lines = [line.split(",") for line in found["all"].split("\r\n")]
-    assert lines[0][:3] == ["mode", "rank", "N"]
+    assert lines[0][:4] == ["mode", "mark", "rank", "n_train"]
     assert len(lines) == len(found["before"]) + 2  # the heads, and nothing after the last end of line
-    chosen = [line.split(",")[:2] for line in found["chosen"].split("\r\n")]
-    assert chosen[0] == ["mode", "N"]  # the rank was taken out
+    chosen = [line.split(",")[:3] for line in found["chosen"].split("\r\n")]
+    assert chosen[0] == ["mode", "mark", "n_train"]  # the rank was taken out
     assert len(chosen) == len(found["some"]) + 2
 
 

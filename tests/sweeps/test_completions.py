@@ -12,12 +12,14 @@ from lorabound.errors import DataError, InputError, StoreError
 from lorabound.reports import plan_sentences
 from lorabound.reports import spread as spread_report
 from lorabound.reports.page import write_page
-from lorabound.reports.sentences import caveats, error_sentence, reading, verdict_sentences
+from lorabound.reports.sentences import caveats, error_sentence, reading
+from lorabound.reports.verdict_sentences import verdict_sentences
 from lorabound.sweeps import Sweep, SweepConfig, measuring
 from lorabound.sweeps.look import look_at
 from lorabound.sweeps.material import read_material
 from lorabound.sweeps.progressive import certificate, gain, losses_of, why_not
 from tests.decoder_models import save_llama
+from tests.pages import words_of
 from tests.text_models import save_text_model
 
 WORDS = ["the", "room", "was", "lovely", "house", "cat", "dog", "water", "bread", "maison", "chat", "chien"]
@@ -75,7 +77,7 @@ def test_a_sweep_of_chats_ends_in_a_verdict_by_wrong_tokens(done, place):
     assert "share of the tokens" in error_sentence(summary)[0]
     assert not any("classes" in line for line in reading(summary))
     assert any("word for word" in line for line in verdict_sentences(summary))
-    assert "share of wrong tokens" in write_page(summary, place / "page.html").read_text()
+    assert "share of wrong tokens" in words_of(write_page(summary, place / "page.html"))
     assert {"train_wrong", "test_wrong"} <= set(done.cells().columns)
 
 

@@ -15,6 +15,7 @@ from lorabound.reports.spread import write_spread
 from lorabound.stats import shared_test_noise, variance_components
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.spread import read_spread, refuse_small_designs
+from tests.pages import words_of
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_table_page_and_files_hold_the_same_runs(sweep, tmp_path):
     show(summary, console)
     printed = " ".join(console.export_text().split())
     assert "its interval over 4 training samples too" in printed
-    page = write_page(summary, tmp_path / "page.html").read_text()
+    page = words_of(write_page(summary, tmp_path / "page.html"))
     assert "Intervals cover three chances: 3 draws of the frozen factor, 4 training samples" in page
     sd = result.spreads[0].variance.single_run.sd
     for text in (printed, page):
@@ -79,10 +80,8 @@ def test_with_one_sample_the_page_says_that_its_chance_is_not_covered(crossed_de
     assert sweep.summary().spread is None
     page = sweep.folder / "report.html"
     write_page(sweep.summary(), page)
-    assert (
-        "They do not cover the chance of the training sample: there is one (give --samples 3 or more)"
-        in page.read_text()
-    )
+    told = "They do not cover the chance of the training sample: there is one (give --samples 3 or more)"
+    assert told in words_of(page)
 
 
 def test_an_adapter_without_all_its_runs_has_no_reading(crossed_design, sweep, tmp_path):

@@ -16,6 +16,7 @@ from lorabound.sweeps import Sweep, SweepConfig, execute, measuring, read_config
 from lorabound.sweeps.grid import stacks_of
 from lorabound.sweeps.material import read_material
 from tests import commands
+from tests.pages import words_of
 
 
 @pytest.fixture
@@ -106,8 +107,8 @@ def test_what_was_unusual_in_the_data_reaches_terminal_and_page(config, letters,
         f"{few.test_data}: the columns are separated by tabs.",
     ]
     terminal = commands.shown(store, width=400)
-    page = write_page(summarize(store), tmp_path / "page.html") or tmp_path / "page.html"
-    for written in (terminal, page.read_text()):
+    page = words_of(write_page(summarize(store), tmp_path / "page.html"))
+    for written in (terminal, page):
         assert all(note in written for note in store.about["notes"])
 
 

@@ -117,7 +117,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep or of a recommendation.")],
     page: Annotated[Path | None, typer.Option("--page", help="File of the page. [default: in FOLDER]")] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Also draw how the gap of a sweep grows with rank, to an .svg or .png file.")
+        Path | None, typer.Option(help="Also draw error and gap of a sweep against rank, to an .svg or .png file.")
     ] = None,
 ) -> None:
     """Print the table of a sweep or of a recommendation again and write its page."""

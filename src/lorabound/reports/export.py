@@ -8,7 +8,7 @@ import vl_convert
 
 from lorabound.errors import InputError
 from lorabound.files import write_bytes, write_table, write_text
-from lorabound.reports.charts import gap_against_rank
+from lorabound.reports.charts import figure
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.summary import Summary
 
@@ -26,7 +26,7 @@ def export_runs(store: Sweep, path: str | Path) -> int:
 
 
 def write_figure(summary: Summary, path: str | Path) -> Path:
-    """Draw the gap against rank as an SVG or PNG file.
+    """Draw error and gap against rank as an SVG or PNG file.
 
     Raises:
         InputError: another ending than .svg or .png, or a sweep of one rank only.
@@ -36,9 +36,9 @@ def write_figure(summary: Summary, path: str | Path) -> Path:
     ending = path.suffix.lower()
     if ending not in (".svg", ".png"):
         raise InputError(f"cannot draw {path}: the file must end in .svg or .png")
-    chart = gap_against_rank(summary)
+    chart = figure(summary)
     if chart is None:
-        raise InputError("no figure: the gap against rank needs runs of two ranks at least")
+        raise InputError("no figure: error and gap against rank need runs of two ranks at least")
     if ending == ".svg":
         return write_text(path, vl_convert.vegalite_to_svg(chart))
     return write_bytes(path, vl_convert.vegalite_to_png(chart, scale=2))

@@ -1,7 +1,8 @@
 """The frame that all pages share: one self-contained file, light and dark, readable on a phone, without network.
 
-``frame.html.j2`` holds the style and the scripts: drawing charts in the colours of the page, sorting tables, copying
-code. The template of a page extends it and fills its body. Whatever comes from data is escaped.
+``frame.css`` holds the style and ``frame.js`` the scripts: drawing charts in the colours of the page, sorting tables,
+copying code, explaining terms. The template of a page extends ``frame.html.j2`` and fills its body. Whatever comes from
+data is escaped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from lorabound.errors import InputError
 from lorabound.files import write_text
 from lorabound.reports.charts import DARK_COLOURS
+from lorabound.reports.glossary import Words
 from lorabound.reports.offline import scripts
 
 PAGE = "report.html"
@@ -29,19 +31,30 @@ def write_framed(path: str | Path, template: str, specs: Mapping[str, Mapping[st
     """Write a page; returns its path.
 
     Args:
-        template: file of this folder that extends ``frame.html.j2``.
-        specs: Vega-Lite specification by the id of the element it is drawn in.
-        values: what the template asks for.
+        template, specs, values: as of :func:`framed`.
     Raises:
         InputError: a file of this name that is no page of ours.
         OutputError: the file cannot be written.
     """
     refuse_other_file(path)
+    return write_text(path, framed(template, specs, **values))
+
+
+def framed(template: str, specs: Mapping[str, Mapping[str, Any]], **values: Any) -> str:
+    """The HTML of a page.
+
+    Args:
+        template: file of this folder that extends ``frame.html.j2``.
+        specs: Vega-Lite specification by the id of the element it is drawn in.
+        values: what the template asks for; ``explored``, where it is there, are charts of ``explorer.js``.
+    """
     environment = Environment(autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined)
-    page = environment.get_template(template).render(
-        specs=specs, dark_colours=DARK_COLOURS, bundle=scripts() if specs else "", wide=WIDE, **values
+    glossary = Words()
+    environment.filters["worded"] = glossary.worded
+    bundle = scripts() if specs or values.get("explored") else ""
+    return environment.get_template(template).render(
+        specs=specs, dark_colours=DARK_COLOURS, bundle=bundle, wide=WIDE, glossary=glossary, **values
     )
-    return write_text(path, page)
 
 
 def refuse_other_file(path: str | Path) -> None:

@@ -1,7 +1,8 @@
-"""One self-contained HTML page: charts, exponents, table, configuration; it works offline."""
+"""The page of a sweep: the answer, charts to explore, certificates, all cells, how to make it again; offline."""
 
 from __future__ import annotations
 
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,31 +11,35 @@ import yaml
 
 from lorabound import __version__
 from lorabound.errors import InputError
+from lorabound.files import write_text
 from lorabound.recommendations import Recommendation
-from lorabound.reports.charts import gap_against_rank, gap_against_size
-from lorabound.reports.frame import PAGE, write_framed
-from lorabound.reports.sentences import (
-    ceiled,
-    comparison_sentence,
-    exponent_text,
-    n_samples,
-    notes,
-    shows_certificate,
-    verdict_sentences,
-)
-from lorabound.reports.spread import reading, spread_cells, spread_heads
-from lorabound.sweeps import Sweep
-from lorabound.sweeps.cells import DELTA, WORST_CASE
+from lorabound.reports.answer import answer
+from lorabound.reports.cells_table import cells_table
+from lorabound.reports.charts import Series, explorer
+from lorabound.reports.frame import PAGE, framed, refuse_other_file
+from lorabound.reports.sentences import caveats, comparison_sentence, exponent_text, n_samples, reading, remarks
+from lorabound.reports.spread import reading as spread_reading
+from lorabound.reports.spread import spread_cells, spread_heads
+from lorabound.sweeps import ZERO_SHOT, Sweep
+from lorabound.sweeps.cells import WORST_CASE
+from lorabound.sweeps.command import sweep_command
 from lorabound.sweeps.spread import Crossed
 from lorabound.sweeps.summary import Summary
 
-_INTERVALS = (
-    "Points are means over seeds and samples, bars 95% intervals. Dashed: the slope of the theory's worst case, "
-    "{slope}, drawn through the middle of the points; a direction, not a bound. The axes are logarithmic: a bar that "
-    "reaches below a tenth of its mean is cut there, and a gap that is not positive is left out."
+# What the charts show, and what they do not.
+_ERRORS = (
+    "Filled points: test error, with 95% intervals; open points on dashed lines: training error of the same runs. "
+    "{bare}Points are means over seeds and training samples. Touch or point at one for its numbers."
 )
+_BARE = "Dotted: test error without an adapter. "
+_GAPS = "Points are means over seeds and training samples, bars 95% intervals."
+_SLOPE = (
+    "Dashed: {slope}, the slope of the worst case of the theory, drawn through the middle of the points; a direction, "
+    "not a bound."
+)
+_LOG = "On these axes a bar that reaches below a tenth of its mean is cut there."
 # Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
-_SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended")
+_SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended", "environment")
 
 
 def report(result: object, page: str | Path | None = None) -> Path:
@@ -68,48 +73,63 @@ def write_page(summary: Summary, path: str | Path) -> Path:
     """Write the report to ``path``.
 
     Raises:
+        InputError: a file of this name that is no page of ours.
         OutputError: the file cannot be written.
     """
-    charts: list[dict[str, Any]] = [
-        {"name": name, "title": title, "caption": _INTERVALS.format(slope=slope), "spec": spec}
-        for name, title, slope, spec in (
-            ("by-rank", "Gap against rank", "sqrt(r)", gap_against_rank(summary)),
-            ("by-size", "Gap against the amount of data", "1/sqrt(N)", gap_against_size(summary)),
-        )
-        if spec is not None
-    ]
+    refuse_other_file(path)
+    return write_text(path, page_of(summary))
+
+
+def page_of(summary: Summary) -> str:
+    """The HTML of a sweep's page."""
     about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
     about |= {name: value for name, value in summary.about.items() if name not in _SHOWN_ABOVE}
-    return write_framed(
-        path,
+    explored = explorer([Series(name="", summary=summary)])
+    folder = summary.folder or "DIR"
+    return framed(
         "page.html.j2",
-        {chart["name"]: chart["spec"] for chart in charts},
+        {},
         summary=summary,
         done=sum(row.status == "done" for row in summary.rows),
-        verdict=verdict_sentences(summary),
-        best={id(verdict.best) for verdict in summary.verdicts},
-        alike={id(cell) for verdict in summary.verdicts for cell in verdict.members},
-        identity=id,
-        charts=charts,
+        answer=answer(summary),
+        warnings=caveats(summary),
+        parts=_parts(summary, bool(explored)),
+        explored=explored,
+        said=chart_sentences(summary),
         exponents=_exponent_rows(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
         samples=n_samples(summary),
         spread=_spread(summary.spread) if summary.spread else None,
-        losses=summary.losses,
-        compared=summary.losses[:1] if summary.completes else summary.losses,
-        notes=notes(summary),
-        level=f"{1 - DELTA:.0%}",
-        proved=shows_certificate(summary),
-        ceiled=lambda value: ceiled(float(value)),
+        cells=cells_table(summary),
+        notes=[*remarks(summary), *reading(summary)],
+        again=[shlex.join(sweep_command(summary.config, folder)), shlex.join(["lorabound", "report", folder])],
+        again_said="The first command trains what is missing in the folder, and nothing twice. In another folder it "
+        "makes the sweep again: the same data, model and versions give the same numbers up to rounding.",
+        environment=summary.about.get("environment", {}),
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
+        version=__version__,
     )
+
+
+def chart_sentences(summary: Summary) -> dict[str, Any]:
+    """What stands above the charts: of the errors, the gaps, the slopes by axis, and of logarithmic axes."""
+    bare = _BARE if any(cell.mode == ZERO_SHOT for cell in summary.cells) else ""
+    slopes = {"rank": _SLOPE.format(slope="sqrt(r)"), "N": _SLOPE.format(slope="1/sqrt(N)"), "log": _LOG}
+    return {"error": _ERRORS.format(bare=bare), "gap": _GAPS, "slopes": slopes, "log": _LOG}
+
+
+def _parts(summary: Summary, explored: bool) -> list[tuple[str, str]]:
+    """Places of the page, by their anchors."""
+    parts = [("choice", "About the choice")] if summary.verdicts else []
+    parts += [("charts", "Error and gap")] if explored else []
+    return [*parts, ("growth", "How the gap grows"), ("cells", "All cells"), ("again", "Make it again")]
 
 
 def _spread(crossed: Crossed) -> dict[str, Any]:
     return {
         "heads": spread_heads(crossed),
         "rows": [spread_cells(crossed, spread) for spread in crossed.spreads],
-        "sentences": reading(crossed),
+        "sentences": spread_reading(crossed),
     }
 
 

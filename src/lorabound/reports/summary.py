@@ -21,10 +21,10 @@ from lorabound.reports.sentences import (
     remarks,
     shows_average_bound,
     shows_certificate,
-    verdict_sentences,
 )
 from lorabound.reports.show import Part, parts, table
 from lorabound.reports.spread import conclusions, spread_table
+from lorabound.reports.verdict_sentences import verdict_sentences
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import WORST_CASE, Cell
 from lorabound.sweeps.progressive import speaks_of

@@ -76,6 +76,7 @@ class Cell:
     Attributes:
         metric: column of the loss that decides, in [0, 1].
         gaps: test minus train of each loss, by column name, with its interval.
+        tests: test mean of each loss, by column name, with its interval.
         train, test: mean over seeds and samples of each loss, by column name.
         holdout: upper limit, by the test set, on the 0-1 risk of one of the cell's adapters, picked at random.
         information: bound on the expected gap from the bits of the trained factors; None where training and
@@ -98,6 +99,7 @@ class Cell:
     train: dict[str, float]
     test: dict[str, float]
     gaps: dict[str, CrossedMean]
+    tests: dict[str, CrossedMean]
     holdout: Bound
     information: Bound | None
     progressive: Bound | None = None
@@ -165,6 +167,7 @@ def cell_of(
         train={loss.column: float(np.mean([loss.train(row) for row in used])) for loss in losses},
         test=test,
         gaps=gaps,
+        tests={loss.column: crossed_mean(test_losses(grid, loss), 0.0, LEVEL) for loss in losses},
         holdout=holdout_bounded(test[losses[0].column], gaps[losses[0].column].n_test, DELTA),
         metric=losses[0].column,
         information=None if drawn_apart else information_gap(first.n_params, first.n_train, BITS),

@@ -20,6 +20,7 @@ from lorabound.engine import (
 from lorabound.errors import AdapterError, OutputError, StoreError
 from lorabound.models import name_for_others
 from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.environment import environment
 from lorabound.sweeps.estimate import passes_of, seconds_left
 from lorabound.sweeps.executors import Executor, open_executor
 from lorabound.sweeps.grid import Run, run_key, runs_of, stacks_of
@@ -296,4 +297,5 @@ def _about(task: Task) -> dict[str, Any]:
         "notes": list(task.check.remarks),
         "cut": task.cut,
         "model_notes": list(task.classifier.notes),
+        "environment": environment(task.config.precision),
     }

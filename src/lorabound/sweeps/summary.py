@@ -66,6 +66,7 @@ class Summary:
         growth: growth of the gap with the rank and with the training size.
         n_missing: number of runs of the grid that have not been run yet.
         spread: reading of what spreads the gap of a single run; None with fewer than 3 seeds or training samples.
+        folder: folder of the sweep; "" where nobody knows.
     """
 
     config: SweepConfig
@@ -78,6 +79,7 @@ class Summary:
     growth: list[Growth]
     n_missing: int
     spread: Crossed | None = None
+    folder: str = ""
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -156,6 +158,7 @@ def summarize(store: Sweep) -> Summary:
         growth=[*_growth(done, "rank", losses), *_growth(done, "n_train", losses)],
         n_missing=n_missing,
         spread=spread_of(config, about, rows),
+        folder=str(store.folder),
     )
 
 

@@ -1,0 +1,123 @@
+"""The answer of a sweep's page: which adapter, what is guaranteed, what more data would buy; in sentences and tiles."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from lorabound.reports.sentences import ceiled, cell_name
+from lorabound.reports.verdict_sentences import guarantee_sentences, verdict_sentences
+from lorabound.sweeps import ZERO_SHOT
+from lorabound.sweeps.cells import DELTA
+from lorabound.sweeps.command import sweep_command
+from lorabound.sweeps.more_data import MoreData, more_data
+from lorabound.sweeps.summary import Summary
+from lorabound.sweeps.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What stands at the head of a page.
+
+    Attributes:
+        first: the adapter to take, in one sentence.
+        sure: how sure that is, what is guaranteed, what more data would buy: a sentence or two for each.
+        beside: what else to know about the choice.
+        tiles: numbers of the answer, each with its name and what stands beside it.
+        remedy: command that measures what could not be said; "" where nothing is missing.
+    """
+
+    first: str
+    sure: list[str]
+    beside: list[str]
+    tiles: list[dict[str, str]]
+    remedy: str
+
+
+def answer(summary: Summary) -> Answer:
+    """The answer of a sweep, from what its summary holds."""
+    first, *others = verdict_sentences(summary)
+    if not summary.verdicts:
+        return Answer(first=first, sure=[], beside=others, tiles=[], remedy="")
+    verdict = summary.verdicts[0]
+    guarantees = guarantee_sentences(verdict, bool(summary.about.get("extended")))
+    more = _more(summary, verdict)
+    said, remedy = _more_sentence(summary, verdict, more)
+    return Answer(
+        first=first,
+        sure=[_how_sure(verdict), " ".join(guarantees), *([said] if said else [])],
+        beside=[sentence for sentence in others if sentence not in guarantees],
+        tiles=_tiles(verdict, more),
+        remedy=remedy,
+    )
+
+
+def _how_sure(verdict: Verdict) -> str:
+    """Which others may be as good, and the gap of the best."""
+    best = verdict.best
+    alike = [cell_name(cell) for cell in verdict.members if cell is not best]
+    if alike:
+        shown = ", ".join(alike[:3]) + (f" and {len(alike) - 3} more" if len(alike) > 3 else "")
+        text = f"Its lead is not beyond chance: {shown} cannot be told apart from it (all pairs compared, 95%)."
+    else:
+        text = f"All other {verdict.n_candidates - 1} choices are shown to be worse (all pairs compared, 95%)."
+    if best.mode == ZERO_SHOT:
+        return text
+    gap = best.gap
+    interval = f"95% interval {gap.low:+.3f} to {gap.high:+.3f}"
+    return f"{text} Its gap, test minus training error, is {gap.mean:+.3f} ({interval})."
+
+
+def _more(summary: Summary, verdict: Verdict) -> MoreData | None:
+    best = verdict.best
+    if best.mode == ZERO_SHOT or not any(loss.column == best.metric for loss in summary.losses):
+        return None
+    return more_data(summary.rows, summary.config, summary.losses[0], best.mode, best.rank)
+
+
+def _more_sentence(summary: Summary, verdict: Verdict, more: MoreData | None) -> tuple[str, str]:
+    """What twice the data would buy, or the command that would tell."""
+    best = verdict.best
+    if more is not None:
+        return (
+            f"With twice the data (N = {more.n_train:,}) the forecast for {cell_name(best)} is an error of "
+            f"{more.value:.3f} on new data ({more.level:.0%} interval {more.low:.3f} to {more.high:.3f}, from learning "
+            f"curves through {more.n_cells} cells; no guarantee).",
+            "",
+        )
+    if len(summary.verdicts) > 1 or best.mode == ZERO_SHOT or summary.config.shots:
+        return "", ""
+    smaller = best.n_train // 4
+    if smaller < 2 * summary.config.batch_size:
+        return "What more data would buy needs another training size, and these data are too few for one.", ""
+    command = sweep_command(summary.config, summary.folder or "DIR", n_train=[smaller, best.n_train])
+    return "What more data would buy needs another training size. This adds one, and keeps the runs that are there:", (
+        shlex.join(command)
+    )
+
+
+def _tiles(verdict: Verdict, more: MoreData | None) -> list[dict[str, str]]:
+    best, zero_shot = verdict.best, verdict.zero_shot
+    beside = f"without an adapter {zero_shot.test_loss:.3f}" if zero_shot is not None and zero_shot is not best else ""
+    tiles = [
+        {"name": "test error", "value": f"{best.test_loss:.3f}", "beside": beside or f"of {verdict.n_test:,} examples"},
+        {
+            "name": "gap",
+            "value": f"{best.gap.mean:+.3f}",
+            "beside": f"95% interval {best.gap.low:+.3f} to {best.gap.high:+.3f}",
+        },
+        {
+            "name": "guaranteed on new data, at most",
+            "value": ceiled(float(verdict.limit.value)),
+            "beside": f"{1 - DELTA:.0%}, the choice among {verdict.n_candidates} counted",
+        },
+    ]
+    if more is not None:
+        tiles.append(
+            {
+                "name": f"forecast for N = {more.n_train:,}",
+                "value": f"{more.value:.3f}",
+                "beside": f"{more.level:.0%} interval {more.low:.3f} to {more.high:.3f}",
+            }
+        )
+    return tiles if best.mode != ZERO_SHOT else [tile for tile in tiles if tile["name"] != "gap"]

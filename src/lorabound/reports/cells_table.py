@@ -1,0 +1,149 @@
+"""The table of a page's cells: what a row shows, and the numbers before rounding that its CSV file holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lorabound.bounds import Bound
+from lorabound.reports.sentences import ceiled, n_samples, shows_average_bound, shows_certificate
+from lorabound.sweeps.cells import Cell, Loss
+from lorabound.sweeps.summary import Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column.
+
+    Attributes:
+        head: lines of the head.
+        csv: names of the numbers that its cells hold in a CSV file.
+        shown: lines that a cell shows.
+        raw: those numbers, before rounding; None is an empty entry.
+        word: term of the glossary that explains the column; "" for none.
+    """
+
+    head: tuple[str, ...]
+    csv: tuple[str, ...]
+    shown: Callable[[Cell], tuple[str, ...]]
+    raw: Callable[[Cell], tuple[object, ...]]
+    word: str = ""
+
+
+def columns(summary: Summary) -> list[Column]:
+    """The columns that this sweep has something to say in, after the mode of a cell."""
+    first, *others = summary.losses
+    made = [
+        _whole(("rank",), "rank", lambda cell: cell.rank, "rank"),
+        _whole(("N",), "n_train", lambda cell: cell.n_train, "N"),
+        _mean(("train", "error"), f"train_{first.column}", lambda cell: cell.train_loss, "training error"),
+        _mean(("test", "error"), f"test_{first.column}", lambda cell: cell.test_loss, "test error"),
+    ]
+    if summary.completes:
+        made += [_mean(("test", *_broken(loss)), f"test_{loss.column}", _test_of(loss)) for loss in others]
+    made.append(_limit(("new data", "<=, by", "test set"), "error_at_most", lambda cell: cell.holdout, "new data"))
+    if shows_certificate(summary):
+        made.append(_limit(("new data", "<=, by", "training"), "proved_at_most", _progressive, "certificate"))
+    compared = summary.losses[:1] if summary.completes else summary.losses
+    made += [_gap(loss, "gap" if summary.completes else "gap in") for loss in compared]
+    if shows_average_bound(summary):
+        made.append(_limit(("mean", "gap <="), "mean_gap_at_most", lambda cell: cell.information, "bound"))
+    made += [
+        _whole(("trained", "params"), "n_params", lambda cell: cell.n_params, "trained parameters"),
+        Column(
+            head=("seeds",),
+            csv=("n_seeds", "n_diverged"),
+            shown=lambda cell: (str(cell.n_seeds), *_diverged(cell)),
+            raw=lambda cell: (cell.n_seeds, cell.n_diverged),
+            word="seeds",
+        ),
+    ]
+    if n_samples(summary) > 1:
+        made.append(_whole(("samples",), "n_samples", lambda cell: cell.n_samples, "training sample"))
+    return made
+
+
+def _diverged(cell: Cell) -> tuple[str, ...]:
+    return (f"(+{cell.n_diverged} diverged)",) if cell.n_diverged else ()
+
+
+def _progressive(cell: Cell) -> Bound | None:
+    return cell.progressive
+
+
+def _test_of(loss: Loss) -> Callable[[Cell], float]:
+    return lambda cell: cell.test[loss.column]
+
+
+def _broken(loss: Loss) -> tuple[str, ...]:
+    """The title of a loss in short lines."""
+    title = loss.title.replace(", ", "|").replace(" per", "|per").replace("exact ", "exact|").replace("mean ", "mean|")
+    return tuple(title.split("|"))
+
+
+def _whole(head: tuple[str, ...], name: str, value: Callable[[Cell], int], word: str = "") -> Column:
+    return Column(
+        head=head, csv=(name,), shown=lambda cell: (f"{value(cell):,}",), raw=lambda cell: (value(cell),), word=word
+    )
+
+
+def _mean(head: tuple[str, ...], name: str, value: Callable[[Cell], float], word: str = "") -> Column:
+    return Column(
+        head=head, csv=(name,), shown=lambda cell: (f"{value(cell):.3f}",), raw=lambda cell: (value(cell),), word=word
+    )
+
+
+def _limit(head: tuple[str, ...], name: str, bound: Callable[[Cell], Bound | None], word: str) -> Column:
+    def shown(cell: Cell) -> tuple[str, ...]:
+        found = bound(cell)
+        return ("",) if found is None else ("nothing",) if found.vacuous else (ceiled(float(found.value)),)
+
+    def raw(cell: Cell) -> tuple[object, ...]:
+        found = bound(cell)
+        return (None if found is None else float(found.value),)
+
+    return Column(head=head, csv=(name,), shown=shown, raw=raw, word=word)
+
+
+def _gap(loss: Loss, name: str) -> Column:
+    """A gap with its interval; the file has the parts of its standard error too."""
+    parts = ("mean", "low", "high", "se_draw", "se_sample", "se_test")
+
+    def shown(cell: Cell) -> tuple[str, ...]:
+        gap = cell.gaps[loss.column]
+        return f"{gap.mean:+.3f}", f"±{gap.high - gap.mean:.3f}"
+
+    def raw(cell: Cell) -> tuple[object, ...]:
+        found = [getattr(cell.gaps[loss.column], part) for part in parts]
+        return tuple(None if math.isnan(value) else value for value in found)
+
+    csv = tuple(f"gap_{loss.column}" + ("" if part == "mean" else f"_{part}") for part in parts)
+    return Column(head=(name, *_broken(loss)), csv=csv, shown=shown, raw=raw, word="gap")
+
+
+def cells_table(summary: Summary) -> dict[str, object]:
+    """Heads and rows as the template takes them; rows of the best and of those as good are marked."""
+    best = {id(verdict.best) for verdict in summary.verdicts}
+    alike = {id(cell) for verdict in summary.verdicts for cell in verdict.members} - best
+    made = columns(summary)
+    heads = [{"lines": ("mode",), "csv": "mode mark", "word": "mode", "left": True}]
+    heads += [
+        {"lines": column.head, "csv": " ".join(column.csv), "word": column.word, "left": False} for column in made
+    ]
+    rows = []
+    for number, cell in enumerate(summary.cells):
+        kind = "best" if id(cell) in best else "alike" if id(cell) in alike else ""
+        new = number and summary.cells[number - 1].n_train != cell.n_train
+        mark = {"best": "> ", "alike": "~ "}.get(kind, "")
+        cells = [{"lines": (f"{mark}{cell.mode}",), "raw": f"{cell.mode} {mark.strip()}"}]
+        cells += [{"lines": column.shown(cell), "raw": _joined(column.raw(cell))} for column in made]
+        rows.append({"kind": f"{kind}{' first' if new else ''}".strip(), "cells": cells})
+    return {"heads": heads, "rows": rows}
+
+
+def _joined(values: Sequence[object]) -> str:
+    """Numbers with every digit, as ``data-raw`` holds them."""
+    return " ".join(
+        "" if value is None else repr(float(value)) if isinstance(value, float) else str(value) for value in values
+    )

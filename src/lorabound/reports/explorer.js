@@ -1,0 +1,43 @@
+// Charts whose loss, axis and scale a reader chooses. Python made one specification for each chart, axis and scale
+// (reports/charts.py); here are the choice, the points of it, and the line that counts what a logarithm cannot show.
+const explored = {{ explored | tojson }};
+function explore(explored) {
+  const box = document.getElementById("explorer"), chosen = name => box.querySelector(`[name="${name}"]`).value;
+  const charts = [...box.querySelectorAll(".chart")];
+  const most = new Map(explored.axes.map(axis => [axis.name, axis.panels.length]));
+  function wide(axis) {
+    const room = box.clientWidth - 75, panels = most.get(axis);
+    const columns = Math.max(1, Math.min(panels, Math.floor(room / 270)));
+    return {columns, width: Math.max(180, Math.min(panels === 1 ? 680 : 520, Math.floor(room / columns) - 24))};
+  }
+  function outside(measure, points) {
+    const shown = points.filter(point => point.kind === "cell"), named = [];
+    for (const [field, what] of explored.measures[measure])
+      for (const point of shown) if (!(point[field] > 0)) named.push(`${what} of ${point.name} (${point[field].toPrecision(2)})`);
+    if (!named.length) return "";
+    const all = shown.length * explored.measures[measure].length;
+    return `${named.length} of ${all} points are not positive and have no place on a logarithmic axis: ${named.join("; ")}.`;
+  }
+  function show() {
+    const axis = chosen("axis"), loss = chosen("loss"), scale = chosen("scale");
+    const points = explored.rows.filter(row => row.loss === loss && (row.kind === "cell" || row.axis === axis));
+    const title = explored.losses.find(one => one.column === loss).title, {columns, width} = wide(axis);
+    for (const chart of charts) {
+      const measure = chart.dataset.measure;
+      const spec = JSON.parse(JSON.stringify(explored.specs[`${measure}-${axis}-${scale}`]).replaceAll("$loss", title));
+      spec.columns = columns;
+      spec.spec.width = width;
+      draw(chart.id, {...spec, datasets: {points}}).catch(console.error);
+      const beside = chart.parentElement;
+      beside.querySelector(".outside").textContent = scale === "log" ? outside(measure, points) : "";
+      beside.querySelectorAll("[data-for]").forEach(line => { line.hidden = !line.dataset.for.split(" ").every(one => [axis, scale].includes(one)); });
+    }
+  }
+  box.querySelectorAll("select").forEach(select => select.addEventListener("change", show));
+  charts.forEach(chart => pictures(chart.id));
+  redraw.push(show);
+  show();
+  let before = box.clientWidth;
+  new ResizeObserver(() => { if (box.clientWidth !== before) { before = box.clientWidth; show(); } }).observe(box);
+}
+if (explored) explore(explored);
