@@ -17,6 +17,7 @@ from lorabound.reports.answer import answer
 from lorabound.reports.cells_table import cells_table
 from lorabound.reports.charts import Series, explorer
 from lorabound.reports.frame import PAGE, framed, refuse_other_file
+from lorabound.reports.rivals_table import rivals_table
 from lorabound.reports.sentences import caveats, comparison_sentence, exponent_text, n_samples, reading, remarks
 from lorabound.reports.spread import reading as spread_reading
 from lorabound.reports.spread import spread_cells, spread_heads
@@ -96,6 +97,7 @@ def page_of(summary: Summary) -> str:
         parts=_parts(summary, bool(explored)),
         explored=explored,
         said=chart_sentences(summary),
+        rivals=rivals_table(summary),
         exponents=_exponent_rows(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
         samples=n_samples(summary),
@@ -122,6 +124,7 @@ def _parts(summary: Summary, explored: bool) -> list[tuple[str, str]]:
     """Places of the page, by their anchors."""
     parts = [("choice", "About the choice")] if summary.verdicts else []
     parts += [("charts", "Error and gap")] if explored else []
+    parts += [("pairs", "Compared pair by pair")] if summary.verdicts else []
     return [*parts, ("growth", "How the gap grows"), ("cells", "All cells"), ("again", "Make it again")]
 
 

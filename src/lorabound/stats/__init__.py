@@ -25,6 +25,7 @@ from lorabound.stats.forecast import (
 )
 from lorabound.stats.growth import Exponent, growth_exponent
 from lorabound.stats.mean import CrossedMean, crossed_mean
+from lorabound.stats.signs import Signs, signs
 from lorabound.stats.variance import (
     Component,
     SharedNoise,
@@ -48,6 +49,7 @@ __all__ = [
     "PowerLaw",
     "Prediction",
     "SharedNoise",
+    "Signs",
     "SingleRun",
     "VarianceComponents",
     "crossed_mean",
@@ -59,5 +61,6 @@ __all__ = [
     "not_worse_than_best",
     "pick",
     "shared_test_noise",
+    "signs",
     "variance_components",
 ]

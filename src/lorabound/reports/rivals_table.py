@@ -1,0 +1,100 @@
+"""The best adapter against each other choice, in a table, with what exactly is paired and what its p-values say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lorabound.reports.sentences import cell_name
+from lorabound.stats import Signs
+from lorabound.sweeps import ZERO_SHOT
+from lorabound.sweeps.rivals import Rival, rivals
+from lorabound.sweeps.summary import Summary
+
+_HEADS = (
+    (("against",), "against", ""),
+    (("N",), "n_train", "N"),
+    (("test", "error"), "test_error", "test error"),
+    (("above", "the best"), "difference", ""),
+    (("runs", "won, lost, tied"), "runs_won runs_lost runs_tied", "seeds"),
+    (("examples", "won, lost, tied"), "examples_won examples_lost examples_tied", "test error"),
+    (("p",), "p", "p"),
+    (("p, all", "pairs"), "p_of_all", "p"),
+)
+
+
+def rivals_table(summary: Summary) -> dict[str, Any] | None:
+    """Sentences, heads and rows as the template takes them; None where there is nothing to compare."""
+    found = rivals(summary)
+    if not found:
+        return None
+    return {
+        "sentences": sentences(summary, found[0]),
+        "heads": [
+            {"lines": head, "csv": csv, "word": word, "left": not i} for i, (head, csv, word) in enumerate(_HEADS)
+        ],
+        "rows": [
+            {"kind": "first" if i and found[i - 1].best is not rival.best else "", "cells": _cells(rival)}
+            for i, rival in enumerate(found)
+        ],
+    }
+
+
+def sentences(summary: Summary, rival: Rival) -> list[str]:
+    """What is paired, what the test asks, what is corrected for, and what is not."""
+    n_pairs = rival.runs.won + rival.runs.lost + rival.runs.tied
+    n_test = rival.examples.won + rival.examples.lost + rival.examples.tied
+    runs = f"{n_pairs} pairs of runs" if n_pairs > 1 else "one pair of runs"
+    bare = " The model without an adapter is paired with each run." if _has_bare(summary) else ""
+    together = "the runs of the best adapter together have" if n_pairs > 1 else "the best adapter has"
+    test = "exact sign test" if n_pairs > 1 or summary.losses[0].column == "wrong" else "exact sign test (McNemar)"
+    sizes = (
+        " It counts who has the smaller error on more examples, not by how much: with several runs that is not quite "
+        "the question whose mean error is lower."
+        if n_pairs > 1 or summary.losses[0].column == "wrong"
+        else ""
+    )
+    several = " At each N the best is compared with the others of that N." if len(summary.verdicts) > 1 else ""
+    return [
+        f"{_capital(cell_name(rival.best))} has the lowest test error at N = {rival.best.n_train:,}. Each row sets it "
+        f"against another choice on the same {n_test:,} test examples, in {runs} with the same seed and training "
+        f"sample.{bare}{several} Runs: in how many pairs its test error is lower (won), higher (lost) or equal (tied). "
+        f"Examples: on how many test examples {together} the smaller error (won), the larger (lost) or an equal one (tied).",
+        f"p is the {test} of whether a new example is as often won as lost, for these trained adapters: exact where "
+        "test examples are independent draws. It knows the chance of the test examples alone, not that of another seed "
+        f"or training sample.{sizes} The best was picked by these very examples, so p by itself is too small; p, all "
+        f"pairs is p times the {rival.n_pairs} pairs among the choices at that N (Bonferroni), which pays for the "
+        f"picking at that N: below 0.05 the difference is shown for these adapters.",
+    ]
+
+
+def _has_bare(summary: Summary) -> bool:
+    return any(cell.mode == ZERO_SHOT for cell in summary.cells)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _cells(rival: Rival) -> list[dict[str, Any]]:
+    other, difference = rival.other, rival.other.test_loss - rival.best.test_loss
+    name = cell_name(other)
+    return [
+        {"lines": (name,), "raw": None},
+        {"lines": (f"{other.n_train:,}",), "raw": str(other.n_train)},
+        {"lines": (f"{other.test_loss:.3f}",), "raw": repr(float(other.test_loss))},
+        {"lines": (f"{difference:+.3f}",), "raw": repr(float(difference))},
+        _counted(rival.runs),
+        _counted(rival.examples),
+        {"lines": (p_text(rival.p),), "raw": repr(float(rival.p))},
+        {"lines": (p_text(rival.p_of_all),), "raw": repr(float(rival.p_of_all))},
+    ]
+
+
+def _counted(signs: Signs) -> dict[str, Any]:
+    counts = (signs.won, signs.lost, signs.tied)
+    return {"lines": (", ".join(f"{count:,}" for count in counts),), "raw": " ".join(map(str, counts))}
+
+
+def p_text(p: float) -> str:
+    """A p-value, never shown as 0: "0.031", "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
