@@ -55,10 +55,11 @@ def sentences(summary: Summary, rival: Rival) -> list[str]:
     )
     several = " At each N the best is compared with the others of that N." if len(summary.verdicts) > 1 else ""
     return [
-        f"{_capital(cell_name(rival.best))} has the lowest test error at N = {rival.best.n_train:,}. Each row sets it "
-        f"against another choice on the same {n_test:,} test examples, in {runs} with the same seed and training "
-        f"sample.{bare}{several} Runs: in how many pairs its test error is lower (won), higher (lost) or equal (tied). "
-        f"Examples: on how many test examples {together} the smaller error (won), the larger (lost) or an equal one (tied).",
+        f"At N = {rival.best.n_train:,} {cell_name(rival.best)} has the lowest test error. Each row sets it against "
+        f"another choice on the same {n_test:,} test examples, in {runs} with the same seed and training sample."
+        f"{bare}{several} Runs: in how many pairs its test error is lower (won), higher (lost) or equal (tied). "
+        f"Examples: on how many test examples {together} the smaller error (won), the larger one (lost) or an equal "
+        "one (tied).",
         f"p is the {test} of whether a new example is as often won as lost, for these trained adapters: exact where "
         "test examples are independent draws. It knows the chance of the test examples alone, not that of another seed "
         f"or training sample.{sizes} The best was picked by these very examples, so p by itself is too small; p, all "
@@ -69,10 +70,6 @@ def sentences(summary: Summary, rival: Rival) -> list[str]:
 
 def _has_bare(summary: Summary) -> bool:
     return any(cell.mode == ZERO_SHOT for cell in summary.cells)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _cells(rival: Rival) -> list[dict[str, Any]]:
