@@ -25,6 +25,7 @@ KEPT = {
                  "model modes n-train out prompt ranks schedule seeds targets task template test-fraction write",
     "data": "drop-empty image-column label-column max-length min-class-rows n-test n-train rename-label test-data text-column",
     "report": "figure page",
+    "serve": "host port",
     "export": "",
     "certify": "base classes data delta drop-empty holdout label-column max-length memory methods model out page predicted prompt "
                "rename-label text-column write-card",

@@ -27,6 +27,7 @@ COMMANDS = {
         "plan": ("plan", "Before training: what is guaranteed for a rank and data size."),
         "sweep": ("sweep", "Train adapters of several ranks and compare them."),
         "report": ("sweep", "Show the table of a sweep again and write its page."),
+        "serve": ("serve", "Show that page in the browser while the sweep runs."),
         "export": ("sweep", "Write the runs of a sweep to CSV, Parquet or JSON."),
         "certify": ("certify", "After training: how bad can the result be on new data?"),
         "verify": ("certify", "Compute somebody's certificate again and say what differs."),
