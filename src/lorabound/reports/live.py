@@ -114,7 +114,9 @@ class LivePage:
             return "The recommendation is made."
         counts = [(len(store.keys()), len(runs_of(store.config))) for store in self._stores()]
         there = sum(count for count, _ in counts)
-        if not counts or is_recommendation(self.folder):  # of the pilots that are planned, few are trained
+        if not there:
+            return "No run is there yet."
+        if is_recommendation(self.folder):  # of the pilots that are planned, few are trained
             return f"{counted(there, 'run')} so far."
         planned = sum(count for _, count in counts)
         return f"All {planned} runs are there." if there >= planned else f"{there} of {planned} runs are there."
