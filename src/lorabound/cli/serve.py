@@ -36,8 +36,8 @@ def serve(
     with PageServer(LivePage(folder), host, port) as server:
         if not is_loopback(host):
             note(f"Anyone who reaches {host} over the network can read this page: it asks for no password.", "yellow")
-        say(f"{server.url}  shows {folder} and follows it; Ctrl-C ends it")
         try:
+            say(f"{server.url}  shows {folder} and follows it; Ctrl-C ends it")
             server.serve_forever()
         except KeyboardInterrupt:
             note("Ended. The folder is as it was.")
