@@ -114,17 +114,26 @@ def data(
 
 @app.command(cls=Grouped)
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a sweep or of a recommendation.")],
-    page: Annotated[Path | None, typer.Option("--page", help="File of the page. [default: in FOLDER]")] = None,
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folder of a sweep or of a recommendation; or of several sweeps.")
+    ],
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", help="File of the page. [default: in FOLDER; of several sweeps: sweeps.html here]"),
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Also draw error and gap of a sweep against rank, to an .svg or .png file.")
     ] = None,
 ) -> None:
-    """Print the table of a sweep or of a recommendation again and write its page."""
+    """Print the table of a sweep or of a recommendation again and write its page; of several sweeps one page."""
     from lorabound.recommendations.stored import is_recommendation, open_recommendation
     from lorabound.reports.frame import PAGE
     from lorabound.reports.show import show
 
+    if len(folders) > 1:
+        _report_several(folders, page, figure)
+        return
+    (folder,) = folders
     if is_recommendation(folder):
         if figure:
             raise InputError(f"{folder} holds a recommendation, and --figure draws a sweep: leave it out")
@@ -144,6 +153,21 @@ def report(
         write_figure(summary, figure)
     show(summary, out)
     say(f"Page: {write_page(summary, page or folder / PAGE)}")
+
+
+def _report_several(folders: list[Path], page: Path | None, figure: Path | None) -> None:
+    """The page of several sweeps."""
+    from lorabound.recommendations.stored import is_recommendation
+    from lorabound.reports.several_page import SEVERAL, write_several
+    from lorabound.sweeps import Sweep
+    from lorabound.sweeps.summary import summarize
+
+    if figure:
+        raise InputError("--figure draws one sweep: name one folder, or leave it out")
+    if recommended := next((folder for folder in folders if is_recommendation(folder)), None):
+        raise InputError(f"{recommended} holds a recommendation, and only sweeps stand side by side: leave it out")
+    summaries = [summarize(Sweep.open(folder)) for folder in folders]
+    say(f"Page: {write_several(summaries, page or SEVERAL)}")
 
 
 @app.command(cls=Grouped)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lorabound.bounds import Bound
 from lorabound.reports.sentences import ceiled, n_samples, shows_average_bound, shows_certificate
@@ -31,8 +32,9 @@ class Column:
     word: str = ""
 
 
-def columns(summary: Summary) -> list[Column]:
-    """The columns that this sweep has something to say in, after the mode of a cell."""
+def columns(*summaries: Summary) -> list[Column]:
+    """The columns that these sweeps of the same losses have something to say in, after the mode of a cell."""
+    summary = summaries[0]
     first, *others = summary.losses
     made = [
         _whole(("rank",), "rank", lambda cell: cell.rank, "rank"),
@@ -43,11 +45,11 @@ def columns(summary: Summary) -> list[Column]:
     if summary.completes:
         made += [_mean(("test", *_broken(loss)), f"test_{loss.column}", _test_of(loss)) for loss in others]
     made.append(_limit(("new data", "<=, by", "test set"), "error_at_most", lambda cell: cell.holdout, "new data"))
-    if shows_certificate(summary):
+    if any(map(shows_certificate, summaries)):
         made.append(_limit(("new data", "<=, by", "training"), "proved_at_most", _progressive, "certificate"))
     compared = summary.losses[:1] if summary.completes else summary.losses
     made += [_gap(loss, "gap" if summary.completes else "gap in") for loss in compared]
-    if shows_average_bound(summary):
+    if any(map(shows_average_bound, summaries)):
         made.append(_limit(("mean", "gap <="), "mean_gap_at_most", lambda cell: cell.information, "bound"))
     made += [
         _whole(("trained", "params"), "n_params", lambda cell: cell.n_params, "trained parameters"),
@@ -59,7 +61,7 @@ def columns(summary: Summary) -> list[Column]:
             word="seeds",
         ),
     ]
-    if n_samples(summary) > 1:
+    if max(map(n_samples, summaries)) > 1:
         made.append(_whole(("samples",), "n_samples", lambda cell: cell.n_samples, "training sample"))
     return made
 
@@ -122,24 +124,35 @@ def _gap(loss: Loss, name: str) -> Column:
     return Column(head=(name, *_broken(loss)), csv=csv, shown=shown, raw=raw, word="gap")
 
 
-def cells_table(summary: Summary) -> dict[str, object]:
-    """Heads and rows as the template takes them; rows of the best and of those as good are marked."""
-    best = {id(verdict.best) for verdict in summary.verdicts}
-    alike = {id(cell) for verdict in summary.verdicts for cell in verdict.members} - best
-    made = columns(summary)
-    heads = [{"lines": ("mode",), "csv": "mode mark", "word": "mode", "left": True}]
+def cells_table(sweeps: Mapping[str, Summary]) -> dict[str, Any]:
+    """Heads and rows as the template takes them; rows of the best of a sweep and of those as good are marked.
+
+    Args:
+        sweeps: sweeps of the same losses by their names, which stand in a column of their own where there are several.
+    """
+    several = len(sweeps) > 1
+    made = columns(*sweeps.values())
+    heads = [{"lines": ("sweep",), "csv": "sweep", "word": "", "left": True}] if several else []
+    heads.append({"lines": ("mode",), "csv": "mode mark", "word": "mode", "left": True})
     heads += [
         {"lines": column.head, "csv": " ".join(column.csv), "word": column.word, "left": False} for column in made
     ]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    for name, summary in sweeps.items():
+        rows += _rows(summary, made, [{"lines": (name,), "raw": None}] if several else [])
+    return {"heads": heads, "rows": rows}
+
+
+def _rows(summary: Summary, made: Sequence[Column], before: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    best = {id(verdict.best) for verdict in summary.verdicts}
+    alike = {id(cell) for verdict in summary.verdicts for cell in verdict.members} - best
     for number, cell in enumerate(summary.cells):
         kind = "best" if id(cell) in best else "alike" if id(cell) in alike else ""
         new = number and summary.cells[number - 1].n_train != cell.n_train
         mark = {"best": "> ", "alike": "~ "}.get(kind, "")
-        cells = [{"lines": (f"{mark}{cell.mode}",), "raw": f"{cell.mode} {mark.strip()}"}]
+        cells = [*before, {"lines": (f"{mark}{cell.mode}",), "raw": f"{cell.mode} {mark.strip()}"}]
         cells += [{"lines": column.shown(cell), "raw": _joined(column.raw(cell))} for column in made]
-        rows.append({"kind": f"{kind}{' first' if new else ''}".strip(), "cells": cells})
-    return {"heads": heads, "rows": rows}
+        yield {"kind": f"{kind}{' first' if new else ''}".strip(), "cells": cells}
 
 
 def _joined(values: Sequence[object]) -> str:

@@ -36,6 +36,19 @@ _TITLES = {"rank": "rank", "N": "training examples N", "mode": "mode"}
 # Points of a yardstick, and how far beside its middle a bar may reach on a logarithmic axis.
 _STEPS, _CUT = 33, 10
 
+# What the charts show, and what they do not.
+_ERRORS = (
+    "Filled points: test error, with 95% intervals; open points on dashed lines: training error of the same runs. "
+    "{bare}Points are means over seeds and training samples. Touch or point at one for its numbers."
+)
+_BARE = "Dotted: test error without an adapter. "
+_GAPS = "Points are means over seeds and training samples, bars 95% intervals."
+_SLOPE = (
+    "Dashed: {slope}, the slope of the worst case of the theory, drawn through the middle of the points; a direction, "
+    "not a bound."
+)
+_LOG = "On these axes a bar that reaches below a tenth of its mean is cut there."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
@@ -95,6 +108,13 @@ def figure(summary: Summary) -> dict[str, Any] | None:
         chart["columns"] = 3
         chart["spec"] |= {"width": 260}
     return {"$schema": _SCHEMA, "datasets": {"points": points}, "vconcat": charts}
+
+
+def chart_sentences(*summaries: Summary) -> dict[str, Any]:
+    """What stands above the charts: of the errors, the gaps, the slopes by axis, and of logarithmic axes."""
+    bare = _BARE if any(cell.mode == ZERO_SHOT for summary in summaries for cell in summary.cells) else ""
+    slopes = {"rank": _SLOPE.format(slope="sqrt(r)"), "N": _SLOPE.format(slope="1/sqrt(N)"), "log": _LOG}
+    return {"error": _ERRORS.format(bare=bare), "gap": _GAPS, "slopes": slopes, "log": _LOG}
 
 
 class _Axis:
@@ -243,7 +263,10 @@ def _errors(axis: _Axis, log: bool) -> list[dict[str, Any]]:
         {
             "transform": [_only("cell"), *_above(log, "bare")],
             "mark": {"type": "rule", "strokeDash": [1, 4], "strokeWidth": 1.5},
-            "encoding": {"y": y | {"field": "bare", "aggregate": "mean"}, "color": {"value": "#777"}},
+            "encoding": {
+                "y": y | {"field": "bare", "aggregate": "mean"},
+                "color": _colour(axis) if axis.several else {"value": "#777"},
+            },
         },
         _bars(log, "test", base | bars),
     ]

@@ -15,30 +15,18 @@ from lorabound.files import write_text
 from lorabound.recommendations import Recommendation
 from lorabound.reports.answer import answer
 from lorabound.reports.cells_table import cells_table
-from lorabound.reports.charts import Series, explorer
+from lorabound.reports.charts import Series, chart_sentences, explorer
 from lorabound.reports.frame import PAGE, framed, refuse_other_file
 from lorabound.reports.rivals_table import rivals_table
 from lorabound.reports.sentences import caveats, comparison_sentence, exponent_text, n_samples, reading, remarks
 from lorabound.reports.spread import reading as spread_reading
 from lorabound.reports.spread import spread_cells, spread_heads
-from lorabound.sweeps import ZERO_SHOT, Sweep
+from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import WORST_CASE
 from lorabound.sweeps.command import sweep_command
 from lorabound.sweeps.spread import Crossed
 from lorabound.sweeps.summary import Summary
 
-# What the charts show, and what they do not.
-_ERRORS = (
-    "Filled points: test error, with 95% intervals; open points on dashed lines: training error of the same runs. "
-    "{bare}Points are means over seeds and training samples. Touch or point at one for its numbers."
-)
-_BARE = "Dotted: test error without an adapter. "
-_GAPS = "Points are means over seeds and training samples, bars 95% intervals."
-_SLOPE = (
-    "Dashed: {slope}, the slope of the worst case of the theory, drawn through the middle of the points; a direction, "
-    "not a bound."
-)
-_LOG = "On these axes a bar that reaches below a tenth of its mean is cut there."
 # Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
 _SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended", "environment")
 
@@ -47,9 +35,10 @@ def report(result: object, page: str | Path | None = None) -> Path:
     """Write the offline page of a sweep, of a recommendation or of any other result; returns its path.
 
     Args:
-        result: sweep that was run or opened, recommendation that was made or opened, or what ``plan``, ``certify``,
-            ``verify``, ``inspect_adapter`` or ``freezing_costs`` returned.
-        page: file to write; None writes ``report.html`` in the folder of a sweep or of a recommendation.
+        result: sweep that was run or opened, several of them in a list, recommendation that was made or opened, or
+            what ``plan``, ``certify``, ``verify``, ``inspect_adapter`` or ``freezing_costs`` returned.
+        page: file to write; None writes ``report.html`` in the folder of a sweep or of a recommendation, and
+            ``sweeps.html`` here for several sweeps.
     Raises:
         InputError: a result without a page; without a folder, and no file is named.
         OutputError: the file cannot be written.
@@ -63,6 +52,9 @@ def report(result: object, page: str | Path | None = None) -> Path:
             f"{__package__}.recommendation_page"
         )  # by name: pages of sweeps need no more than these
         return Path(chapter.write_recommendation_page(result, page))
+    if isinstance(result, list | tuple) and all(isinstance(one, Sweep) for one in result):
+        chapter = import_module(f"{__package__}.several_page")
+        return Path(chapter.write_several([one.summary() for one in result], page or chapter.SEVERAL))
     if not isinstance(result, Sweep):
         if page is None:
             raise InputError(f"report: {type(result).__name__} has no folder: name the file of its page")
@@ -102,7 +94,7 @@ def page_of(summary: Summary) -> str:
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
         samples=n_samples(summary),
         spread=_spread(summary.spread) if summary.spread else None,
-        cells=cells_table(summary),
+        cells=cells_table({"": summary}),
         notes=[*remarks(summary), *reading(summary)],
         again=[shlex.join(sweep_command(summary.config, folder)), shlex.join(["lorabound", "report", folder])],
         again_said="The first command trains what is missing in the folder, and nothing twice. In another folder it "
@@ -111,13 +103,6 @@ def page_of(summary: Summary) -> str:
         configuration=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
         version=__version__,
     )
-
-
-def chart_sentences(summary: Summary) -> dict[str, Any]:
-    """What stands above the charts: of the errors, the gaps, the slopes by axis, and of logarithmic axes."""
-    bare = _BARE if any(cell.mode == ZERO_SHOT for cell in summary.cells) else ""
-    slopes = {"rank": _SLOPE.format(slope="sqrt(r)"), "N": _SLOPE.format(slope="1/sqrt(N)"), "log": _LOG}
-    return {"error": _ERRORS.format(bare=bare), "gap": _GAPS, "slopes": slopes, "log": _LOG}
 
 
 def _parts(summary: Summary, explored: bool) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ def sentences(summary: Summary, rival: Rival) -> list[str]:
         "test examples are independent draws. It knows the chance of the test examples alone, not that of another seed "
         f"or training sample.{sizes} The best was picked by these very examples, so p by itself is too small; p, all "
         f"pairs is p times the {rival.n_pairs} pairs among the choices at that N (Bonferroni), which pays for the "
-        f"picking at that N: below 0.05 the difference is shown for these adapters.",
+        "picking at that N: below 0.05 the chance of the test examples does not explain the count.",
     ]
 
 
@@ -80,14 +80,15 @@ def _cells(rival: Rival) -> list[dict[str, Any]]:
         {"lines": (f"{other.n_train:,}",), "raw": str(other.n_train)},
         {"lines": (f"{other.test_loss:.3f}",), "raw": repr(float(other.test_loss))},
         {"lines": (f"{difference:+.3f}",), "raw": repr(float(difference))},
-        _counted(rival.runs),
-        _counted(rival.examples),
+        counted(rival.runs),
+        counted(rival.examples),
         {"lines": (p_text(rival.p),), "raw": repr(float(rival.p))},
         {"lines": (p_text(rival.p_of_all),), "raw": repr(float(rival.p_of_all))},
     ]
 
 
-def _counted(signs: Signs) -> dict[str, Any]:
+def counted(signs: Signs) -> dict[str, Any]:
+    """Won, lost and tied in one entry of a table."""
     counts = (signs.won, signs.lost, signs.tied)
     return {"lines": (", ".join(f"{count:,}" for count in counts),), "raw": " ".join(map(str, counts))}
 

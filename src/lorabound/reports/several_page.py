@@ -1,0 +1,126 @@
+"""The page of several sweeps side by side: which is best where that can be said, in what they differ, all cells."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lorabound import __version__
+from lorabound.errors import InputError
+from lorabound.reports.cells_table import cells_table
+from lorabound.reports.charts import MOST_SWEEPS, Series, chart_sentences, explorer
+from lorabound.reports.frame import write_framed
+from lorabound.reports.rivals_table import counted, p_text
+from lorabound.reports.sentences import caveats, ceiled, cell_name
+from lorabound.reports.verdict_sentences import verdict_sentences
+from lorabound.sweeps.cells import DELTA
+from lorabound.sweeps.command import sweep_command
+from lorabound.sweeps.side_by_side import Entry, SideBySide, named, side_by_side
+from lorabound.sweeps.summary import Summary
+
+SEVERAL = "sweeps.html"
+
+_HEADS = (
+    (("sweep",), "sweep", ""),
+    (("best adapter",), "best", "adapter"),
+    (("N",), "n_train", "N"),
+    (("test", "error"), "test_error", "test error"),
+    (("gap",), "gap", "gap"),
+    (("new data", "<="), "error_at_most", "certificate"),
+    (("examples", "won, lost, tied"), "examples_won examples_lost examples_tied", "test error"),
+    (("p, all", "pairs"), "p_of_all", "p"),
+)
+
+
+def write_several(summaries: Sequence[Summary], path: str | Path) -> Path:
+    """Write the page of several sweeps to ``path``; returns its path.
+
+    Raises:
+        InputError: fewer than two sweeps, more than colours, one named twice, or sweeps whose errors are other things.
+        OutputError: the file cannot be written.
+    """
+    if len(summaries) > MOST_SWEEPS:
+        raise InputError(f"{len(summaries)} sweeps: one page shows at most {MOST_SWEEPS} side by side")
+    made = side_by_side(named(summaries))
+    explored = explorer([Series(name=name, summary=summary) for name, summary in made.sweeps.items()])
+    return write_framed(
+        path,
+        "several.html.j2",
+        {},
+        made=made,
+        first=_first(made),
+        sentences=_sentences(made),
+        groups=[_table(group) for group in made.compared],
+        answers={name: verdict_sentences(summary)[0] for name, summary in made.sweeps.items()},
+        warnings={name: caveats(summary) for name, summary in made.sweeps.items()},
+        explored=explored,
+        said=chart_sentences(*made.sweeps.values()),
+        cells=cells_table(made.sweeps),
+        again=[shlex.join(sweep_command(one.config, one.folder or "DIR")) for one in made.sweeps.values()],
+        again_said=shlex.join(["lorabound", "report", *(one.folder for one in made.sweeps.values())]),
+        version=__version__,
+    )
+
+
+def _first(made: SideBySide) -> str:
+    """The sweep with the lowest test error, where all can be compared; else that they cannot."""
+    if len(made.compared) != 1 or made.reasons or not made.compared[0]:
+        return f"{len(made.sweeps)} sweeps side by side: their test errors are not all on the same test set"
+    best, *others = made.compared[0]
+    text = (
+        f"{best.name} has the lowest test error of {len(made.sweeps)} sweeps, {best.verdict.best.test_loss:.3f}: "
+        f"{cell_name(best.verdict.best)}, at N = {best.verdict.n_train:,}"
+    )
+    shown = [entry.p_of_all is not None and entry.p_of_all < DELTA for entry in others]
+    if all(shown):
+        return f"{text}. It wins more test examples against the best of each other sweep than chance explains"
+    unsure = ", ".join(entry.name for entry, sure in zip(others, shown, strict=True) if not sure)
+    return f"{text}. Chance in the test examples may explain its lead over {unsure}"
+
+
+def _sentences(made: SideBySide) -> list[str]:
+    """What is guaranteed of the best, and what is not compared."""
+    lines = []
+    for group in made.compared:
+        if not group:
+            continue
+        best, n_test = group[0], group[0].verdict.n_test
+        count = sum(entry.verdict.n_candidates for entry in group)
+        lines.append(
+            f"On new data the error of {cell_name(best.verdict.best)} of {best.name}, averaged over its adapters, is "
+            f"at most {ceiled(float(best.limit.value))} ({1 - DELTA:.0%}, the choice among the {count} choices of "
+            f"{', '.join(entry.name for entry in group)} counted; by the same {n_test:,} test examples)."
+        )
+        sizes = {entry.verdict.n_train for entry in group}
+        if len(sizes) > 1:
+            lines.append(
+                "The adapters compared were trained on different numbers of examples "
+                f"({', '.join(f'{size:,}' for size in sorted(sizes))}), which alone makes errors differ."
+            )
+    lines += [f"Not compared: {reason}" for reason in made.reasons]
+    return lines
+
+
+def _table(group: Sequence[Entry]) -> dict[str, Any]:
+    return {
+        "heads": [
+            {"lines": head, "csv": csv, "word": word, "left": i < 2} for i, (head, csv, word) in enumerate(_HEADS)
+        ],
+        "rows": [{"kind": "best" if entry.examples is None else "", "cells": _cells(entry)} for entry in group],
+    }
+
+
+def _cells(entry: Entry) -> list[dict[str, Any]]:
+    best, p = entry.verdict.best, entry.p_of_all
+    return [
+        {"lines": (entry.name,), "raw": None},
+        {"lines": (cell_name(best),), "raw": None},
+        {"lines": (f"{best.n_train:,}",), "raw": str(best.n_train)},
+        {"lines": (f"{best.test_loss:.3f}",), "raw": repr(float(best.test_loss))},
+        {"lines": (f"{best.gap.mean:+.3f}",), "raw": repr(float(best.gap.mean))},
+        {"lines": (ceiled(float(entry.limit.value)),), "raw": repr(float(entry.limit.value))},
+        counted(entry.examples) if entry.examples else {"lines": ("",), "raw": "  "},
+        {"lines": ("" if p is None else p_text(p),), "raw": "" if p is None else repr(float(p))},
+    ]
