@@ -341,6 +341,12 @@ class SweepConfig(DialogueConfig):
     )
 
     @model_validator(mode="after")
+    def _address_is_used(self) -> SweepConfig:
+        if self.address is not None and self.executor == "local":
+            raise ValueError("address is that of a Ray cluster: give executor: ray (--executor ray) too")
+        return self
+
+    @model_validator(mode="after")
     def _links_can_be_trained(self) -> SweepConfig:
         if self.links == 1:
             return self
