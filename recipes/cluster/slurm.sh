@@ -14,6 +14,9 @@ settings=$1 folder=$2
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$(getent ahostsv4 "$head" | awk '{print $1; exit}'):6379
 export HF_HUB_OFFLINE=1 RAY_USAGE_STATS_ENABLED=0
+# Only who has the token in ~/.ray/auth_token may run code on this cluster; the home folder is shared too.
+export RAY_AUTH_MODE=token
+ray get-auth-token --generate > /dev/null
 # The same command on every node: the first one runs the sweep when all have joined, the others train.
 srun --kill-on-bad-exit=1 ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
   --num-cpus "$SLURM_CPUS_PER_TASK" -- \

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 
@@ -73,15 +74,15 @@ def workers_of(cluster):
     return [process for process in found if process.info["cmdline"][0].startswith("ray::Worker")]
 
 
-def test_a_node_that_is_killed_meanwhile_costs_nothing_but_time(cluster, config, alone, tmp_path):
+def test_workers_that_are_killed_cost_nothing_but_time(cluster, config, alone, tmp_path):
     told, killed = [], []
 
     def observe(state):
         told.append(state)
-        busy = [process for process in workers_of(cluster) if process.is_running()]
-        if state.work_done > 0 and not killed and len(busy) == 2:
-            killed.append(busy[0])
-            os.kill(busy[0].pid, signal.SIGKILL)
+        if state.work_done > 0 and not killed:  # whoever trains, and whoever still loads the model
+            killed.extend(process.pid for process in workers_of(cluster))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
 
     store = execute.run_sweep(spread_out(config, cluster), tmp_path / "out", observe)
     assert killed
@@ -146,3 +147,15 @@ def test_a_driver_that_is_killed_and_started_again(cluster, config, alone, tmp_p
     assert again.exitcode == 0
     check_same(Sweep.open(out).rows(), alone)
     assert not workers_of(cluster)  # those of the driver that was killed have gone with it
+
+
+def test_an_address_that_nothing_uses_is_refused():
+    with pytest.raises(InputError, match="address is that of a Ray cluster: give executor: ray"):
+        SweepConfig(address="10.0.0.5:6379")
+
+
+def test_without_ray_one_sentence_says_what_to_install(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "lorabound.sweeps.cluster", raising=False)
+    with pytest.raises(InputError, match=r"--executor ray needs Ray: pip install 'lorabound\[ray\]'"):
+        execute.run_sweep(config.model_copy(update={"executor": "ray"}), tmp_path / "out")

@@ -154,6 +154,7 @@ class Cluster:
         self._config = tasks[0].config
         self._crew: list[_Member] = []
         self._lost: Counter[str] = Counter()
+        self._why = ""
 
     def __enter__(self) -> Cluster:
         self._started = _connect(self._config.address)
@@ -233,8 +234,8 @@ class Cluster:
         usable = [node for node in nodes if self._lost[node["NodeID"]] < _MOST_LOST]
         if nodes and not usable and not self._crew:
             raise InputError(
-                f"all {counted(len(nodes), 'machine')} of the Ray cluster lost their workers {_MOST_LOST} times: is "
-                "there enough memory (--memory), and the same lorabound installed?"
+                f"all {counted(len(nodes), 'machine')} of the Ray cluster lost their workers {_MOST_LOST} times "
+                f"({self._why}): is there enough memory (--memory), and the same lorabound installed?"
             )
         for node in usable:
             cpus, gpus = node["Resources"]["CPU"], int(node["Resources"].get("GPU", 0))
@@ -271,7 +272,8 @@ class Cluster:
             except ray.exceptions.RayTaskError as error:  # raised by our own code on the worker
                 cause = error.cause
                 raise (cause if isinstance(cause, LoraboundError) else error) from None
-            except (ray.exceptions.RayError, ConnectionError):
+            except (ray.exceptions.RayError, ConnectionError) as error:
+                self._why = first_line(error)
                 dropped += member.refs.values()
                 self._crew.remove(member)
                 self._lost[member.node] += 1
@@ -336,7 +338,8 @@ def _connect(address: str | None) -> bool:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"no Ray cluster answers at {asked or 'this machine'} ({first_line(error)}): start one with  "
-            "ray start --head  and give its --address, as HOST:6379"
+            "ray start --head  and give its --address, as HOST:6379; where the cluster wants a token, set "
+            "RAY_AUTH_MODE=token"
         ) from None
     finally:
         if in_main:  # Ray has put its own there

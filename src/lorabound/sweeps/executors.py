@@ -6,7 +6,6 @@ hands the outcomes back in the order in which stacks end; none depends on anothe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -61,9 +60,6 @@ def open_executor(tasks: Sequence[Task], n_jobs: int, folder: str | Path, tell: 
         tell: function that is told what is waited for.
     """
     if tasks[0].config.executor == "ray":
-        # Ray sends no token to an address that is named, unless this was set before it is imported.
-        if os.environ.get("RAY_AUTH_TOKEN") or Path("~/.ray/auth_token").expanduser().is_file():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             from lorabound.sweeps.cluster import Cluster
         except ModuleNotFoundError as error:
