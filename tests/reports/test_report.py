@@ -16,6 +16,7 @@ from lorabound.sweeps import COLUMNS, Row, Sweep, SweepConfig
 from lorabound.sweeps.summary import summarize
 from tests.commands import shown
 from tests.pages import words_of
+from tests.stores import rewrite
 
 N_TEST = 400
 
@@ -91,9 +92,8 @@ def test_comparison_is_freeze_a_at_twice_the_rank(tmp_path):
 
 def test_diverged_and_missing_runs_are_told(tmp_path):
     store = build(tmp_path)
-    store._connection.execute("update runs set status = 'diverged' where mode = 'freeze_a' and rank = 1 and seed = 0")
-    store._connection.execute("delete from runs where mode = 'train_both' and seed = 2")
-    store._connection.commit()
+    rewrite(store, "update runs set status = 'diverged' where mode = 'freeze_a' and rank = 1 and seed = 0")
+    rewrite(store, "delete from runs where mode = 'train_both' and seed = 2")
     summary = summarize(store)
     cell = next(c for c in summary.cells if (c.mode, c.rank) == ("freeze_a", 1))
     assert (cell.n_seeds, cell.n_diverged) == (2, 1)
@@ -111,13 +111,11 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path):
 
 def test_large_numbers_stay_whole_in_80_columns(tmp_path):
     store = build(tmp_path, sizes=(100, 50_000))
-    store._connection.execute("update runs set n_params = 12345678 where rank = 4 and n_train = 100")
-    store._connection.execute("update runs set n_params = 100 where n_train = 50000 and rank > 0")
-    store._connection.commit()
+    rewrite(store, "update runs set n_params = 12345678 where rank = 4 and n_train = 100")
+    rewrite(store, "update runs set n_params = 100 where n_train = 50000 and rank > 0")
     for size in (None, 50_000):  # with a bound that says something, and without
         if size:
-            store._connection.execute("delete from runs where n_train = 50000")
-            store._connection.commit()
+            rewrite(store, "delete from runs where n_train = 50000")
         text = shown(summarize(store))
         assert "…" not in text
         assert "12345678" in text
@@ -126,14 +124,13 @@ def test_large_numbers_stay_whole_in_80_columns(tmp_path):
 
 def with_errors(store, **wrong):
     """Give every cell the test errors ``wrong[mode]`` (a share, or a function of rank), the first examples wrong."""
+    changes = []
     for row in store.rows():
         share = wrong[row.mode](row.rank) if callable(wrong[row.mode]) else wrong[row.mode]
         errors = np.arange(N_TEST) < round(share * N_TEST)
-        store._connection.execute(
-            "update runs set test_errors = ?, test_error = ? where key = ?",
-            (np.packbits(errors).tobytes(), float(errors.mean()), row.key),
-        )
-    store._connection.commit()
+        values = (np.packbits(errors).tobytes(), float(errors.mean()), row.key)
+        changes.append(("update runs set test_errors = ?, test_error = ? where key = ?", values))
+    rewrite(store, *changes)
     return summarize(store)
 
 
@@ -169,32 +166,28 @@ def test_when_no_adapter_is_better_that_comes_first(tmp_path):
 
 def test_cells_without_all_seeds_are_no_candidates(tmp_path):
     store = build(tmp_path)
-    store._connection.execute("delete from runs where mode = 'train_both' and rank = 4 and seed = 2")
-    store._connection.execute("update runs set status = 'diverged' where mode = 'freeze_a' and rank = 1 and seed = 0")
-    store._connection.commit()
+    rewrite(store, "delete from runs where mode = 'train_both' and rank = 4 and seed = 2")
+    rewrite(store, "update runs set status = 'diverged' where mode = 'freeze_a' and rank = 1 and seed = 0")
     summary = summarize(store)
     assert {(c.mode, c.rank) for c in summary.verdicts[0].left_out} == {("train_both", 4), ("freeze_a", 1)}
     assert summary.verdicts[0].n_candidates == 5
     text = " ".join(shown(summary).split())
     assert "Not compared, because seeds diverged or are missing: freeze_a, rank 1; train_both, rank 4." in text
-    store._connection.execute("delete from runs where seed = 1 and rank > 0")
-    store._connection.commit()
+    rewrite(store, "delete from runs where seed = 1 and rank > 0")
     assert shown(summarize(store)).startswith("No verdict yet")
 
 
 def test_training_that_has_not_come_down_is_told(tmp_path):
     store = build(tmp_path)
-    store._connection.execute("update runs set train_error = 0.33 where mode = 'freeze_a' and rank = 2")
-    store._connection.execute("update runs set train_error = 0.1 where mode = 'train_both' or rank in (1, 4)")
-    store._connection.commit()
+    rewrite(store, "update runs set train_error = 0.33 where mode = 'freeze_a' and rank = 2")
+    rewrite(store, "update runs set train_error = 0.1 where mode = 'train_both' or rank in (1, 4)")
     summary = summarize(store)
     assert {(c.mode, c.rank) for c in summary.unfinished} == {("freeze_a", 2)}  # from 0.4, above 0.8 x 0.4
     text = " ".join(shown(summary, 80).split())
     assert 0 < text.index("Training may not have finished") < text.index("> lowest test error")
     store.note("majority_error", 0.8)
     assert summarize(store).unfinished
-    store._connection.execute("update runs set train_error = 0.05 where mode = 'zero_shot'")
-    store._connection.commit()
+    rewrite(store, "update runs set train_error = 0.05 where mode = 'zero_shot'")
     assert not summarize(store).unfinished  # the model knew it all from the start: nothing to learn
 
 

@@ -14,6 +14,7 @@ from lorabound.sweeps import Row, SweepConfig
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.progressive import block_certificate
 from tests.engine.test_engine import make
+from tests.stores import rewrite
 
 CONFIG = SweepConfig(ranks=[2], modes=["freeze_a"], seeds=1, n_train=[20, 30, 40], n_test=10, epochs=3, blocks=True)
 
@@ -64,8 +65,7 @@ def test_a_sweep_with_blocks(crossed_design, tiny, tmp_path):
         np.testing.assert_array_equal(run.next_errors, alone.test.errors[16:])
     frame = store.frame().filter(rank=2, n_train=24)
     assert frame["block_error"].to_list() == [run.next_errors.mean() for run in store.rows() if run.n_next]
-    with store._connection:
-        store._connection.execute("update runs set n_next = 80 where n_next > 0")
+    rewrite(store, "update runs set n_next = 80 where n_next > 0")
     with pytest.raises(StoreError, match="too few examples in the next block"):
         store.rows()
 

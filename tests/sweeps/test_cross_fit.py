@@ -15,6 +15,7 @@ from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.progressive import best_certificate, best_gain, cross_fit_certificate
 from tests.commands import shown
 from tests.engine.test_engine import make, task
+from tests.stores import rewrite
 
 CONFIG = SweepConfig(ranks=[2], modes=["freeze_a"], seeds=1, n_train=[60], n_test=10, epochs=2, cross_fit=5)
 
@@ -96,8 +97,7 @@ def test_a_sweep_with_folds(crossed_design, tmp_path):
     np.testing.assert_array_equal(again.fold_errors, run.fold_errors)
     terminal = " ".join(shown(store).split())
     assert "one of 4 adapters trained alike without one fold each, picked at random" in terminal
-    with store._connection:
-        store._connection.execute("update runs set fold_errors = x'00' where rank > 0")
+    rewrite(store, "update runs set fold_errors = x'00' where rank > 0")
     with pytest.raises(StoreError, match="too few examples in its folds"):
         store.rows()
     with pytest.raises(StoreError, match="was made with cross_fit = 4, now it is None"):

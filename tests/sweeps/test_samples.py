@@ -17,6 +17,7 @@ from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.grid import Run, run_key
 from lorabound.sweeps.sweep import FORMAT
 from tests.fresh_rows import check_adapters
+from tests.stores import as_format, rewrite
 
 
 @pytest.fixture
@@ -179,10 +180,8 @@ def test_a_store_without_samples_is_read_and_goes_on(config, tmp_path):
     one = config.model_copy(update={"samples": 1, "modes": ["freeze_a"]})
     sweep = run_sweep(one, tmp_path / "out")
     before = content(sweep)
+    as_format(sweep, 1)
     with sweep._connection:
-        for column in ADDED:
-            sweep._connection.execute(f"alter table runs drop column {column}")
-        sweep._connection.execute("update about set value = '1' where name = 'format'")
         record = {name: value for name, value in sweep.about["config"].items() if name != "samples"}
         sweep._connection.execute("update about set value = ? where name = 'config'", (json.dumps(record),))
     sweep.close()
@@ -200,10 +199,7 @@ def test_a_store_without_samples_is_read_and_goes_on(config, tmp_path):
 
 def test_a_store_gets_the_column_together_with_runs_or_not_at_all(config, tmp_path):
     sweep = run_sweep(config.model_copy(update={"samples": 1, "ranks": [1], "modes": ["freeze_a"]}), tmp_path / "out")
-    with sweep._connection:
-        for column in ADDED:
-            sweep._connection.execute(f"alter table runs drop column {column}")
-        sweep._connection.execute("update about set value = '1' where name = 'format'")
+    as_format(sweep, 1)
     row = sweep.rows()[0]
     with pytest.raises(StoreError):
         sweep.add([replace(row, key="another", rank=None)])  # no rank: the table refuses it
@@ -219,7 +215,6 @@ def test_a_store_gets_the_column_together_with_runs_or_not_at_all(config, tmp_pa
 def test_losses_that_are_cut_off_are_refused(config, tmp_path, column):
     """Bits that are missing would be read as examples without an error."""
     sweep = run_sweep(config.model_copy(update={"samples": 1, "ranks": [1], "modes": ["freeze_a"]}), tmp_path / "out")
-    with sweep._connection:
-        sweep._connection.execute(f"update runs set {column} = x'0000' where rank = 1 and seed = 0 and n_train = 20")
-    with pytest.raises(StoreError, match=r"sweep\.sqlite is damaged \(.*\): move it away and run again"):
+    rewrite(sweep, f"update runs set {column} = x'0000' where rank = 1 and seed = 0 and n_train = 20")
+    with pytest.raises(StoreError, match=r"sweep\.sqlite is damaged \(.*\): run  lorabound repair"):
         sweep.rows()

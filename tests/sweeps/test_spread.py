@@ -16,6 +16,7 @@ from lorabound.stats import shared_test_noise, variance_components
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.spread import read_spread, refuse_small_designs
 from tests.pages import words_of
+from tests.stores import rewrite
 
 
 @pytest.fixture
@@ -86,8 +87,7 @@ def test_with_one_sample_the_page_says_that_its_chance_is_not_covered(crossed_de
 
 def test_an_adapter_without_all_its_runs_has_no_reading(crossed_design, sweep, tmp_path):
     row = next(row for row in sweep.rows() if row.mode == "freeze_a")
-    with sweep._connection:
-        sweep._connection.execute("update runs set status = 'diverged' where key = ?", (row.key,))
+    rewrite(sweep, ("update runs set status = 'diverged' where key = ?", (row.key,)))
     result = read_spread(sweep)
     assert result.left_out == ["freeze_a, rank 2"]
     assert {spread.mode for spread in result.spreads} == {"train_both"}
@@ -108,12 +108,10 @@ def test_of_a_sweep_that_holds_more_what_is_asked_for_is_read(crossed_design, sw
 
 
 def test_a_design_of_diverged_runs_says_what_to_do(sweep):
-    with sweep._connection:
-        sweep._connection.execute("update runs set status = 'diverged' where seed = 1 and sample = 2")
+    rewrite(sweep, "update runs set status = 'diverged' where seed = 1 and sample = 2")
     with pytest.raises(ModelError, match="every mode has runs that diverged: lower --lr"):
         read_spread(sweep)
-    with sweep._connection:
-        sweep._connection.execute("delete from runs where seed = 1 and sample = 2")
+    rewrite(sweep, "delete from runs where seed = 1 and sample = 2")
     with pytest.raises(InputError, match="no adapter has all its runs yet: run the sweep again to go on"):
         read_spread(sweep)
     assert sweep.summary().spread is None

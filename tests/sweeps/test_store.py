@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lorabound.errors import StoreError
-from lorabound.sweeps import Row, Sweep, SweepConfig
+from lorabound.sweeps import Row, Sweep, SweepConfig, tables
 from lorabound.sweeps.sweep import FILE, FORMAT, only_writer
+from tests.stores import as_format
 
 ABOUT = {"config": SweepConfig().model_dump(mode="json"), "data_sha256": "d", "n_removed": 3}
 
@@ -100,7 +101,7 @@ def test_a_store_damaged_inside_is_noticed(tmp_path):
 def test_a_store_of_another_format_is_left_alone(tmp_path):
     store = Sweep.open_or_create(tmp_path, ABOUT)
     with store._connection:
-        store._connection.execute("update about set value = '99' where name = 'format'")
+        tables.put(store._connection, {"format": "99"})
     store.close()
     with pytest.raises(StoreError, match="another format"):
         Sweep.open(tmp_path)
@@ -110,10 +111,7 @@ def test_a_store_of_format_3_is_read_and_goes_on(tmp_path):
     """It knows no hash of an adapter; the first row that is added brings the column."""
     store = Sweep.open_or_create(tmp_path, ABOUT)
     store.add([row("a")])
-    with store._connection:
-        for column in ("adapter_sha256", "train_wrong", "test_wrong", "test_misses", "test_wrongs", "first_wrongs"):
-            store._connection.execute(f"alter table runs drop column {column}")
-        store._connection.execute("update about set value = '3' where name = 'format'")
+    as_format(store, 3)
     store.close()
     again = Sweep.open(tmp_path)
     assert again.rows()[0].adapter_sha256 is None

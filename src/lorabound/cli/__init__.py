@@ -29,6 +29,7 @@ COMMANDS = {
         "report": ("sweep", "Show the table of a sweep again and write its page."),
         "serve": ("serve", "Show that page in the browser while the sweep runs."),
         "export": ("sweep", "Write the runs of a sweep to CSV, Parquet or JSON."),
+        "repair": ("sweep", "Mend a damaged sweep: keep what is whole."),
         "certify": ("certify", "After training: how bad can the result be on new data?"),
         "verify": ("certify", "Compute somebody's certificate again and say what differs."),
         "inspect": ("adapters", "How large is an adapter's update, how much of its rank is used?"),

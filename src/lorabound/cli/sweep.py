@@ -183,6 +183,18 @@ def export(
     say(f"{count} runs -> {file}")
 
 
+@app.command(cls=Grouped)
+def repair(folder: Annotated[Path, typer.Argument(help="Folder of a sweep or of a recommendation.")]) -> None:
+    """Check every run and every adapter of a folder, and mend what is damaged.
+
+    Runs that are whole are kept, and so is the damaged file. The command that made the folder trains the others again.
+    """
+    from lorabound.reports.show import show
+    from lorabound.sweeps.repair import repair as mend
+
+    show(mend(folder), out)
+
+
 def _folder_of(out_dir: Path, name: str) -> Path:
     return out_dir / name.replace("/", "-")
 

@@ -35,6 +35,7 @@ _CHAPTERS = {
     "Outlook": "recommendation",
     "Plan": "plan",
     "Recommendation": "recommendation",
+    "Repair": "repair",
     "Summary": "summary",
     "Sweep": "summary",
     "Verification": "certificate",

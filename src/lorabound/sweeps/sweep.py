@@ -5,143 +5,30 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from lorabound.config import checked
 from lorabound.errors import InputError, StoreError, cannot_write
+from lorabound.sweeps import tables
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.records import ADAPTERS
+from lorabound.sweeps.row import MEASURED, Row, pack, unpack
+from lorabound.sweeps.tables import ABOUT, FORMAT, HASH, SEAL, Seal, Total, content_sha256
 
 if TYPE_CHECKING:
     from lorabound.adapters import Adapter
     from lorabound.sweeps.summary import Summary
 
+__all__ = ["COLUMNS", "FILE", "FORMAT", "PROVED", "DamagedStore", "Row", "Sweep", "create", "only_writer"]
+
 FILE = "sweep.sqlite"
-FORMAT = 5
-# An older store is read as it is; with the first runs that are added it gets the columns that came after its format.
-_ADDED = {
-    2: ("sample integer not null default 0",),
-    3: (
-        "first_order blob",
-        "first_errors blob",
-        "first_log_losses blob",
-        "final_start integer",
-        "n_unlabelled integer",
-        "n_differing integer",
-        "n_folds integer",
-        "fold_test_error real",
-        "fold_errors blob",
-        "n_next integer",
-        "next_errors blob",
-    ),
-    4: ("adapter_sha256 text",),
-    5: ("train_wrong real", "test_wrong real", "test_misses blob", "test_wrongs blob", "first_wrongs blob"),
-}
-
-_SCHEMA = """
-create table about (name text primary key, value text not null);
-create table runs (
-    key text primary key,
-    rank integer not null, mode text not null, n_train integer not null, seed integer not null,
-    sample integer not null, n_params integer not null, seconds real not null, status text not null,
-    train_error real, test_error real, train_risk real, test_risk real, train_ce real, test_ce real,
-    test_errors blob, test_log_losses blob,
-    first_order blob, first_errors blob, first_log_losses blob,
-    final_start integer, n_unlabelled integer, n_differing integer,
-    n_folds integer, fold_test_error real, fold_errors blob,
-    n_next integer, next_errors blob,
-    adapter_sha256 text,
-    train_wrong real, test_wrong real, test_misses blob, test_wrongs blob, first_wrongs blob
-);
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One run as it is stored.
-
-    ``status`` is "done" or "diverged"; a diverged run has no measurements. ``test_errors`` (n_test,) bool and
-    ``test_log_losses`` (n_test,) float32 are the losses of the test examples, in the split's order.
-    ``first_errors`` (n_train,) bool and ``first_log_losses`` (n_train,) float32 are losses of the training examples
-    before the update that used them, in the order ``first_order`` (n_train,) in which the first pass took them
-    (:class:`lorabound.engine.FirstPass`); those of the model without an adapter are in the order of the pool. They are
-    None for runs of older stores, and with ``augment``. ``n_differing`` of ``n_unlabelled`` unlabelled examples got
-    another class from the final adapter than from a checkpoint of their own, drawn from the places from
-    ``final_start`` of the first pass on. ``fold_errors`` are errors of ``n_folds`` adapters trained like this one, each
-    on the fold it was trained without: bools in the order of the pool, fold after fold, all folds of one size (rows
-    that are left over belong to none). ``fold_test_error`` is the mean error of these adapters on the test set.
-    ``next_errors`` (n_next,) bool are errors on the rows of the pool that follow the training set, up to the next
-    training size. ``adapter_sha256`` is the hash over the files of the adapter that training ended with
-    (:func:`lorabound.adapters.folder_sha256`); None without one, and for runs of older stores.
-
-    Of completions an error is one of which any token is wrong, a log-loss the mean of -ln p over its tokens, a risk the
-    mean of 1 - p over them, and ``train_wrong``, ``test_wrong`` are the share of wrong tokens, averaged over examples;
-    ``test_misses`` and ``test_wrongs`` (n_test,) float32 are risks and shares of the test examples, ``first_wrongs``
-    (n_train,) float32 shares of the training examples before the update that used them. They are None for classes.
-    """
-
-    key: str
-    rank: int
-    mode: str
-    n_train: int
-    seed: int
-    sample: int = 0
-    n_params: int
-    train_error: float | None = None
-    test_error: float | None = None
-    train_risk: float | None = None
-    test_risk: float | None = None
-    train_ce: float | None = None
-    test_ce: float | None = None
-    seconds: float
-    status: str
-    test_errors: NDArray[np.bool_] | None = None
-    test_log_losses: NDArray[np.float32] | None = None
-    first_order: NDArray[np.int64] | None = None
-    first_errors: NDArray[np.bool_] | None = None
-    first_log_losses: NDArray[np.float32] | None = None
-    final_start: int | None = None
-    n_unlabelled: int | None = None
-    n_differing: int | None = None
-    n_folds: int | None = None
-    fold_test_error: float | None = None
-    fold_errors: NDArray[np.bool_] | None = None
-    n_next: int | None = None
-    next_errors: NDArray[np.bool_] | None = None
-    adapter_sha256: str | None = None
-    train_wrong: float | None = None
-    test_wrong: float | None = None
-    test_misses: NDArray[np.float32] | None = None
-    test_wrongs: NDArray[np.float32] | None = None
-    first_wrongs: NDArray[np.float32] | None = None
-
-
-_FIELDS = tuple(field.name for field in fields(Row))
-# How an array is written; errors are one bit each, as many as there are losses beside them, or as other columns say.
-_ARRAYS = {
-    "test_log_losses": "<f4",
-    "first_log_losses": "<f4",
-    "first_order": "<i4",
-    "test_misses": "<f4",
-    "test_wrongs": "<f4",
-    "first_wrongs": "<f4",
-}
-_BITS = {"test_errors": "test_log_losses", "first_errors": "first_log_losses"}
-_COUNTED: dict[str, Callable[[dict[str, Any]], int]] = {
-    "fold_errors": lambda values: int(values["n_train"] // values["n_folds"] * values["n_folds"]),
-    "next_errors": lambda values: int(values["n_next"]),
-}
-_MEASURED = tuple(name for name in _FIELDS[1:] if name not in (*_ARRAYS, *_BITS, *_COUNTED, "adapter_sha256"))
 PROVED = (
     "progressive_error",
     "progressive_at_most",
@@ -154,12 +41,30 @@ PROVED = (
 )
 # The public columns of a run, in the order of `lorabound export`: all but the key, the hash and the arrays, then what
 # the first pass proves.
-COLUMNS = (*_MEASURED, *PROVED)
+COLUMNS = (*MEASURED, *PROVED)
 _TYPES: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), pl.Int64),
     **dict.fromkeys(("final_start", "n_unlabelled", "n_differing", "n_folds", "n_next"), pl.Int64),
     **dict.fromkeys(("mode", "status"), pl.String),
 }
+
+
+# What no store holds: code that SQLite would run.
+_FOREIGN = """select name from sqlite_master where type not in ('table', 'index') or (type = 'index' and sql not null)
+or sql like '%virtual%' or sql like '%check%' or sql like '%generated%' or sql like '% as %' limit 1"""
+_NAMED = {"mode": "", "rank": "r", "n_train": "n", "seed": "seed", "sample": "sample"}
+
+
+class DamagedStore(StoreError):
+    """A store that is not what was written; ``what`` says the damage in a clause."""
+
+    def __init__(self, path: Path, what: object, sentence: str | None = None) -> None:
+        super().__init__(
+            sentence
+            or f"{path} is damaged ({what}): run  lorabound repair {path.parent}  which keeps the damaged file and "
+            "every run that is whole; the command of the sweep then trains the others again"
+        )
+        self.what = str(what)
 
 
 class Sweep:
@@ -169,6 +74,8 @@ class Sweep:
         folder: folder of the sweep, with the adapters beside the runs.
         config: settings of the sweep, with the grid as last extended.
         about: facts about the whole sweep: fingerprints of data and model, classes, what the split removed.
+        sealed: whether every row carries the hash of its contents; a store of an older format gets them with the first
+            runs that are added.
 
     >>> import lorabound as lb
     >>> done = lb.open_sweep("tickets-sweep")
@@ -184,6 +91,8 @@ class Sweep:
         self.folder = Path(folder)
         self._connection = connection
         self._connection.row_factory = sqlite3.Row
+        self.sealed = HASH in _columns(connection)
+        connection.execute("pragma secure_delete = on")  # what was replaced must not come back from the file
 
     @classmethod
     def open(cls, folder: str | Path) -> Sweep:
@@ -197,17 +106,18 @@ class Sweep:
             raise StoreError(f"{folder} is a file: give the folder that  lorabound sweep --out FOLDER  wrote")
         if not path.is_file():
             raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
+        connection = sqlite3.connect(path)
         try:
-            connection = sqlite3.connect(path)
-            intact = connection.execute("pragma quick_check").fetchone()[0] == "ok"
-            version = connection.execute("select value from about where name = 'format'").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path} is not a readable sweep store ({error}): move it away and run again") from None
-        if not intact:
-            raise StoreError(f"{path} is damaged: move it away and run again; adapters beside it are untouched")
-        if version is None or int(version[0]) not in range(1, FORMAT + 1):
-            raise StoreError(f"{path} was written in another format: read it with the version that wrote it")
-        return cls(folder, connection)
+            fault = _fault(connection, path)
+        except sqlite3.Error as error:
+            connection.close()
+            raise _unreadable(path, error) from None
+        if fault:
+            connection.close()
+            raise DamagedStore(path, fault)
+        store = cls(folder, connection)
+        _ = store.about  # every entry as it was written
+        return store
 
     @classmethod
     def open_or_create(cls, folder: str | Path, about: dict[str, Any]) -> Sweep:
@@ -221,18 +131,9 @@ class Sweep:
             return cls.open(folder)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path)
-            with connection:
-                connection.execute("begin")
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.executemany(
-                    "insert into about values (?, ?)",
-                    [(name, json.dumps(value)) for name, value in {"format": FORMAT, **about}.items()],
-                )
+            return cls(folder, create(path, about))
         except (OSError, sqlite3.Error) as error:
             raise StoreError(cannot_write(path, error)) from None
-        return cls(folder, connection)
 
     def frame(self) -> pl.DataFrame:
         """One row per run: cell, seed, training sample, trained parameters, losses on training and test set, seconds.
@@ -245,7 +146,7 @@ class Sweep:
         from lorabound.sweeps.progressive import proved_columns
 
         rows = self.rows()
-        measured = {name: [getattr(row, name) for row in rows] for name in _MEASURED}
+        measured = {name: [getattr(row, name) for row in rows] for name in MEASURED}
         return pl.DataFrame(
             {**measured, **proved_columns(rows, self.config)},
             schema={name: _TYPES.get(name, pl.Float64) for name in COLUMNS},
@@ -296,26 +197,42 @@ class Sweep:
     @property
     def about(self) -> dict[str, Any]:
         """What the sweep records about itself, by name: its settings, its data, its model."""
-        rows = self._connection.execute("select name, value from about").fetchall()
-        return {name: json.loads(value) for name, value in rows}
+        with self._reading():
+            found = dict(map(tuple, self._connection.execute(f"select name, value from {ABOUT}").fetchall()))
+            if self.sealed:
+                self._check_entries(found)
+            return {name: json.loads(text) for name, text in found.items() if name != SEAL}
 
     @property
     def config(self) -> SweepConfig:
         """The configuration, with the axes of the grid as last extended."""
-        return checked(SweepConfig, self.about["config"], str(self.folder / FILE))
+        about = self.about
+        with self._reading():
+            record = dict(about["config"])
+        return checked(SweepConfig, record, str(self.folder / FILE))
 
     def note(self, name: str, value: Any) -> None:
         """Record a JSON value in ``about``, in place of one of the same name."""
+        text = json.dumps(value)
         with self._writing():
-            self._connection.execute("insert or replace into about values (?, ?)", (name, json.dumps(value)))
+            if self.sealed:
+                self._connection.execute("begin immediate")
+                tables.put(self._connection, {name: text})
+            else:
+                self._connection.execute(f"insert or replace into {ABOUT} (name, value) values (?, ?)", (name, text))
 
     def set_config(self, config: SweepConfig) -> None:
         """Record an extended grid."""
         self.note("config", config.model_dump(mode="json"))
 
     def keys(self) -> set[str]:
-        """Keys of the runs that are there."""
-        return {key for (key,) in self._connection.execute("select key from runs")}
+        """Keys of the runs that are there, each as it was written.
+
+        Raises:
+            StoreError: the file is damaged; the message says which run, and names the command that mends it.
+        """
+        with self._reading():
+            return {record["key"] for record in self._records()}
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write runs in one transaction: all of them or none.
@@ -324,30 +241,63 @@ class Sweep:
             StoreError: the disk is full or the file cannot be written; what was there stays readable.
         """
         with self._writing():
-            into, values = ", ".join(_FIELDS), ", ".join(f":{name}" for name in _FIELDS)
-            statement = f"insert or replace into runs ({into}) values ({values})"
             self._connection.execute("begin immediate")  # or a new column would be written before the rest
-            if (stored := self.about["format"]) < FORMAT:
-                for column in (column for number in range(stored + 1, FORMAT + 1) for column in _ADDED[number]):
-                    self._connection.execute(f"alter table runs add column {column}")
-                self._connection.execute("update about set value = ? where name = 'format'", (str(FORMAT),))
-            self._connection.executemany(statement, [_pack(row) for row in rows])
+            if not self.sealed:
+                tables.upgrade(self._connection, int(self.about["format"]))
+            tables.add(self._connection, [pack(row) for row in rows])
+        self.sealed = True
 
     def rows(self) -> list[Row]:
-        """All runs, ordered by training size, mode, rank, sample and seed.
+        """All runs, ordered by training size, mode, rank, sample and seed; each is checked against its hash.
 
         Raises:
-            StoreError: the losses of a run are cut off.
+            StoreError: the file is damaged; the message says which run, and names the command that mends it.
         """
-        try:
-            found = [_unpack(record) for record in self._connection.execute("select * from runs").fetchall()]
-        except ValueError as error:
-            raise StoreError(f"{self.folder / FILE} is damaged ({error}): move it away and run again") from None
-        return sorted(found, key=lambda row: (row.n_train, row.mode, row.rank, row.sample, row.seed))
+        with self._reading():
+            found = [unpack(record) for record in self._records()]
+            return sorted(found, key=lambda row: (row.n_train, row.mode, row.rank, row.sample, row.seed))
 
     def close(self) -> None:
         """Close the file of the runs; the sweep cannot be read afterwards."""
         self._connection.close()
+
+    def _records(self) -> list[dict[str, Any]]:
+        """Rows of the table of runs without their hashes, which are compared first.
+
+        Raises:
+            ValueError: a row that is not what was written, or fewer or more rows than were.
+        """
+        found = list(map(dict, self._connection.execute("select * from runs").fetchall()))
+        if self.sealed:
+            hashes = []
+            for record in found:
+                hashes.append(content_sha256(record))
+                if record.pop(HASH) != hashes[-1]:
+                    raise ValueError(f"the row of the run {_name(record)} is not what was written")
+            there, seal = Total().plus(hashes), tables.seal_of(self._connection).runs
+            if there != seal:
+                raise ValueError(f"{there.count} runs are there, {seal.count} were written")
+        return found
+
+    def _check_entries(self, found: Mapping[str, str]) -> None:
+        """See that the entries of ``about`` are what was written.
+
+        Raises:
+            ValueError: one is not, or is missing.
+        """
+        stored = dict(map(tuple, self._connection.execute(f"select name, sha256 from {ABOUT}").fetchall()))
+        hashes = {name: content_sha256({"name": name, "value": text}) for name, text in found.items()}
+        if changed := [name for name in hashes if hashes[name] != stored[name]]:
+            raise ValueError(f"its entry {changed[0][:20]!r} is not what was written")
+        if Total().plus(one for name, one in hashes.items() if name != SEAL) != Seal.read(found[SEAL]).about:
+            raise ValueError("an entry on settings, data or model is missing")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError, TypeError, KeyError, ArithmeticError, AttributeError) as error:
+            raise _unreadable(self.folder / FILE, error) from None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -357,6 +307,71 @@ class Sweep:
         except sqlite3.Error as error:
             remedy = "the runs already there are safe, make room and run the same command again to go on"
             raise StoreError(cannot_write(self.folder / FILE, error, remedy)) from None
+        except (ValueError, TypeError, KeyError) as error:  # of a damaged seal
+            raise DamagedStore(self.folder / FILE, error) from None
+
+
+def create(path: Path, about: Mapping[str, Any]) -> sqlite3.Connection:
+    """Make the file of a store that holds no runs yet.
+
+    Raises:
+        sqlite3.Error: it cannot be written.
+    """
+    connection = sqlite3.connect(path)
+    connection.execute("pragma secure_delete = on")
+    with connection:
+        connection.execute("begin immediate")
+        tables.create(connection)
+        tables.put(connection, {name: json.dumps(value) for name, value in {"format": FORMAT, **about}.items()})
+    return connection
+
+
+def _fault(connection: sqlite3.Connection, path: Path) -> str | None:
+    """What is wrong with a file, as far as SQLite and the format tell; None for nothing.
+
+    Raises:
+        StoreError: a later version of lorabound wrote it.
+        sqlite3.Error: it cannot be read.
+    """
+    if connection.execute(_FOREIGN).fetchone() is not None:
+        raise sqlite3.DatabaseError("it holds more than the tables of a sweep")
+    entry = connection.execute(f"select * from {ABOUT} where name = 'format'").fetchone()
+    said = str(connection.execute("pragma quick_check").fetchone()[0])
+    if said != "ok":
+        return " ".join(said.split())
+    version = str(entry[1]) if entry else ""
+    columns, known = _columns(connection), {*tables.columns()}
+    if version.isdecimal() and int(version) > FORMAT:
+        if len(entry) < 3 or entry[2] == content_sha256({"name": "format", "value": version}):
+            raise StoreError(f"{path} was written in another format: read it with the version that wrote it")
+        return "its entry 'format' is not what was written"
+    if version not in map(str, range(1, FORMAT + 1)) or (HASH in columns) != (version == str(FORMAT)):
+        return "it does not say its format"
+    return f"it has a column {min(columns - known)[:20]!r}" if columns - known else None
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    """The error on a store that cannot be read."""
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return StoreError(f"{path} is being written by another process: try again when it has stopped")
+    said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    if not isinstance(error, sqlite3.Error):
+        return DamagedStore(path, said)
+    return DamagedStore(
+        path,
+        said,
+        f"{path} is not a readable sweep store ({said}): move it away and run again; if a sweep wrote it,  "
+        f"lorabound repair {path.parent}  keeps the runs in it that are whole",
+    )
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in map(tuple, connection.execute("select name from pragma_table_info('runs')"))}
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    """What a row calls its run, right or wrong."""
+    return "-".join(f"{mark}{record.get(name)}"[:30] for name, mark in _NAMED.items())
 
 
 @contextmanager
@@ -378,43 +393,3 @@ def only_writer(folder: str | Path) -> Iterator[None]:
         except OSError:
             raise StoreError(f"another sweep is writing to {folder}: wait for it or choose another --out") from None
         yield
-
-
-def _pack(row: Row) -> dict[str, Any]:
-    record = {name: getattr(row, name) for name in _FIELDS}
-    for name, form in _ARRAYS.items():
-        record[name] = None if record[name] is None else record[name].astype(form).tobytes()
-    for name in (*_BITS, *_COUNTED):
-        record[name] = None if record[name] is None else np.packbits(record[name]).tobytes()
-    return record
-
-
-def _unpack(record: sqlite3.Row) -> Row:
-    values = dict(record)
-    for name, form in _ARRAYS.items():
-        if values.get(name) is not None:
-            values[name] = np.frombuffer(values[name], dtype=form)
-    for name, beside in _BITS.items():
-        count = len(values[beside]) if values.get(beside) is not None else 0
-        if len(values.get(name) or b"") != -(-count // 8):  # NumPy would add zeros: no errors
-            examples = "test" if name.startswith("test") else "training"
-            raise ValueError(
-                f"a run has errors and losses of different numbers of {examples} examples: {values['key']}"
-            )
-        if count:
-            bits = np.unpackbits(np.frombuffer(values[name], dtype=np.uint8), count=count)
-            values[name] = bits.astype(np.bool_)
-    for name, count_of in _COUNTED.items():
-        if values.get(name) is None:
-            continue
-        count = count_of(values)
-        if len(values[name]) != -(-count // 8):
-            where = "its folds" if name == "fold_errors" else "the next block"
-            raise ValueError(f"a run has errors of too few examples in {where}: {values['key']}")
-        values[name] = np.unpackbits(np.frombuffer(values[name], dtype=np.uint8), count=count).astype(np.bool_)
-    first, n_train = values.get("first_log_losses"), values["n_train"]
-    if first is not None:
-        order = values["first_order"] = values["first_order"].astype(np.int64)
-        if len(first) != n_train or not np.array_equal(np.sort(order), np.arange(n_train)):
-            raise ValueError(f"the first pass of a run does not hold each training example once: {values['key']}")
-    return Row(**values)
