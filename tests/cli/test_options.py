@@ -38,6 +38,7 @@ KEPT = {
     "concentration": "data data-seed drop-empty epochs factors label-column layers lr max-length min-class-rows model modes "
                      "n-test n-train out page prompt rank rename-label samples text-column",
     "paper": "out quick",
+    "repair": "",
 }  # fmt: skip
 NAMES = [name for commands in COMMANDS.values() for name in commands]
 

@@ -21,6 +21,7 @@ from tests.browser import browser
 from tests.commands import run
 from tests.recommendation_cases import made_in
 from tests.reports.test_report import build
+from tests.stores import rewrite
 
 
 @contextmanager
@@ -60,8 +61,7 @@ def contents(folder):
 def held_back(store, **of):
     """Runs taken out of a store, to be added while somebody looks."""
     found = [row for row in store.rows() if all(getattr(row, name) == value for name, value in of.items())]
-    store._connection.executemany("delete from runs where key = ?", [(row.key,) for row in found])
-    store._connection.commit()
+    rewrite(store, *(("delete from runs where key = ?", (row.key,)) for row in found))
     return found
 
 

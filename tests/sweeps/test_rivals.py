@@ -10,18 +10,18 @@ from lorabound.sweeps.rivals import rivals
 from lorabound.sweeps.summary import summarize
 from tests.pages import words_of
 from tests.reports.test_report import N_TEST, build
+from tests.stores import rewrite
 
 
 def with_wrong(store, wrong):
     """Each run's test errors: a function of (mode, rank, seed) to the indices of the examples that are wrong."""
+    changes = []
     for row in store.rows():
         errors = np.zeros(N_TEST, dtype=bool)
         errors[list(wrong(row.mode, row.rank, row.seed))] = True
-        store._connection.execute(
-            "update runs set test_errors = ?, test_error = ? where key = ?",
-            (np.packbits(errors).tobytes(), float(errors.mean()), row.key),
-        )
-    store._connection.commit()
+        values = (np.packbits(errors).tobytes(), float(errors.mean()), row.key)
+        changes.append(("update runs set test_errors = ?, test_error = ? where key = ?", values))
+    rewrite(store, *changes)
     return summarize(store)
 
 
@@ -67,8 +67,7 @@ def test_the_page_says_what_is_paired(summary, tmp_path):
 
 def test_cells_without_all_runs_are_not_compared(tmp_path):
     store = build(tmp_path, ranks=(1, 2), sizes=(100,), seeds=(0, 1))
-    store._connection.execute("delete from runs where mode = 'train_both' and rank = 1 and seed = 1")
-    store._connection.commit()
+    rewrite(store, "delete from runs where mode = 'train_both' and rank = 1 and seed = 1")
     found = rivals(with_wrong(store, wrong))
     assert {(rival.other.mode, rival.other.rank) for rival in found} == {
         ("freeze_a", 1),
