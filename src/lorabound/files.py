@@ -123,7 +123,10 @@ def make_folder(folder: Place) -> Path:
 
 def _is_stream(path: Path) -> bool:
     """Whether ``path`` is a device or a pipe, as /dev/stdout."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:  # in a folder that may not be looked into: writing says so
+        return False
 
 
 def _flush(file: Path) -> None:

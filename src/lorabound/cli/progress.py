@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,23 @@ if TYPE_CHECKING:
 
 @contextmanager
 def kept_when_stopped(folder: Path) -> Iterator[None]:
-    """Ctrl-C within ends the command with one sentence: what is kept in ``folder``, and how to go on."""
+    """Ctrl-C within, and SIGTERM, end the command with one sentence: what is kept in ``folder``, and how to go on."""
+    status = 128 + signal.SIGINT
+
+    def stop(number: int, _: object) -> None:
+        nonlocal status
+        status = 128 + number
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)  # what batch systems send before they kill
     try:
         yield
     except KeyboardInterrupt:
         again = shlex.join(["lorabound", *sys.argv[1:]])
         note(f"Stopped. What was finished is kept in {folder}; the same command goes on: {again}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(status) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from lorabound.engine.evaluate import Losses, evaluate
 from lorabound.engine.memory import Allotment, keep_freed_memory
+from lorabound.engine.narrow import Narrow
 from lorabound.engine.pool import Pool
 from lorabound.engine.prefix import WithPrefix
 from lorabound.engine.train import Examples, FirstPass, Recipe, Trained, Unlabelled, train
@@ -15,6 +16,7 @@ __all__ = [
     "Examples",
     "FirstPass",
     "Losses",
+    "Narrow",
     "Pool",
     "Recipe",
     "Trained",

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from lorabound.engine import Allotment, Pool, WithPrefix
+from lorabound.engine import Allotment, Narrow, Pool, WithPrefix
 from lorabound.errors import InputError
 from lorabound.modes import LARGEST_MODE
 from lorabound.sweeps.grid import Run
@@ -77,6 +77,7 @@ class Local:
         first = tasks[0]
         sets = {rows: None for task in tasks for rows in task.inputs}
         self.pool = Pool(first.classifier, list(first.shapes), list(sets), n_jobs, first.config.memory, folder)
+        self.narrow = Narrow()
 
     def __enter__(self) -> Local:
         self.pool.__enter__()
@@ -102,7 +103,9 @@ class Local:
 
     def measure(self, task: Task, worker: WithPrefix, stack: list[Run], on_step: OnStep) -> list[Outcome]:
         """One stack on one worker."""
-        outcomes = measure(task, worker, stack, self.allotment, lambda done, steps: on_step(stack, done, steps))
+        outcomes = measure(
+            task, worker, stack, self.allotment, lambda done, steps: on_step(stack, done, steps), self.narrow
+        )
         return [outcome.shared_by(len(self.pool.workers)) for outcome in outcomes]
 
     def resources(self) -> dict[str, Any]:

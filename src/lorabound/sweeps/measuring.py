@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorabound.adapters import Adapter
-from lorabound.engine import Allotment, FirstPass, Losses, Recipe, Unlabelled, evaluate, train
+from lorabound.engine import Allotment, FirstPass, Losses, Narrow, Recipe, Trained, Unlabelled, evaluate, train
 from lorabound.errors import ModelError
 from lorabound.models import Classifier
 from lorabound.sweeps.grid import Run
@@ -58,15 +58,22 @@ class Outcome:
 
 
 def measure(
-    task: Task, classifier: Classifier, stack: list[Run], allotment: Allotment, on_step: Callable[[int, int], None]
+    task: Task,
+    classifier: Classifier,
+    stack: list[Run],
+    allotment: Allotment,
+    on_step: Callable[[int, int], None],
+    narrow: Narrow,
 ) -> list[Outcome]:
     """The outcomes of runs that train together, or of the model without an adapter (rank 0) on several training sets.
 
     Args:
         allotment: how many adapters and tokens at once.
         on_step: function of the number of steps that are done, and of all.
+        narrow: what is done where memory runs out.
     Raises:
         ModelError: the losses of the model without an adapter are not finite.
+        InputError: memory runs out with a single adapter.
     """
     if not stack[0].rank:
         return _zero_shot(task, classifier, stack)
@@ -77,19 +84,23 @@ def measure(
     n_train = stack[0].n_train
     longer = min((size for size in config.sizes if size > n_train and config.blocks), default=n_train)
     # With blocks a run is measured on the rows up to the next size as well, and trained on the first ones only.
-    trained = train(
-        classifier,
-        task.samples[stack[0].sample].head(longer),
-        task.test_set,
-        adapters,
-        [run.order_seed for run in stack],
-        recipe,
-        on_step,
-        allotment.tokens_per_pass,
-        _unlabelled(task, n_train),
-        np.tile(np.arange(n_train), (len(stack), 1)) if longer > n_train else None,
-    )
-    folds = [_cross_fit(task, classifier, run, recipe, allotment) for run in stack]
+
+    def train_part(part: slice) -> list[Trained]:
+        return train(
+            classifier,
+            task.samples[stack[0].sample].head(longer),
+            task.test_set,
+            adapters[part],
+            [run.order_seed for run in stack[part]],
+            recipe,
+            on_step,
+            allotment.tokens_per_pass,
+            _unlabelled(task, n_train),
+            np.tile(np.arange(n_train), (len(stack[part]), 1)) if longer > n_train else None,
+        )
+
+    trained = narrow.run(len(stack), len(stack), train_part)
+    folds = [_cross_fit(task, classifier, run, recipe, allotment, narrow) for run in stack]
     seconds = (time.perf_counter() - start) / len(stack)
     return [
         Outcome(
@@ -124,7 +135,9 @@ def _zero_shot(task: Task, classifier: Classifier, runs: list[Run]) -> list[Outc
     return outcomes
 
 
-def _cross_fit(task: Task, classifier: Classifier, run: Run, recipe: Recipe, allotment: Allotment) -> Folds | None:
+def _cross_fit(
+    task: Task, classifier: Classifier, run: Run, recipe: Recipe, allotment: Allotment, narrow: Narrow
+) -> Folds | None:
     """A run trained again without each fold, with its own start and seed of the order; None without folds, or where
     one of these trainings diverged."""
     count = task.config.cross_fit
@@ -134,9 +147,8 @@ def _cross_fit(task: Task, classifier: Classifier, run: Run, recipe: Recipe, all
     size = run.n_train // count
     folds = [np.arange(fold * size, (fold + 1) * size) for fold in range(count)]
     others = np.stack([np.delete(np.arange(run.n_train), fold) for fold in folds])
-    errors, tests = [], []
-    for first in range(0, count, allotment.width):
-        part = slice(first, first + allotment.width)
+
+    def train_part(part: slice) -> list[tuple[NDArray[np.bool_], float] | None]:
         adapters = [task.new_adapter(run.rank, run.mode, run.seed) for _ in folds[part]]  # type: ignore[arg-type]
         trained = train(
             classifier,
@@ -148,11 +160,15 @@ def _cross_fit(task: Task, classifier: Classifier, run: Run, recipe: Recipe, all
             tokens_per_pass=allotment.tokens_per_pass,
             subsets=others[part],
         )
-        if any(result.diverged for result in trained):
-            return None
-        errors += [result.train.errors[fold] for fold, result in zip(folds[part], trained, strict=True)]
-        tests += [result.test.error for result in trained]
-    return Folds(count, np.concatenate(errors), float(np.mean(tests)))
+        return [
+            None if result.diverged else (result.train.errors[fold], result.test.error)
+            for fold, result in zip(folds[part], trained, strict=True)
+        ]
+
+    found = [of_fold for of_fold in narrow.run(count, allotment.width, train_part) if of_fold is not None]
+    if len(found) < count:
+        return None
+    return Folds(count, np.concatenate([errors for errors, _ in found]), float(np.mean([test for _, test in found])))
 
 
 def _unlabelled(task: Task, n_train: int) -> Unlabelled | None:
