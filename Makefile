@@ -6,6 +6,7 @@
 # make smollm: a chat model with 135 million parameters learns French words; ends with the page and sample answers.
 #              Wants Debian's package dict-freedict-fra-eng, which root gets here by itself.
 # make test: the fast tests.
+# make faults: 20 kills, full disks, 300 damaged stores, memory that ends, ...: a quarter of an hour; disks want root.
 # make bench: the sweep against a plain PEFT loop, and how its time grows; wants a quiet machine.
 # make docs: the documentation site, in site/; no page needs a network.
 # make wheel: sdist and wheel, in dist/.
@@ -14,7 +15,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo study family tiny-clip smollm test slow bench docs wheel smoke lint clean
+.PHONY: demo study family tiny-clip smollm test slow faults bench docs wheel smoke lint clean
 demo: .venv/installed
 	$(BIN)/lorabound recommend recipes/demo.yaml --out demo-out
 
@@ -41,6 +42,9 @@ test: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/pytest -m slow
+
+faults: .venv/installed
+	$(BIN)/pytest -n 0 -s -m 'slow or not slow' --timeout 1800 tests/sweeps/test_damage.py tests/sweeps/test_faults.py tests/engine/test_narrow.py
 
 bench: .venv/installed
 	$(BIN)/python bench/compare.py --out bench-out

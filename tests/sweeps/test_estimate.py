@@ -257,7 +257,7 @@ def test_a_dry_run_knows_what_is_there_and_what_would_be_refused(tmp_path, capsy
     store = Sweep.open_or_create(
         tmp_path / "out", {"config": read_material(SweepConfig(**base)).config.model_dump(mode="json")}
     )
-    store.add([Row(key="k", rank=1, mode="freeze_a", n_train=40, seed=0, n_params=1, seconds=1.0, status="done")])
+    store.add([Row(key="k", rank=1, mode="freeze_a", n_train=40, seed=0, n_params=1, seconds=1.0, status="diverged")])
     store.close()
     assert estimate(SweepConfig(**base), tmp_path / "out").n_there == 1
     with pytest.raises(StoreError, match="was made with lr = 0.002, now it is 0.1"):

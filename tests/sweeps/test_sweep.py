@@ -1,8 +1,5 @@
 """Sweeps: the grid, resuming, and what a killed process leaves behind. On a toy encoder unless it says otherwise."""
 
-import random
-import sqlite3
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -295,58 +292,3 @@ def test_bad_configs(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         read_config(path, {})
     assert "\n" not in str(caught.value)
-
-
-def count(path):
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            return connection.execute("select count(*) from runs").fetchone()[0]
-    except sqlite3.Error:
-        return 0
-
-
-def start_sweep(words, out):
-    return commands.start([
-        "sweep", "--data", words, "--out", out, "--ranks", "1,2", "--modes", "freeze_a,train_both", "--seeds", "2",
-        "--n-train", "20,30", "--n-test", "100", "--epochs", "2", "--layers", "4,5", "--batch-size", "8",
-        "--precision", "float32",
-    ])  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The data of a sweep of the real model, and the sweep that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    words = folder / "words.csv"
-    letters = random.Random(0)
-    rows = {"".join(letters.choices("aeiouklmnst", k=letters.randint(3, 9))) for _ in range(400)}
-    pl.DataFrame({"text": sorted(rows), "label": ["x" if "a" in w else "y" for w in sorted(rows)]}).write_csv(words)
-    process = start_sweep(words, folder / "out")
-    process.join()
-    assert process.exitcode == 0
-    assert len(Sweep.open(folder / "out").rows()) == 2 + 2 * 8
-    return words, folder / "out"
-
-
-@pytest.mark.parametrize("n_rows", [3, 11])
-def test_killed_at_a_random_moment_and_resumed_is_the_same(undisturbed, tmp_path, n_rows):
-    """The real command on the real model, SIGKILLed a random moment after a number of rows is there, and run again."""
-    words, whole = undisturbed
-    seed = time.time_ns()
-    print(f"seed of the moment: {seed}")
-    killed = tmp_path / "killed"
-    process = start_sweep(words, killed)
-    while process.is_alive() and count(killed / "sweep.sqlite") < n_rows:
-        time.sleep(0.005)
-    time.sleep(random.Random(seed).uniform(0, 0.5))
-    process.kill()
-    process.join()
-    process = start_sweep(words, killed)
-    process.join()
-    assert process.exitcode == 0
-    assert measured(Sweep.open(killed)) == measured(Sweep.open(whole))
-    saved = sorted(p.name for p in (killed / "adapters").iterdir())
-    assert saved == sorted(p.name for p in (whole / "adapters").iterdir())
-    for name in saved:
-        if (killed / "adapters" / name).is_dir():
-            load_adapter(killed / "adapters" / name)
