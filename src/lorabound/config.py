@@ -34,6 +34,10 @@ DATA, MODEL, ADAPTERS, TRAINING, RESOURCES = "Data", "Model", "Adapters", "Train
 BOUNDS, SIMULATION = "Guarantees", "Simulation"
 
 
+# Bytes of a file of settings, and entries in all its lists.
+_LARGEST, _MOST_ENTRIES = 2**20, 100_000
+
+
 class Settings(BaseModel):
     """What a command is asked to do: keyword-only, frozen, without unknown names.
 
@@ -221,14 +225,22 @@ def read_yaml(path: str | PathLike[str], example: str = "ranks: [1, 2, 4]") -> d
         InputError: the file is missing, not YAML, holds something else, or says one thing twice.
     """
     try:
+        if (size := Path(path).stat().st_size) > _LARGEST:
+            raise InputError(f"{path} has {size:,} bytes: settings are some lines of  {example}")
         text = Path(path).read_text(encoding="utf-8")
         loaded = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"no configuration at {path} ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{path} is not valid YAML: it is nested too deeply") from None
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: a date or a number that is none
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: expected 'name: value' lines, such as  {example}")
+    if _depth(loaded, 20):
+        raise InputError(f"{path} is nested too deeply for settings: expected lines such as  {example}")
     lines: dict[str, list[int]] = {}
     top = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(top, yaml.MappingNode)  # as a dict came of it
@@ -238,3 +250,22 @@ def read_yaml(path: str | PathLike[str], example: str = "ranks: [1, 2, 4]") -> d
         said = "; ".join(f"{name} (lines {', '.join(map(str, found))})" for name, found in twice.items())
         raise InputError(f"{path}: stands more than once: {said}: keep one line of each")
     return {str(name).replace("-", "_"): value for name, value in loaded.items()}
+
+
+def _depth(value: Any, most: int) -> bool:
+    """Whether lists and mappings hold one another more than ``most`` deep, or more entries than anybody writes: a few
+    lines of YAML that name each other may stand for more entries than there are atoms."""
+    level, count = [value], 0
+    for _ in range(most):
+        level = [
+            entry
+            for one in level
+            if isinstance(one, dict | list | tuple | set)
+            for entry in (one.values() if isinstance(one, dict) else one)
+        ]
+        count += len(level)
+        if not level:
+            return False
+        if count > _MOST_ENTRIES:
+            return True
+    return True

@@ -13,15 +13,16 @@ import difflib
 import json
 import math
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lorabound.adapters.patterns import first_matches
 from lorabound.adapters.tensors import BF16, DTYPES, Tensor, pair, read_header
 from lorabound.errors import AdapterError, OtherAdapter, first_line
 
@@ -74,8 +75,29 @@ class PeftAdapter:
     def factors_of(self, module: str) -> tuple[Array, Array, float]:
         """(B (d_out, r), A (r, d_in), scale s) of one layer; errors as in :meth:`factors`."""
         b, a = self.layers[module]
-        scale = _scale(self.config, module, a.shape[0], self.weights.with_name(CONFIG))
-        return _read(self.weights, b), _read(self.weights, a), scale
+        return _read(self.weights, b), _read(self.weights, a), self._scale(module, a.shape[0])
+
+    def _scale(self, module: str, rank: int) -> float:
+        """PEFT's scale of one module: alpha / r, or alpha / sqrt(r) with rsLoRA."""
+        path = self.weights.with_name(CONFIG)
+        stated, alpha = self._stated[module]
+        if stated != rank:
+            raise AdapterError(f"{path}: r is {stated!r} for {module}, whose factors have rank {rank}")
+        try:
+            alpha = float(alpha)
+        except (TypeError, ValueError, OverflowError):
+            alpha = math.nan
+        if not math.isfinite(alpha):
+            raise AdapterError(f"{path}: lora_alpha is missing or not a number")
+        return alpha / math.sqrt(rank) if self.config.get("use_rslora") else alpha / rank
+
+    @cached_property
+    def _stated(self) -> dict[str, tuple[Any, Any]]:
+        """Rank and alpha of each module as the configuration says them."""
+        path, modules = self.weights.with_name(CONFIG), list(self.layers)
+        ranks = _by_module(self.config, "rank_pattern", modules, self.config.get("r"), path)
+        alphas = _by_module(self.config, "alpha_pattern", modules, self.config.get("lora_alpha"), path)
+        return dict(zip(modules, zip(ranks, alphas, strict=True), strict=True))
 
     def read(self, tensor: Tensor) -> Array:
         """The values of one tensor; bfloat16 becomes float32.
@@ -167,27 +189,10 @@ def _read(path: Path, tensor: Tensor) -> Array:
     return values.reshape(tensor.shape)
 
 
-def _scale(config: dict[str, Any], module: str, rank: int, path: Path) -> float:
-    """PEFT's scale of one module: alpha / r, or alpha / sqrt(r) with rsLoRA."""
-    stated = _by_module(config, "rank_pattern", module, config.get("r"), path)
-    if stated != rank:
-        raise AdapterError(f"{path}: r is {stated!r} for {module}, whose factors have rank {rank}")
-    alpha = _by_module(config, "alpha_pattern", module, config.get("lora_alpha"), path)
-    try:
-        alpha = float(alpha)
-    except (TypeError, ValueError, OverflowError):
-        alpha = math.nan
-    if not math.isfinite(alpha):
-        raise AdapterError(f"{path}: lora_alpha is missing or not a number")
-    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-def _by_module(config: dict[str, Any], option: str, module: str, default: Any, path: Path) -> Any:
-    """PEFT's rule for its patterns: the first key that matches the end of the name."""
-    try:
-        for pattern, value in (config.get(option) or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                return value
-    except (AttributeError, re.error) as error:
-        raise AdapterError(f"{path}: {option} must map regular expressions to numbers ({error})") from None
-    return default
+def _by_module(config: Mapping[str, Any], option: str, modules: Sequence[str], default: Any, path: Path) -> list[Any]:
+    """What the configuration says of each module: by the first pattern that matches it, or for all."""
+    values = config.get(option) or {}
+    if not isinstance(values, dict):
+        raise AdapterError(f"{path}: {option} must map regular expressions to numbers")
+    found = first_matches(list(values), modules, f"{path}: {option}")
+    return [default if i is None else list(values.values())[i] for i in found]

@@ -196,7 +196,8 @@ def repair(folder: Annotated[Path, typer.Argument(help="Folder of a sweep or of 
 
 
 def _folder_of(out_dir: Path, name: str) -> Path:
-    return out_dir / name.replace("/", "-")
+    folder = name.replace("/", "-").replace("\\", "-")
+    return out_dir / (folder if folder.strip(".") else "data" if folder else "")
 
 
 def _say_what_it_takes(asked: dict[str, SweepConfig], out_dir: Path | None) -> None:

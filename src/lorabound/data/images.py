@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+# Formats that are pixels and nothing else: PostScript, which Pillow hands to another program, is none of them.
+_FORMATS = ("JPEG", "JPEG2000", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO")
+
+
 class CorruptImage(Exception):
     """An image that cannot be decoded; the text says why."""
 
@@ -70,7 +74,7 @@ class Picture:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 warnings.simplefilter("error", image_module.DecompressionBombWarning)
-                return _upright_rgb(image_module.open(io.BytesIO(content)))
+                return _upright_rgb(image_module.open(io.BytesIO(content), formats=_FORMATS))
         except (image_module.DecompressionBombWarning, image_module.DecompressionBombError):
             limit = image_module.MAX_IMAGE_PIXELS or 0
             raise CorruptImage(f"more than the {limit / 1e6:.0f} million pixels that are safe to decode") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 from lorabound.data.columns import Choose, Column, Source
@@ -19,8 +20,8 @@ class _Doubled(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.names = {name for name in names if names.count(name) > 1}
+        counts = Counter(name for name, _ in pairs)
+        self.names = {name for name, count in counts.items() if count > 1}
 
 
 def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
