@@ -1,5 +1,6 @@
 """A headless Chromium that tests drive: DevTools messages over a pipe (Chromium's --remote-debugging-pipe)."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -81,8 +82,9 @@ def browser(folder, *options):
     out, theirs_out = os.pipe()
 
     def as_3_and_4():
-        os.dup2(theirs_in, 3)
-        os.dup2(theirs_out, 4)
+        high = [fcntl.fcntl(one, fcntl.F_DUPFD, 10) for one in (theirs_in, theirs_out)]  # none of them is 3 or 4
+        for one, place in zip(high, (3, 4), strict=True):
+            os.dup2(one, place)
 
     process = subprocess.Popen(
         [

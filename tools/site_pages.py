@@ -50,7 +50,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def moved(text: str) -> str:
     """A page of the root with its links as seen from docs/."""
-    text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(r"\[docs/([\w-]+)\.md\]", r"[\1]", re.sub(r"\]\(docs/", "](", text))
     for name, page in _OUTSIDE.items():
         text = text.replace(f"]({name}", f"]({page}")
     return text
