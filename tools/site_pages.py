@@ -9,6 +9,7 @@ tutorial                         docs/tutorial.ipynb, cells and outputs
 from __future__ import annotations
 
 import json
+import logging
 import re
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ import lorabound
 from lorabound import cli
 from lorabound.cli.options import sections
 
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses a part that no page needs
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = "tutorial.ipynb"
 _OUTSIDE = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
