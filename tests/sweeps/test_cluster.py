@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from lorabound.errors import InputError, ModelError  # noqa: E402
 from lorabound.sweeps import Sweep, SweepConfig, execute  # noqa: E402
+from lorabound.sweeps import cluster as room  # noqa: E402
 from tests import commands  # noqa: E402
 
 CORES = 1
@@ -94,13 +95,18 @@ def test_workers_that_are_killed_cost_nothing_but_time(cluster, config, alone, t
 
 
 def test_other_weights_on_a_machine_are_refused(cluster, config, tmp_path, monkeypatch):
-    from lorabound.sweeps import cluster as room
-
     of = room.Parcel.of
     monkeypatch.setattr(room.Parcel, "of", lambda task: replace(of(task), model_sha256="0" * 64))
     with pytest.raises(ModelError, match="finds other weights under .*bert"):
         execute.run_sweep(spread_out(config, cluster), tmp_path / "out")
     assert [row.rank for row in Sweep.open(tmp_path / "out").rows()] == []
+
+
+def test_another_lorabound_on_a_machine_is_refused():
+    facts = room.Facts(1, 1, "node7", "cpu", room._code())
+    assert room._same_code(facts) is facts
+    with pytest.raises(InputError, match="node7 has another lorabound .*install the same on all machines"):
+        room._same_code(replace(facts, code="0.1.0, code 00000000"))
 
 
 def test_a_cluster_that_does_not_answer_is_named(config, tmp_path):

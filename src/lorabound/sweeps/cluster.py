@@ -7,6 +7,7 @@ by another one; machines that join while a sweep runs get workers too.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
@@ -17,6 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -82,13 +84,13 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a worker says of itself: adapters in a stack, stacks at a time, what runs there."""
+    """What a worker says of itself: adapters in a stack, stacks at a time, and which code runs where."""
 
     width: int
     at_a_time: int
     host: str
     device: str
-    version: str
+    code: str
 
 
 class Worker:
@@ -110,7 +112,7 @@ class Worker:
         """How much fits here, for one of the tasks with other settings."""
         width, at_a_time = self._local.fit(replace(self._tasks[number], config=config))
         device = str(self._tasks[0].classifier.device)
-        return Facts(width, at_a_time, platform.node(), device, lorabound.__version__)
+        return Facts(width, at_a_time, platform.node(), device, _code())
 
     def train(self, number: int, config: SweepConfig, stack: list[Run]) -> list[Outcome]:
         """The outcomes of one stack."""
@@ -249,7 +251,9 @@ class Cluster:
                 actor = options.remote(self._n_jobs)
                 self._crew.append(_Member(actor, node["NodeID"], actor.load.remote(self._parcels, *self._of)))
         if not any(member.facts for member in self._crew):
-            self._tell(f"waiting for {counted(len(self._crew), 'worker')} to load the model")
+            self._tell(
+                f"waiting for {counted(len(self._crew), 'worker')}: all cores of a machine, or a GPU, and the model"
+            )
 
     def _look(self, on_step: OnStep = lambda *_: None) -> tuple[list[Ended], list[list[Run]]]:
         """What happened within a moment: stacks that ended, and stacks whose worker was lost."""
@@ -266,7 +270,7 @@ class Cluster:
                     outcomes = ray.get(ref)
                     ended.append((member.refs.pop(ref), [one.shared_by(n_ready) for one in outcomes]))
                 if member.facts is None and member.ready in done:
-                    member.facts = _same_version(ray.get(member.ready))
+                    member.facts = _same_code(ray.get(member.ready))
                 for stack, steps_done, steps in self._steps_of(member):
                     on_step(stack, steps_done, steps)
             except ray.exceptions.RayTaskError as error:  # raised by our own code on the worker
@@ -309,11 +313,19 @@ def _nodes() -> list[dict[str, Any]]:
     return list(ask())
 
 
-def _same_version(facts: Facts) -> Facts:
-    if facts.version != lorabound.__version__:
+def _code() -> str:
+    """Version and hash of the package, as it lies on this machine."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(lorabound.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return f"{lorabound.__version__}, code {digest.hexdigest()[:8]}"
+
+
+def _same_code(facts: Facts) -> Facts:
+    if facts.code != (here := _code()):
         raise InputError(
-            f"{facts.host} has lorabound {facts.version}, this machine {lorabound.__version__}: install the same "
-            "version on all machines of the Ray cluster"
+            f"{facts.host} has another lorabound ({facts.code}) than this machine ({here}): install the same on all "
+            "machines of the Ray cluster"
         )
     return facts
 

@@ -99,7 +99,7 @@ def measure(
             np.tile(np.arange(n_train), (len(stack[part]), 1)) if longer > n_train else None,
         )
 
-    trained = narrow.run(len(stack), len(stack), train_part)
+    trained = narrow.run(len(stack), allotment.width, train_part)
     folds = [_cross_fit(task, classifier, run, recipe, allotment, narrow) for run in stack]
     seconds = (time.perf_counter() - start) / len(stack)
     return [
