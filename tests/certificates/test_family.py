@@ -87,7 +87,7 @@ def test_all_links_of_a_chain_are_paid_for(made, mode, sides):
     assert again.limit == pytest.approx(statement.limit)
 
 
-@pytest.mark.parametrize(("mode", "links"), [*((mode, 1) for mode in SMALLER), ("freeze_a", 2)])
+@pytest.mark.parametrize(("mode", "links"), [*((mode, 1) for mode in SMALLER), ("freeze_a", 5)])
 def test_messages_and_halves_and_recursion_encode_what_was_trained(made, mode, links):
     subject = made(mode, links=links)
     stored = occam.certify_as_stored(subject, 0.05)

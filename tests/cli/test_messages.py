@@ -86,6 +86,8 @@ def run(capsys, monkeypatch, *arguments):
     ("sweep --learning-rate 1", "did you mean --lr ?"),
     ("sweep --output-dir o", "did you mean --out ?"),
     ("sweep --load-in-4bit", "has no option --load-in-4bit: see  lorabound sweep --help"),
+    ("recommend --links 2", "recommend has no option --links, which is one of  lorabound sweep: see  lorabound recommend --help"),
+    ("plan --law svd", "plan has no option --law, which is one of  lorabound sweep"),
     ("sweep --lr 2e-4x", "--lr takes a number, not '2e-4x'"),
     ("sweep --lr=2e-4x", "--lr takes a number, not '2e-4x'"),
     ("sweep --epochs 1.5", "--epochs takes a whole number, not '1.5'"),

@@ -60,7 +60,8 @@ def test_settings_that_no_chain_can_have():
     with pytest.raises(InputError, match="mode core cannot be a chain of links"):
         SweepConfig(links=2, modes=["freeze_a", "core"])
     with pytest.raises(InputError, match="links = 9: each link needs a step, and training on 40 examples has 8 in all"):
-        SweepConfig(links=9, n_train=[40], batch_size=10, epochs=2)
+        SweepConfig(links=9, n_train=[40], batch_size=10, epochs=2).check_steps()
+    assert plan("16x12", ranks=[1], modes=["freeze_a"], n_train=[5], links=12).rows[0].bounds.n_params == 12 * 16
     with pytest.raises(InputError, match="links: recommend answers with settings for PEFT, which trains one link"):
         read_recommendation(None, {"links": 2, "data": "words"})
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -154,12 +154,12 @@ def _between(before: Posterior, after: Posterior, share: float) -> Posterior:
 
 
 def train_on_first(subject: Subject, n: int) -> Entries:
-    """Entries of an adapter that is trained on the first n rows, as :attr:`Subject.recipe` says.
+    """Entries of an adapter that is trained on the first n rows, as :attr:`Subject.recipe` says; links at once.
 
     Raises:
         AdapterError: its training diverges.
     """
-    start = frame_of(subject.adapter, subject.start)
+    start = replace(frame_of(subject.adapter, subject.start), links=1)  # few rows may have fewer steps than links
     sample = subject.sample.head(n)
 
     def trained(worker: WithPrefix, begin: Adapter) -> Trained:

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from lorabound.config import flag_of
 from lorabound.errors import InputError
 from lorabound.faults import did_you_mean
 
@@ -100,6 +101,10 @@ def _no_such_option(error: Any, command: str, see: str) -> str:
     option = error.option_name
     if set(known) <= {"version"}:
         return f"there is no option {option} before a command: options follow the command, as  lorabound sweep {option}"
+    from lorabound.sweeps.config import SweepConfig
+
+    if option in {flag_of(SweepConfig, name) for name in SweepConfig.model_fields}:
+        return f"{command} has no option {option}, which is one of  lorabound sweep: {see}"
     meant = did_you_mean(option, list(known))
     if meant is None:
         return f"{command} has no option {option}: {see}"

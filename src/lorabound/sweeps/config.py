@@ -347,20 +347,9 @@ class SweepConfig(DialogueConfig):
         return self
 
     @model_validator(mode="after")
-    def _links_can_be_trained(self) -> SweepConfig:
-        if self.links == 1:
-            return self
+    def _modes_have_links(self) -> SweepConfig:
         for mode in self.modes:
             check_links(self.links, mode)
-        smallest = min(self.n_train) if self.n_train else None
-        if smallest:
-            smallest -= smallest // self.cross_fit if self.cross_fit else 0
-            steps = self.epochs * -(-smallest // self.batch_size)
-            if steps < self.links:
-                raise ValueError(
-                    f"links = {self.links}: each link needs a step, and training on {smallest:,} examples has {steps} "
-                    "in all: give more epochs, a smaller batch_size or fewer links"
-                )
         return self
 
     @model_validator(mode="after")
@@ -448,6 +437,21 @@ class SweepConfig(DialogueConfig):
         if self.n_train is None:
             raise InputError("n_train is not given, and the data that would decide it have not been read")
         return self.n_train
+
+    def check_steps(self) -> None:
+        """See that every link of a chain has a step, at each size and without a fold.
+
+        Raises:
+            InputError: there are fewer steps than links; or as :attr:`sizes`.
+        """
+        fewest = min(self.sizes)
+        fewest -= fewest // self.cross_fit if self.cross_fit else 0
+        steps = self.epochs * -(-fewest // self.batch_size)
+        if steps < self.links:
+            raise InputError(
+                f"links = {self.links}: each link needs a step, and training on {fewest:,} examples has {steps} in "
+                "all: give more epochs, a smaller batch_size or fewer links"
+            )
 
     @property
     def test_size(self) -> int:

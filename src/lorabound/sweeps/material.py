@@ -271,7 +271,9 @@ def _divide(
     if config.shots and shots:
         per_shot = len(divided.train_examples) // shots
         sized = sized.model_copy(update={"n_train": [per_shot * count for count in sorted(config.shots)]})
-    return SweepConfig(**sized.model_dump()), divided, []  # checked once more, now that sizes are known
+    sized = SweepConfig(**sized.model_dump())  # checked once more, now that sizes are known
+    sized.check_steps()
+    return sized, divided, []
 
 
 def _with_unlabelled(config: SweepConfig, divided: Split, n_aside: int, table: Labelled) -> Split:
