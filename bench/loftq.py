@@ -5,7 +5,7 @@
 A start of T steps (Li et al. 2024) is Q_1 = round(W), (B A)_t = SVD_r(W - Q_t), Q_t+1 = round(W - (B A)_t), and the
 model computes with Q_T + (B A)_T in the adapted layers, with round(W) in the others. ``--law loftq`` has T = 1. Prints
 what is left of the weights of the adapted layers, ||W - Q - B A||_F / ||W||_F over all of them, and the error on test
-words.
+words, with its difference from the model that is not rounded (paired, 95%).
 """
 
 import argparse
@@ -32,9 +32,9 @@ def start(weight: Tensor, base: Base, rank: int, steps: int) -> Tensor:
     return near + product
 
 
-def test_error(task: Task) -> float:
-    """Share of wrong test words."""
-    return float(evaluate(task.classifier, task.test_set.inputs, task.test_set.labels)[0].error)
+def test_errors(task: Task) -> np.ndarray:
+    """Which test words are wrong, (words,) 0-1."""
+    return evaluate(task.classifier, task.test_set.inputs, task.test_set.labels)[0].errors.astype(float)
 
 
 def main() -> None:
@@ -54,8 +54,9 @@ def main() -> None:
     weights = {name: exact.classifier.module.get_submodule(name).weight.detach() for name in task.shapes}
     size = np.sqrt(sum(float(weight.double().square().sum()) for weight in weights.values()))
     print(f"{len(weights)} adapted layers, {given.n_test:,} test words")
-    print("| base | start | steps | left of the weights | test error |\n|---|---|---|---|---|")
-    print(f"| none | | | 0 | {test_error(exact):.4f} |", flush=True)
+    print("| base | start | steps | left of the weights | test error | minus not rounded |\n|---|---|---|---|---|---|")
+    before = test_errors(exact)
+    print(f"| none | | | 0 | {before.mean():.4f} | |", flush=True)
     for rank in [0, *map(int, given.ranks.split(","))]:
         for steps in map(int, given.steps.split(",")) if rank else [1]:
             left = 0.0
@@ -64,7 +65,13 @@ def main() -> None:
                 left += float((weight - now).double().square().sum())
                 task.classifier.module.get_submodule(name).weight.data.copy_(now)
             said = f"LoftQ, rank {rank} | {steps}" if rank else "plain |"
-            print(f"| {given.base} | {said} | {left**0.5 / size:.4f} | {test_error(task):.4f} |", flush=True)
+            errors = test_errors(task)
+            worse, half = (errors - before).mean(), 1.96 * (errors - before).std(ddof=1) / len(errors) ** 0.5
+            print(
+                f"| {given.base} | {said} | {left**0.5 / size:.4f} | {errors.mean():.4f} | "
+                f"{worse:+.4f} ({worse - half:+.4f} to {worse + half:+.4f}) |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def test_peft_loads_a_chain_with_the_same_logits_and_we_know_it_again(minilm, tm
     assert (ours - logits_of(minilm, minilm.module)).abs().max() > 0.01
     again = load_adapter(tmp_path / "adapter")
     assert (again.links, again.mode, again.n_params) == (3, "freeze_a", adapter.n_params)
-    assert inspect_adapter(tmp_path / "adapter").links == 3
+    assert inspect_adapter(tmp_path / "adapter").recorded.links == 3
     start = start_of(again)  # what certificates centre a prior at: drawn from the seed, before the data
     for name, f in start.layers.items():
         np.testing.assert_array_equal(f.a, adapter.layers[name].a)

@@ -47,7 +47,7 @@ _UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-class _Provenance(BaseModel):
+class Provenance(BaseModel):
     """The content of ``lorabound.json``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -100,7 +100,7 @@ def save_adapter(
         tensors[f"base_model.model.{adapter.head.name}.weight"] = np.ascontiguousarray(adapter.head.weight)
         tensors[f"base_model.model.{adapter.head.name}.bias"] = np.ascontiguousarray(adapter.head.bias)
         tensors |= {f"base_model.model.{name}": np.ascontiguousarray(x) for name, x in adapter.head.beside.items()}
-    provenance = _Provenance(
+    provenance = Provenance(
         mode=adapter.mode,
         seed=adapter.seed,
         law=adapter.law,
@@ -142,7 +142,7 @@ def write_provenance(
     Raises:
         OutputError: it cannot be written.
     """
-    record = _Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256, links=links, base=base)
+    record = Provenance(mode=mode, seed=seed, law=law, frozen_sha256=frozen_sha256, links=links, base=base)
     return write_text(Path(folder) / OURS, record.text())
 
 
@@ -205,34 +205,16 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
     return adapter
 
 
-def recorded_mode(folder: str | os.PathLike[str]) -> Mode | None:
-    """The mode that ``lorabound.json`` of an adapter's folder records; None without that file.
+def provenance_of(path: str | os.PathLike[str]) -> Provenance | None:
+    """What ``lorabound.json`` beside an adapter records; None without that file.
 
-    Raises:
-        AdapterError: the file cannot be read.
-    """
-    place = Path(folder) if Path(folder).is_dir() else Path(folder).parent
-    return _provenance(place).mode if (place / OURS).is_file() else None
-
-
-def recorded_base(folder: str | os.PathLike[str]) -> Base | None:
-    """The format that the weights of its model were rounded to, as ``lorabound.json`` records; None for not rounded.
-
-    Raises:
-        AdapterError: the file cannot be read.
-    """
-    place = Path(folder) if Path(folder).is_dir() else Path(folder).parent
-    return _provenance(place).base if (place / OURS).is_file() else None
-
-
-def recorded_links(path: str | os.PathLike[str]) -> int:
-    """Number of links of the chain that ``lorabound.json`` beside an adapter records; 1 without that file.
-
+    Args:
+        path: folder of the adapter, or a file in it.
     Raises:
         AdapterError: the file cannot be read.
     """
     place = Path(path) if Path(path).is_dir() else Path(path).parent
-    return _provenance(place).links if (place / OURS).is_file() else 1
+    return _provenance(place) if (place / OURS).is_file() else None
 
 
 def folder_sha256(folder: str | os.PathLike[str]) -> str:
@@ -255,12 +237,13 @@ def folder_sha256(folder: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _provenance(folder: Path) -> _Provenance:
+def _provenance(folder: Path) -> Provenance:
     try:
-        return _Provenance.model_validate(read_json(folder / OURS))
+        return Provenance.model_validate(read_json(folder / OURS))
     except ValidationError as error:
         first = error.errors()[0]
-        raise AdapterError(f"{folder / OURS}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise AdapterError(f"{folder / OURS}: {said}; copy the file from where the adapter was saved") from None
 
 
 def _head(source: PeftAdapter) -> Head | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lorabound.adapters.folder import recorded_links
+from lorabound.adapters.folder import Provenance, provenance_of
 from lorabound.adapters.peft_folder import open_adapter
 from lorabound.adapters.spectrum import Spectrum, core_spectrum, matrix_spectrum, triangle
 
@@ -51,14 +51,14 @@ class AdapterSpectra:
         left_out: names of the tensors that are no factors of a linear layer (biases, trained heads, embeddings,
             convolutions).
         left_out_kinds: kind of such tensors, in words -> how many there are.
-        links: number of links of a chain, as its folder records; 1 where nothing is recorded.
+        recorded: what its folder records of its training; None for an adapter of others.
     """
 
     path: Path
     layers: tuple[LayerSpectrum, ...]
     left_out: tuple[str, ...]
     left_out_kinds: dict[str, int]
-    links: int = 1
+    recorded: Provenance | None = None
 
     @property
     def n_params_b(self) -> int:
@@ -146,7 +146,7 @@ def inspect_adapter(path: str | os.PathLike[str]) -> AdapterSpectra:
         layers=tuple(layers),
         left_out=left_out,
         left_out_kinds=dict(kinds),
-        links=recorded_links(path),
+        recorded=provenance_of(path),
     )
 
 

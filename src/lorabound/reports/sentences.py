@@ -215,6 +215,7 @@ def modes_sentence(summary: Summary) -> str:
     if settings.get("base"):
         lines.append(f"The frozen model is quantized to {settings['base']} in every row.")
     if settings.get("law") == RESIDUAL_LAW:
+        lines[0] = told.replace(" as drawn at random", " as it starts")
         lines.append(
             f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, not at random and at 0; a layer "
             "that is not rounded starts as under the default law."

@@ -7,8 +7,11 @@ from statistics import median
 
 from rich.text import Text
 
+from lorabound.adapters.folder import Provenance
 from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum
 from lorabound.data import counted
+from lorabound.modes import MODES
+from lorabound.notation import RANDOM_LAWS, RESIDUAL_LAW
 from lorabound.reports.show import Part, parts, table
 
 _HEADS = (
@@ -43,11 +46,8 @@ def _(spectra: AdapterSpectra, _: int) -> Iterator[Part]:
     yield Text(answer(spectra), style="bold")
     yield f"{spectra.path}: {counted(len(layers), 'linear layer')}" + (f", named {pattern}" if pattern else "")
     yield shown
-    if spectra.links > 1:
-        yield (
-            f"A chain of {spectra.links} links, trained and merged one after the other: each has 1/{spectra.links} of "
-            "the rows of A and of the columns of B, in their order."
-        )
+    if recorded := spectra.recorded:
+        yield " ".join(_trained(recorded))
     yield Text(_LEGEND, style="dim")
     if spectra.left_out:
         first = ", ".join(spectra.left_out[:2]) + (", ..." if len(spectra.left_out) > 2 else "")
@@ -61,6 +61,22 @@ def _(spectra: AdapterSpectra, _: int) -> Iterator[Part]:
         f"{counted(len(layers), 'layer')}; {b + a:,} parameters: {b:,} in B, {a:,} in A; "
         f"largest spectral norm {_digits(largest.update.spectral_norm)} in {largest.name}"
     )
+
+
+def _trained(recorded: Provenance) -> Iterator[str]:
+    """What training did and on which model, as the adapter's folder records it."""
+    on = f", on its model rounded to {recorded.base}" if recorded.base else ""
+    sentence = MODES[recorded.mode].sentence
+    if recorded.law not in RANDOM_LAWS:
+        sentence = sentence.replace(" at random", "")
+    yield f"Mode {recorded.mode}: {sentence}{on}."
+    if recorded.law == RESIDUAL_LAW:
+        yield f"Law {RESIDUAL_LAW}: s B A holds its start, what rounding took, as well."
+    if recorded.links > 1:
+        yield (
+            f"A chain of {recorded.links} links, trained and merged one after the other: each has 1/{recorded.links} of "
+            "the rows of A and of the columns of B, in their order."
+        )
 
 
 def answer(spectra: AdapterSpectra) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lorabound.adapters import PeftAdapter, open_adapter
-from lorabound.adapters.folder import recorded_base, recorded_mode
+from lorabound.adapters.folder import provenance_of
 from lorabound.adapters.peft_folder import Array
 from lorabound.adapters.spectra import natural_order
 from lorabound.adapters.targets import ALL_LINEAR, Modules, select_layers
@@ -74,10 +74,11 @@ def freezing_costs(
                 f"{against} is a checkpoint of other shapes: {other} is {_size(after.shape(other))} there and "
                 f"{_size(before.shape(name))} in {before.model}"
             )
-    mode = None if adapter is None else recorded_mode(adapter)
-    if adapter is not None and (rounded := recorded_base(adapter)):
+    recorded = None if adapter is None else provenance_of(adapter)
+    mode = recorded.mode if recorded else None
+    if recorded and recorded.base:
         raise AdapterError(
-            f"{adapter} was trained on weights that were rounded to {rounded}, and the change of a full fine-tune "
+            f"{adapter} was trained on weights that were rounded to {recorded.base}, and the change of a full fine-tune "
             "begins at weights that were not: leave the adapter out, and give its rank as --ranks"
         )
     costs = []
