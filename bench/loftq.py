@@ -47,9 +47,8 @@ def main() -> None:
     parser.add_argument("--targets", default="query,key,value")
     parser.add_argument("--n-test", type=int, default=5000)
     given = parser.parse_args()
-    shared = dict(
-        data="words", n_train=[10], n_test=given.n_test, precision="float32", layers=given.layers, targets=given.targets
-    )
+    shared = {"data": "words", "n_train": [10], "n_test": given.n_test, "precision": "float32"}
+    shared |= {"layers": given.layers, "targets": given.targets}
     exact, task = load_task(SweepConfig(**shared)), load_task(SweepConfig(**shared, base=given.base))
     weights = {name: exact.classifier.module.get_submodule(name).weight.detach() for name in task.shapes}
     size = np.sqrt(sum(float(weight.double().square().sum()) for weight in weights.values()))

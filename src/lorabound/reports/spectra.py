@@ -72,10 +72,10 @@ def _trained(recorded: Provenance) -> Iterator[str]:
     yield f"Mode {recorded.mode}: {sentence}{on}."
     if recorded.law == RESIDUAL_LAW:
         yield f"Law {RESIDUAL_LAW}: s B A holds its start, what rounding took, as well."
-    if recorded.links > 1:
+    if (links := recorded.links) > 1:
         yield (
-            f"A chain of {recorded.links} links, trained and merged one after the other: each has 1/{recorded.links} of "
-            "the rows of A and of the columns of B, in their order."
+            f"A chain of {links} links, trained and merged one after the other: each has 1/{links} of the rows of A and "
+            "of the columns of B, in their order."
         )
 
 

@@ -78,8 +78,8 @@ def freezing_costs(
     mode = recorded.mode if recorded else None
     if recorded and recorded.base:
         raise AdapterError(
-            f"{adapter} was trained on weights that were rounded to {recorded.base}, and the change of a full fine-tune "
-            "begins at weights that were not: leave the adapter out, and give its rank as --ranks"
+            f"{adapter} was trained on weights that were rounded to {recorded.base}, and the change of a full "
+            "fine-tune begins at weights that were not: leave the adapter out, and give its rank as --ranks"
         )
     costs = []
     for index, (name, other) in enumerate(pairs.items(), start=1):
