@@ -74,8 +74,8 @@ def _trained(recorded: Provenance) -> Iterator[str]:
         yield f"Law {RESIDUAL_LAW}: s B A holds its start, what rounding took, as well."
     if (links := recorded.links) > 1:
         yield (
-            f"A chain of {links} links, trained and merged one after the other: each has 1/{links} of the rows of A and "
-            "of the columns of B, in their order."
+            f"A chain of {links} links, trained and merged one after the other: each has 1/{links} of the rows of A "
+            "and of the columns of B, in their order."
         )
 
 
