@@ -38,10 +38,10 @@ _STEPS, _CUT = 33, 10
 
 # What the charts show, and what they do not.
 _ERRORS = (
-    "Filled points: test error, with 95% intervals; open points on dashed lines: training error of the same runs. "
+    "Filled points: test examples, with 95% intervals; open points, dashed lines: training examples of the same runs. "
     "{bare}Points are means over seeds and training samples. Touch or point at one for its numbers."
 )
-_BARE = "Dotted: test error without an adapter. "
+_BARE = "Dotted: test examples without an adapter. "
 _GAPS = "Points are means over seeds and training samples, bars 95% intervals."
 _SLOPE = (
     "Dashed: {slope}, the slope of the worst case of the theory, drawn through the middle of the points; a direction, "
@@ -161,33 +161,34 @@ def _line(one: Series, cell: Cell, line: str) -> Any:
     return {"sweep": one.name, "mode": cell.mode, "rank": cell.rank}[line]
 
 
-def _points(cells: Sequence[tuple[Series, Cell]], losses: Iterable[Loss]) -> Iterator[dict[str, Any]]:
+def _points(cells: Sequence[tuple[Series, Cell]], losses: Sequence[Loss]) -> Iterator[dict[str, Any]]:
     """One point per cell and loss, with all the numbers that a touch shows."""
-    many = len({one.name for one, _ in cells}) > 1
-    bare = {(one.name, cell.n_train): cell for one in {o.name: o for o, _ in cells}.values() for cell in _bare(one)}
+    series = {one.name: one for one, _ in cells}
+    bare = {(name, cell.n_train): cell for name, one in series.items() for cell in _bare(one)}
     for (one, cell), loss in product(cells, losses):
         test, gap = cell.tests[loss.column], cell.gaps[loss.column]
         without = bare.get((one.name, cell.n_train))
-        where = f"{cell.mode}, rank {cell.rank}, N = {cell.n_train:,}"
-        yield {
-            "kind": "cell",
-            "loss": loss.column,
-            "sweep": one.name,
-            "name": f"{one.name}, {where}" if many else where,
-            "mode": cell.mode,
-            "rank": cell.rank,
-            "N": cell.n_train,
+        numbers = {
             "train": cell.train[loss.column],
-            "test": cell.test[loss.column],
+            "test": test.mean,
             "test_low": test.low,
             "test_high": test.high,
             "gap": gap.mean,
             "gap_low": gap.low,
             "gap_high": gap.high,
-            "test_interval": f"{test.low:.4f} to {test.high:.4f}",
-            "gap_interval": f"{gap.low:+.4f} to {gap.high:+.4f}",
-            "bare": None if without is None else without.test[loss.column],
-            "limit": float(cell.holdout.value) if loss.column == cell.metric else None,
+        }
+        if without is not None:
+            numbers["bare"] = without.test[loss.column]
+        if loss.column == cell.metric:
+            numbers["limit"] = float(cell.holdout.value)
+        yield {
+            "kind": "cell",
+            "loss": loss.column,
+            **({"sweep": one.name} if len(series) > 1 else {}),
+            "mode": cell.mode,
+            "rank": cell.rank,
+            "N": cell.n_train,
+            **{name: float(f"{value:.6g}") for name, value in numbers.items()},
             "parameters": cell.n_params,
             "seeds": cell.n_seeds,
             "samples": cell.n_samples,
@@ -211,10 +212,9 @@ def _yardsticks(
                 continue
             middle = np.log(positive).mean(axis=0)
             for x in np.geomspace(axis.xs[0], axis.xs[-1], _STEPS):
-                y = math.exp(float(middle[1] + slope * (math.log(x) - middle[0])))
-                yield {
-                    "kind": "yard", "axis": axis.name, "loss": loss.column, "panel": panel, "x": float(x), "y": y,
-                }  # fmt: skip
+                y = float(f"{math.exp(float(middle[1] + slope * (math.log(x) - middle[0]))):.6g}")
+                place = {"x": float(f"{x:.6g}"), "y": y}
+                yield {"kind": "yard", "axis": axis.name, "loss": loss.column, "panel": panel, **place}
 
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -246,11 +246,19 @@ def _spec(measure: str, axis: _Axis, log: bool) -> dict[str, Any]:
     return {
         "$schema": _SCHEMA,
         "data": {"name": "points"},
-        "transform": [{"calculate": _panel_words(axis), "as": "panel"}],
+        "transform": [
+            {"calculate": _panel_words(axis), "as": "panel"},
+            *({"calculate": _interval(name), "as": f"{name}_interval"} for name in ("test", "gap")),
+        ],
         "facet": {"field": "panel", "type": "nominal", "sort": axis.panels, "title": None},
         "columns": 1,
         "spec": {"width": 300, "height": 250, "layer": layers},
     }
+
+
+def _interval(name: str) -> str:
+    """Vega's expression for an interval in words."""
+    return f"format(datum.{name}_low, '.4f') + ' to ' + format(datum.{name}_high, '.4f')"
 
 
 def _errors(axis: _Axis, log: bool) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ function explore(explored) {
   function outside(measure, points) {
     const shown = points.filter(point => point.kind === "cell"), named = [];
     for (const [field, what] of explored.measures[measure])
-      for (const point of shown) if (!(point[field] > 0)) named.push(`${what} of ${point.name} (${point[field].toPrecision(2)})`);
+      for (const point of shown) if (!(point[field] > 0)) named.push(`${what} of ${point.sweep ? point.sweep + ", " : ""}${point.mode}, rank ${point.rank}, N = ${point.N.toLocaleString("en")} (${point[field].toPrecision(2)})`);
     if (!named.length) return "";
     const all = shown.length * explored.measures[measure].length;
     return `${named.length} of ${all} points are not positive and have no place on a logarithmic axis: ${named.join("; ")}.`;
@@ -30,6 +30,7 @@ function explore(explored) {
       draw(chart.id, {...spec, datasets: {points}}).catch(console.error);
       const beside = chart.parentElement;
       beside.querySelector(".outside").textContent = scale === "log" ? outside(measure, points) : "";
+      beside.querySelector(".loss").textContent = title;
       beside.querySelectorAll("[data-for]").forEach(line => { line.hidden = !line.dataset.for.split(" ").every(one => [axis, scale].includes(one)); });
     }
   }

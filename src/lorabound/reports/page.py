@@ -18,9 +18,11 @@ from lorabound.reports.cells_table import cells_table
 from lorabound.reports.charts import Series, chart_sentences, explorer
 from lorabound.reports.frame import PAGE, framed, refuse_other_file
 from lorabound.reports.rivals_table import rivals_table
+from lorabound.reports.runs_table import runs_table
 from lorabound.reports.sentences import caveats, comparison_sentence, exponent_text, n_samples, reading, remarks
 from lorabound.reports.spread import reading as spread_reading
 from lorabound.reports.spread import spread_cells, spread_heads
+from lorabound.reports.verdict_sentences import guarantee_sentences
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import WORST_CASE
 from lorabound.sweeps.command import sweep_command
@@ -90,11 +92,13 @@ def page_of(summary: Summary) -> str:
         explored=explored,
         said=chart_sentences(summary),
         rivals=rivals_table(summary),
+        guarantees=_guarantees(summary),
         exponents=_exponent_rows(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
         samples=n_samples(summary),
         spread=_spread(summary.spread) if summary.spread else None,
         cells=cells_table({"": summary}),
+        runs=runs_table(summary),
         notes=[*remarks(summary), *reading(summary)],
         again=[shlex.join(sweep_command(summary.config, folder)), shlex.join(["lorabound", "report", folder])],
         again_said="The first command trains what is missing in the folder, and nothing twice. In another folder it "
@@ -110,7 +114,30 @@ def _parts(summary: Summary, explored: bool) -> list[tuple[str, str]]:
     parts = [("choice", "About the choice")] if summary.verdicts else []
     parts += [("charts", "Error and gap")] if explored else []
     parts += [("pairs", "Compared pair by pair")] if summary.verdicts else []
+    parts += [("guaranteed", "What is guaranteed")] if summary.verdicts else []
     return [*parts, ("growth", "How the gap grows"), ("cells", "All cells"), ("again", "Make it again")]
+
+
+def _guarantees(summary: Summary) -> dict[str, Any] | None:
+    """Limits on new data at every training size, and what must be true for them."""
+    if not summary.verdicts:
+        return None
+    extended = bool(summary.about.get("extended"))
+    sentences = []
+    for verdict in summary.verdicts:
+        start = f"N = {verdict.n_train:,}: " if len(summary.verdicts) > 1 else ""
+        sentences.append(start + " ".join(guarantee_sentences(verdict, extended)))
+    if len(sentences) > 1 or summary.verdicts[0].proved:
+        sentences.append(
+            "Each limit is sure by itself. Several at once are less sure: add up what each leaves open (5%)."
+        )
+    limit, proved = summary.verdicts[0].limit, summary.verdicts[0].proved
+    chosen = "nothing about the predictor was chosen by looking at them"
+    paid = "nothing about the choices was decided by looking at them, but which of the choices to take"
+    holds_if = {f"The limit by the test set ({limit.theorem})": [paid if a == chosen else a for a in limit.assumptions]}
+    if proved:
+        holds_if[f"The limit by training ({proved.bound.theorem})"] = list(proved.bound.assumptions)
+    return {"sentences": sentences, "holds_if": holds_if}
 
 
 def _spread(crossed: Crossed) -> dict[str, Any]:
