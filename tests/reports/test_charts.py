@@ -10,6 +10,7 @@ from lorabound.reports.charts import MODE_COLOURS, Series, explorer
 from lorabound.reports.glossary import GLOSSARY, Words
 from lorabound.sweeps.summary import summarize
 from tests.reports.test_report import build, with_errors
+from tests.stores import rewrite
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_modes_keep_their_colours_and_sweeps_have_their_own(summary):
 
 def test_one_cell_has_no_chart(tmp_path):
     store = build(tmp_path, ranks=(2,), sizes=(100,))
-    store._connection.execute("delete from runs where mode = 'train_both'")
+    rewrite(store, "delete from runs where mode = 'train_both'")
     assert explorer([Series(name="", summary=summarize(store))]) is None
 
 

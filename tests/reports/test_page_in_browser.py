@@ -11,6 +11,7 @@ from lorabound.sweeps.summary import summarize
 from tests.axe import axe
 from tests.browser import browser
 from tests.reports.test_report import build
+from tests.stores import rewrite
 
 HOSTILE = "<script>alert(1)</script>"
 DRAWN = "document.querySelectorAll('#chart-error svg.marks, #chart-gap svg.marks').length === 2"
@@ -32,10 +33,8 @@ def page(folder):
     store = build(
         folder / "s", classes=[HOSTILE, "b"], class_counts={HOSTILE: 7, "b": 9}, notes=[f"{HOSTILE} is rare."]
     )
-    with store._connection:  # one gap that a logarithm has no place for
-        store._connection.execute(
-            "update runs set train_error = 0.41 where mode = 'freeze_a' and rank = 2 and n_train = 400"
-        )
+    # one gap that a logarithm has no place for
+    rewrite(store, "update runs set train_error = 0.41 where mode = 'freeze_a' and rank = 2 and n_train = 400")
     return write_page(summarize(store), folder / "report.html")
 
 

@@ -12,16 +12,16 @@ from tests.reports.test_report import browse, build, summarize
 _CLICKS = """<body><iframe id=page style="width:400px;height:900px" src="report.html"></iframe><pre id=found></pre><script>
 setTimeout(() => {
   const page = document.getElementById("page").contentWindow, $ = what => page.document.querySelector(what);
-  const saved = [], table = $("table.sortable");
+  const saved = [], table = $("table[data-name=cells]"), tools = table.closest(".scroll").previousElementSibling;
   page.Blob = function (parts) { saved.push(parts.join("")); };
   page.URL.createObjectURL = () => "#";
   page.HTMLAnchorElement.prototype.click = () => {};
-  const save = () => { $(".tools .csv").click(); return saved.at(-1); };
-  const search = text => { $(".tools input").value = text; $(".tools input").dispatchEvent(new Event("input")); };
+  const save = () => { tools.querySelector(".csv").click(); return saved.at(-1); };
+  const search = text => { tools.querySelector("input").value = text; tools.querySelector("input").dispatchEvent(new Event("input")); };
   const visible = () => [...table.tBodies[0].rows].filter(row => row.getClientRects().length).map(row => row.cells[0].textContent);
   const found = {before: visible(), all: save()};
-  search("freeze_a"); found.some = visible(); found.said = $(".tools [role=status]").textContent;
-  page.document.querySelectorAll(".tools label input")[1].click();
+  search("freeze_a"); found.some = visible(); found.said = tools.querySelector("[role=status]").textContent;
+  tools.querySelectorAll("label input")[1].click();
   found.chosen = save();
   search("nothing has this"); found.none = visible();
   search(""); found.after = visible();

@@ -259,7 +259,8 @@ def freezing_charts(costs: FreezingCosts) -> list[Chart]:
     ]
     frame = pl.DataFrame(rows, ["factors", "rank", "kept"], orient="row")
     there = list(names.values())
-    colours = [MODE_COLOURS["train_both"], MODE_COLOURS["freeze_a"], MODE_COLOURS["freeze_b"]]
+    frozen, other, both = list(MODE_COLOURS.values())[:3]  # in the order of the table of modes
+    colours = [both, frozen, other]
     colour = alt.Color("factors:N", title=None, sort=there, legend=_legend()).scale(domain=there, range=colours)
     y = alt.Y("kept:Q", title="share kept, at most", axis=alt.Axis(format="%")).scale(domain=[0, 1])
     told = ["factors:N", "rank:Q", alt.Tooltip("kept:Q", format=".1%")]
