@@ -77,6 +77,8 @@ def certify(
     give(made, page)
     if out_dir:
         say(f"-> {out_dir / 'certificate.json'}  (anyone can check it: lorabound verify {out_dir})")
+    else:
+        say("Add --out DIR to keep it: certificate.json, which anyone can check with  lorabound verify DIR")
     if write_card:
         say(f"-> {asked.adapters[0]}/README.md")
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lorabound.sweeps.execute import Observer
 
 
+# Seconds from which on a training is worth watching in the browser.
+_WATCHED = 60.0
+
+
 @contextmanager
 def kept_when_stopped(folder: Path) -> Iterator[None]:
     """Ctrl-C within, and SIGTERM, end the command with one sentence: what is kept in ``folder``, and how to go on."""
@@ -40,8 +44,11 @@ def kept_when_stopped(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def progress() -> Iterator[Observer]:
-    """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere."""
+def progress(folder: Path) -> Iterator[Observer]:
+    """On standard error: a bar with the time left on a terminal, a line for every batch of runs elsewhere.
+
+    Before a long training it says how to watch what comes into ``folder``.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from lorabound.data import counted
@@ -56,7 +63,12 @@ def progress() -> Iterator[Observer]:
         if state.seconds is not None and not announced:
             announced = True
             runs_left = counted(state.runs_total - state.runs_done, "run")
-            hint = "; --dry-run names quicker ways" if state.seconds > LONG else ""
+            hint = (
+                f"; {shlex.join(['lorabound', 'serve', str(folder)])}  shows results"
+                if state.seconds > _WATCHED
+                else ""
+            )
+            hint += "; --dry-run names quicker ways" if state.seconds > LONG else ""
             note(f"{runs_left}, {about_time(state.seconds)} on this machine if nothing else runs{hint}")
 
     if not err.is_terminal:

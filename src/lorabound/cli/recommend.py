@@ -102,7 +102,7 @@ def recommend(
     from lorabound.recommendations.verbs import carry_out
     from lorabound.reports.recommendation_page import write_recommendation_page
 
-    with kept_when_stopped(out_dir), progress() as observe:
+    with kept_when_stopped(out_dir), progress(out_dir) as observe:
         made = carry_out(asked, layout, out_dir, observe, partial(laid_out, asked, pilots, given))
     show(made, out)
     say(f"Page: {write_recommendation_page(made)}")

@@ -1,15 +1,18 @@
-"""How a command ends: its result on the terminal, and as a page where one was asked for."""
+"""How a command ends: its result on the terminal, as a page where one was asked for, and what to do next."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorabound.cli.consoles import out, say
+
+if TYPE_CHECKING:
+    from lorabound.sweeps.summary import Summary
 
 PageFile = Annotated[
     Path | None,
@@ -38,3 +41,24 @@ def give(result: object, page: Path | None) -> None:
         from lorabound.reports.result_page import write_result_page
 
         say(f"Page: {write_result_page(result, page, shlex.join(['lorabound', *sys.argv[1:]]))}")
+
+
+def say_next(summary: Summary, folder: Path) -> None:
+    """After a sweep: the command that limits the error of its best adapter on new data."""
+    from lorabound.reports.sentences import shows_certificate
+    from lorabound.sweeps.grid import Run
+    from lorabound.sweeps.records import ADAPTERS
+
+    verdict = next(iter(summary.verdicts), None)
+    if verdict is None or summary.completes or not verdict.best.rank:
+        return
+    if shows_certificate(summary):
+        command = ["lorabound", "certify", str(folder), "--out", "DIR"]
+        say(f"Next: {shlex.join(command)}  certifies the best run by its training, no row spared")
+        return
+    best = verdict.best
+    cell = (best.mode, best.rank, best.n_train, "done")
+    run = next(row for row in summary.rows if (row.mode, row.rank, row.n_train, row.status) == cell)
+    name = Run(run.rank, best.mode, run.n_train, run.seed, run.sample).name  # type: ignore[arg-type]  # it was trained
+    command = ["lorabound", "certify", str(folder / ADAPTERS / name), "--holdout", "FILE"]
+    say(f"Next: {shlex.join(command)}  limits the error of that adapter by rows that nobody used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from lorabound.cli.consoles import err, out, say
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import kept_when_stopped, progress
+from lorabound.cli.results import say_next
 from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
 from lorabound.sweeps.config import SweepConfig, read_configs
@@ -82,11 +84,12 @@ def sweep(
         from lorabound.sweeps.execute import run_sweep
         from lorabound.sweeps.summary import summarize
 
-        with kept_when_stopped(out_dir), progress() as observe:
+        with kept_when_stopped(out_dir), progress(folder) as observe:
             store = run_sweep(one, folder, observe, material)
         summary = summarize(store)
         show(summary, out)
         say(f"Page: {write_page(summary, folder / PAGE)}")
+        say_next(summary, folder)
 
 
 @app.command(cls=Grouped)
@@ -110,6 +113,8 @@ def data(
         show(seen, out)
     if not all(seen.usable for seen in looked):
         raise typer.Exit(2)
+    if file is not None:
+        say(f"Next: {shlex.join(['lorabound', 'recommend', '--data', file, '--out', 'DIR'])}  says which rank")
 
 
 @app.command(cls=Grouped)
@@ -153,6 +158,7 @@ def report(
         write_figure(summary, figure)
     show(summary, out)
     say(f"Page: {write_page(summary, page or folder / PAGE)}")
+    say_next(summary, folder)
 
 
 def _report_several(folders: list[Path], page: Path | None, figure: Path | None) -> None:

@@ -147,7 +147,7 @@ def concentration(
     from lorabound.reports.spread import write_spread
     from lorabound.sweeps.execute import run_sweep
 
-    with kept_when_stopped(out_dir), progress() as observe:
+    with kept_when_stopped(out_dir), progress(out_dir) as observe:
         sweep = run_sweep(asked, out_dir, observe, material)
     crossed = read_spread(sweep, material.config)  # the folder may hold runs of other ranks, with other factors
     give(crossed, page)
