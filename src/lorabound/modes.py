@@ -58,19 +58,14 @@ class ModeFacts:
         return tuple(factor for factor in FACTORS if factor in self.drawn and factor not in self.trained)
 
     @property
-    def whole_factors(self) -> tuple[Factor, ...]:
-        """Factors of PEFT that are trained entry by entry, B before A."""
-        return tuple(factor for factor in FACTORS if factor in self.trained)
+    def trains_factors(self) -> bool:
+        """Whether it trains factors entry by entry, and nothing smaller: what PEFT's layers and links can do."""
+        return set(self.trained) <= set(FACTORS)
 
     @property
     def in_peft(self) -> bool:
         """Whether PEFT can train it once a factor is drawn and frozen: no other part, nothing read from weights."""
-        return not self.common and self.whole_factors == self.trained
-
-    @property
-    def in_links(self) -> bool:
-        """Whether it can be trained as a chain: link m has columns of B and rows of A of its own."""
-        return self.whole_factors == self.trained
+        return self.trains_factors and not self.common
 
     def sizes(self, rank: Any, d_out: int, d_in: int, subspace_size: int | None = None) -> tuple[Any, ...]:
         """Entries of each trained part of one (d_out, d_in) layer, in the order of ``trained``.
@@ -202,8 +197,8 @@ def check_links(links: int, mode: Mode) -> None:
     """
     if links < 1:
         raise InputError(f"links must be at least 1, got {links}")
-    if links > 1 and not MODES[mode].in_links:
-        possible = ", ".join(name for name, facts in MODES.items() if facts.in_links)
+    if links > 1 and not MODES[mode].trains_factors:
+        possible = ", ".join(name for name, facts in MODES.items() if facts.trains_factors)
         raise InputError(
             f"mode {mode} cannot be a chain of links: what it trains has no columns that could be trained one after "
             f"the other: choose modes among {possible}, or links 1"

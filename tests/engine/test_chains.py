@@ -27,7 +27,7 @@ from tests.adapters.test_folder import base_model, logits_of
 from tests.engine.test_engine import task
 
 LAWS = ["kaiming_uniform", "gaussian"]
-CHAINS = [mode for mode, facts in MODES.items() if facts.in_links and not facts.common]
+CHAINS = [mode for mode, facts in MODES.items() if facts.in_peft]
 
 
 def chain_of(tiny, rank, mode, links, seed=0, law="kaiming_uniform"):

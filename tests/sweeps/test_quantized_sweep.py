@@ -105,7 +105,7 @@ def test_a_factor_that_is_not_what_the_weights_give_is_refused(work, tmp_path):
     from lorabound.adapters import save_adapter
     from lorabound.certificates.holdout import classifier_of
     from lorabound.certificates.rows import AdapterUse, task_of
-    from lorabound.certificates.subject import start_by_weights
+    from lorabound.certificates.subject import refuse_another_draw, start_by_weights
 
     path = work / "out/adapters" / NAME
     stored = lb.load_adapter(path)
@@ -114,8 +114,10 @@ def test_a_factor_that_is_not_what_the_weights_give_is_refused(work, tmp_path):
     layers = {name: replace(one, a=one.a * np.float32(1.01)) for name, one in stored.layers.items()}
     forged = replace(stored, layers=layers)
     lb.load_adapter(save_adapter(forged, tmp_path / "forged"))  # nothing in the folder shows it
-    with pytest.raises(AdapterError, match=r"the frozen factor of .* is not what .* rounded to nf4 gives"):
-        start_by_weights(tmp_path / "forged", forged, use, classifier)
+    start = start_by_weights(tmp_path / "forged", forged, use, classifier)
+    refuse_another_draw(stored, start, path)
+    with pytest.raises(AdapterError, match=r"the frozen factor of .* is not what seed 0 and law loftq make on this"):
+        refuse_another_draw(forged, start, tmp_path / "forged")
 
 
 def test_an_adapted_layer_that_is_not_rounded_starts_at_zero_update_from_the_seed(tmp_path, monkeypatch):

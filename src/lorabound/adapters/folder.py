@@ -193,7 +193,7 @@ def load_adapter(folder: str | os.PathLike[str], mode: Mode = "train_both") -> A
             f"{folder}: {OURS} records a chain of {adapter.links} links, and rank {layers[odd[0]].rank} of {odd[0]} "
             "cannot be divided by it: the files are not of one adapter; copy both from where it was saved"
         )
-    if MODES[provenance.mode].whole_factors != MODES[provenance.mode].trained:
+    if not MODES[provenance.mode].trains_factors:
         adapter = _with_parts(adapter, folder)
     if adapter.frozen_sha256() != provenance.frozen_sha256:
         raise AdapterError(

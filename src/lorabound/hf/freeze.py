@@ -84,7 +84,7 @@ def from_pretrained(model: nn.Module, folder: str | os.PathLike[str], **options:
 
     stored = load_adapter(folder)
     facts = MODES[stored.mode]
-    if facts.whole_factors != facts.trained:
+    if not facts.trains_factors:
         raise AdapterError(
             f"{folder}: mode {stored.mode} trains something smaller than a factor, which PEFT's layers do not have: "
             "predict with PeftModel.from_pretrained, and go on training with lorabound"

@@ -204,18 +204,23 @@ def chain_sentence(links: int) -> str:
     )
 
 
+def mode_sentence(mode: str, law: str | None) -> str:
+    """What a mode trains, and how the other factor stays under a law."""
+    words = {OF_WEIGHTS: " as drawn", RESIDUAL_LAW: " as it starts"}.get(str(law), " as drawn at random")
+    return _MODES[mode].replace(" as drawn at random", words)
+
+
 def modes_sentence(summary: Summary) -> str:
     """What every mode of the table trains, from which start, and whether the frozen model is quantized."""
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
     settings = summary.about.get("config", {})
-    told = f"An adapter adds B A to a weight. {'; '.join(f'{mode}: {_MODES[mode]}' for mode in shown)}."
+    told = "; ".join(f"{mode}: {mode_sentence(mode, summary.config.law)}" for mode in shown)
+    lines = [f"An adapter adds B A to a weight. {told}."]
     if summary.config.law == OF_WEIGHTS:
-        told = told.replace(" at random", "") + " What is drawn are main directions of the layer's weight (--law svd)."
-    lines = [told]
+        lines.append("What is drawn are main directions of the layer's weight (--law svd).")
     if settings.get("base"):
         lines.append(f"The frozen model is quantized to {settings['base']} in every row.")
     if settings.get("law") == RESIDUAL_LAW:
-        lines[0] = told.replace(" as drawn at random", " as it starts")
         lines.append(
             f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, not at random and at 0; a layer "
             "that is not rounded starts as under the default law."

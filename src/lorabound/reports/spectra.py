@@ -10,8 +10,8 @@ from rich.text import Text
 from lorabound.adapters.folder import Provenance
 from lorabound.adapters.spectra import AdapterSpectra, LayerSpectrum
 from lorabound.data import counted
-from lorabound.modes import MODES
-from lorabound.notation import RANDOM_LAWS, RESIDUAL_LAW
+from lorabound.notation import RESIDUAL_LAW
+from lorabound.reports.sentences import mode_sentence
 from lorabound.reports.show import Part, parts, table
 
 _HEADS = (
@@ -66,10 +66,7 @@ def _(spectra: AdapterSpectra, _: int) -> Iterator[Part]:
 def _trained(recorded: Provenance) -> Iterator[str]:
     """What training did and on which model, as the adapter's folder records it."""
     on = f", on its model rounded to {recorded.base}" if recorded.base else ""
-    sentence = MODES[recorded.mode].sentence
-    if recorded.law not in RANDOM_LAWS:
-        sentence = sentence.replace(" at random", "")
-    yield f"Mode {recorded.mode}: {sentence}{on}."
+    yield f"Mode {recorded.mode}: {mode_sentence(recorded.mode, recorded.law)}{on}."
     if recorded.law == RESIDUAL_LAW:
         yield f"Law {RESIDUAL_LAW}: s B A holds its start, what rounding took, as well."
     if (links := recorded.links) > 1:

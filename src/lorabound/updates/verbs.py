@@ -16,7 +16,7 @@ from lorabound.adapters.spectra import natural_order
 from lorabound.adapters.targets import ALL_LINEAR, Modules, select_layers
 from lorabound.bounds import price_of_freezing
 from lorabound.errors import AdapterError, InputError, ModelError
-from lorabound.modes import FACTORS, MODES, Mode
+from lorabound.modes import MODES, Mode
 from lorabound.updates.config import AgainstConfig
 from lorabound.updates.costs import FreezingCosts, LayerCost
 from lorabound.updates.names import paired_names
@@ -165,10 +165,9 @@ def _cost(
 
 def _frozen(mode: Mode | None, b: Array, a: Array) -> dict[str, Array]:
     """The factor that stayed as it was drawn while the other one was trained; none in every other mode."""
-    facts = None if mode is None else MODES[mode]
-    if facts is None or set(facts.frozen) | set(facts.trained) != set(FACTORS):
+    if mode is None or not MODES[mode].trains_factors:
         return {}
-    return {factor: {"b": b, "a": a}[factor] for factor in facts.frozen}
+    return {factor: {"b": b, "a": a}[factor] for factor in MODES[mode].frozen}
 
 
 def _distance(e: Array, b: Array, a: Array, scale: float) -> float:
