@@ -235,6 +235,23 @@ def faults(one):
     ]
 
 
+def test_gaps_that_are_never_positive_have_no_yardstick_and_no_logarithm(shared, folder):
+    store = build(folder / "negative")
+    rewrite(store, "update runs set train_error = 0.45")
+    look(shared, 1280, "light")
+    shared.console.clear()
+    shared.open(f"file://{write_page(summarize(store), folder / 'negative.html')}", DRAWN)
+    dashed = "[...document.querySelectorAll('[data-for=rank]')].filter(line => !line.hidden).length"
+    assert shared.eval(dashed) == 0
+    shared.eval(
+        "{ const box = document.querySelector('[name=scale]'); box.value = 'log'; box.dispatchEvent(new Event('change')); }"
+    )
+    shared.wait("document.querySelector('#chart-gap').hidden")
+    outside = shared.eval("document.querySelector('#chart-gap').parentElement.querySelector('.outside').textContent")
+    assert outside.startswith("12 of 12 points are not positive")
+    assert shared.console == []
+
+
 def test_several_sweeps(shared, folder):
     script = axe()
     both = [summarize(build(folder / name, seeds=(0, 1))) for name in ("one", "two")]

@@ -58,7 +58,10 @@ def _how_sure(verdict: Verdict) -> str:
     alike = [cell_name(cell) for cell in verdict.members if cell is not best]
     if alike:
         shown = ", ".join(alike[:3]) + (f" and {len(alike) - 3} more" if len(alike) > 3 else "")
-        text = f"Its lead is not beyond chance: {shown} cannot be told apart from it (all pairs compared, 95%)."
+        text = (
+            f"The lead of {cell_name(best)} is not beyond chance: {shown} cannot be told apart from it (all pairs "
+            "compared, 95%)."
+        )
     else:
         text = f"All other {verdict.n_candidates - 1} choices are shown to be worse (all pairs compared, 95%)."
     if best.mode == ZERO_SHOT:
@@ -87,10 +90,13 @@ def _more_sentence(summary: Summary, verdict: Verdict, more: MoreData | None) ->
         )
     if len(summary.verdicts) > 1 or best.mode == ZERO_SHOT or summary.config.shots:
         return "", ""
-    smaller = best.n_train // 4
-    if smaller < 2 * summary.config.batch_size:
-        return "What more data would buy needs another training size, and these data are too few for one.", ""
-    command = sweep_command(summary.config, summary.folder or "DIR", n_train=[smaller, best.n_train])
+    other = best.n_train // 4
+    if other < 2 * summary.config.batch_size:  # as far the other way, where the data have the rows
+        other = 4 * best.n_train
+        if summary.config.samples > 1 or summary.about.get("n_pool", 0) < other:
+            return "What more data would buy needs another training size.", ""
+    sizes = sorted([other, best.n_train])
+    command = sweep_command(summary.config, summary.folder or "DIR", n_train=sizes)
     return "What more data would buy needs another training size. This adds one, and keeps the runs that are there:", (
         shlex.join(command)
     )

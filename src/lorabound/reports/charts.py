@@ -104,9 +104,12 @@ def figure(summary: Summary) -> dict[str, Any] | None:
     points = [r for r in made["rows"] if r["loss"] == loss["column"] and r.get("axis", "rank") == "rank"]
     charts = [_titled(made["specs"][f"{measure}-rank-linear"], loss["title"]) for measure in MEASURES]
     for chart in charts:
+        needs = chart.pop("usermeta")["needs"]
+        there = [any(field in point for point in points) for field in needs]
+        layers = [layer for layer, drawn in zip(chart["spec"]["layer"], there, strict=True) if drawn]
         chart.pop("$schema")
         chart["columns"] = 3
-        chart["spec"] |= {"width": 260}
+        chart["spec"] |= {"width": 260, "layer": layers}
     return {"$schema": _SCHEMA, "datasets": {"points": points}, "vconcat": charts}
 
 
@@ -241,10 +244,12 @@ def _panel_words(axis: _Axis) -> str:
 
 
 def _spec(measure: str, axis: _Axis, log: bool) -> dict[str, Any]:
-    """Vega-Lite of one chart, one axis and one scale; ``explorer.js`` sets columns and widths."""
+    """Vega-Lite of one chart, axis and scale; ``explorer.js`` sets columns and widths, and drops the layers whose field
+    (``needs``) no point has."""
     layers = _errors(axis, log) if measure == "error" else _gaps(axis, log)
     return {
         "$schema": _SCHEMA,
+        "usermeta": {"needs": [field for field, _ in layers]},
         "data": {"name": "points"},
         "transform": [
             {"calculate": _panel_words(axis), "as": "panel"},
@@ -252,7 +257,7 @@ def _spec(measure: str, axis: _Axis, log: bool) -> dict[str, Any]:
         ],
         "facet": {"field": "panel", "type": "nominal", "sort": axis.panels, "title": None},
         "columns": 1,
-        "spec": {"width": 300, "height": 250, "layer": layers},
+        "spec": {"width": 300, "height": 250, "layer": [layer for _, layer in layers]},
     }
 
 
@@ -261,54 +266,50 @@ def _interval(name: str) -> str:
     return f"format(datum.{name}_low, '.4f') + ' to ' + format(datum.{name}_high, '.4f')"
 
 
-def _errors(axis: _Axis, log: bool) -> list[dict[str, Any]]:
+def _errors(axis: _Axis, log: bool) -> list[tuple[str, dict[str, Any]]]:
     """Test errors filled and joined, with intervals; training errors open and dashed; the bare model dotted."""
     y = {"type": "quantitative", "title": "$loss", "scale": _scale(log)}
     base = {"x": _x(axis, log), "color": _colour(axis)} | _offset(axis)
     told = {"tooltip": _tooltip(axis)}
     bars = {"y": y | {"field": "test_low"}, "y2": {"field": "test_high"}}
-    layers = [
-        {
-            "transform": [_only("cell"), *_above(log, "bare")],
-            "mark": {"type": "rule", "strokeDash": [1, 4], "strokeWidth": 1.5},
-            "encoding": {
-                "y": y | {"field": "bare", "aggregate": "mean"},
-                "color": _colour(axis) if axis.several else {"value": "#777"},
-            },
+    dotted = {
+        "transform": [_only("cell"), *_above(log, "bare")],
+        "mark": {"type": "rule", "strokeDash": [1, 4], "strokeWidth": 1.5},
+        "encoding": {
+            "y": y | {"field": "bare", "aggregate": "mean"},
+            "color": _colour(axis) if axis.several else {"value": "#777"},
         },
-        _bars(log, "test", base | bars),
-    ]
+    }
+    layers = [("bare", dotted), ("test", _bars(log, "test", base | bars))]
     if axis.name != "mode":
-        layers += [_joined(log, "test", [1, 0], base, y), _joined(log, "train", [5, 4], base, y)]
+        layers += [
+            ("test", _joined(log, "test", [1, 0], base, y)),
+            ("train", _joined(log, "train", [5, 4], base, y)),
+        ]
     return [
         *layers,
-        _dots(log, "train", base | told, y, filled=False),
-        _dots(log, "test", base | told, y, filled=True),
+        ("train", _dots(log, "train", base | told, y, filled=False)),
+        ("test", _dots(log, "test", base | told, y, filled=True)),
     ]
 
 
-def _gaps(axis: _Axis, log: bool) -> list[dict[str, Any]]:
+def _gaps(axis: _Axis, log: bool) -> list[tuple[str, dict[str, Any]]]:
     """Gaps with intervals, and the theory's slope dashed."""
     y = {"type": "quantitative", "title": "gap in $loss", "scale": _scale(log)}
     base = {"x": _x(axis, log), "color": _colour(axis)} | _offset(axis)
     bars = {"y": y | {"field": "gap_low"}, "y2": {"field": "gap_high"}}
-    layers: list[dict[str, Any]] = []
+    layers: list[tuple[str, dict[str, Any]]] = []
     if axis.name != "mode":
-        layers.append(
-            {
-                "transform": [_only("yard")],
-                "mark": {"type": "line", "strokeDash": [6, 4], "strokeWidth": 1.5},
-                "encoding": {
-                    "x": _x(axis, log) | {"field": "x"},
-                    "y": y | {"field": "y"},
-                    "color": {"value": "#777"},
-                },
-            }
-        )
-    layers.append(_bars(log, "gap", base | bars))
+        dashed = {
+            "transform": [_only("yard")],
+            "mark": {"type": "line", "strokeDash": [6, 4], "strokeWidth": 1.5},
+            "encoding": {"x": _x(axis, log) | {"field": "x"}, "y": y | {"field": "y"}, "color": {"value": "#777"}},
+        }
+        layers.append(("y", dashed))
+    layers.append(("gap", _bars(log, "gap", base | bars)))
     if axis.name != "mode":
-        layers.append(_joined(log, "gap", [1, 0], base, y))
-    return [*layers, _dots(log, "gap", base | {"tooltip": _tooltip(axis)}, y, filled=True)]
+        layers.append(("gap", _joined(log, "gap", [1, 0], base, y)))
+    return [*layers, ("gap", _dots(log, "gap", base | {"tooltip": _tooltip(axis)}, y, filled=True))]
 
 
 def _only(kind: str) -> dict[str, str]:

@@ -25,13 +25,17 @@ function explore(explored) {
     for (const chart of charts) {
       const measure = chart.dataset.measure;
       const spec = JSON.parse(JSON.stringify(explored.specs[`${measure}-${axis}-${scale}`]).replaceAll("$loss", title));
+      const there = field => points.some(point => field in point && (scale === "linear" || point[field] > 0));
+      spec.spec.layer = spec.spec.layer.filter((_, number) => there(spec.usermeta.needs[number]));
       spec.columns = columns;
       spec.spec.width = width;
-      draw(chart.id, {...spec, datasets: {points}}).catch(console.error);
-      const beside = chart.parentElement;
+      const beside = chart.parentElement, empty = !spec.spec.layer.length;
+      chart.hidden = empty;
+      chart.nextElementSibling.hidden = empty;
+      if (!empty) draw(chart.id, {...spec, datasets: {points}}).catch(console.error);
       beside.querySelector(".outside").textContent = scale === "log" ? outside(measure, points) : "";
       beside.querySelector(".loss").textContent = title;
-      beside.querySelectorAll("[data-for]").forEach(line => { line.hidden = !line.dataset.for.split(" ").every(one => [axis, scale].includes(one)); });
+      beside.querySelectorAll("[data-for]").forEach(line => { line.hidden = ![axis, scale].includes(line.dataset.for) || (line.dataset.for === axis && !there("y")); });
     }
   }
   box.querySelectorAll("select").forEach(select => select.addEventListener("change", show));
