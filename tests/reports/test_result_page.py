@@ -27,7 +27,10 @@ from lorabound.sweeps.spread import Crossed, ModeSpread
 from lorabound.updates.costs import FreezingCosts, LayerCost
 from lorabound.worst_case.options import LowerConfig
 from lorabound.worst_case.simulated import simulate_lower_bound
+from tests.axe import axe
+from tests.browser import browser
 from tests.commands import run
+from tests.reports.test_page_in_browser import faults, look
 from tests.reports.test_report import browse
 from tests.reports.test_tables import complexity
 
@@ -110,13 +113,20 @@ def pages(results, tmp_path_factory):
     }
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("browser")) as one:
+        yield one
+
+
 def body_of(page):
     text = page.read_text()
     return text[text.index("<body>") : text.index("<noscript>")]
 
 
 def words_of(text):
-    """The words a reader sees."""
+    """The words a reader sees; a link on a term is none."""
+    text = re.sub(r"</?(?:a|button|abbr|span)\b[^<>]*>", "", text)
     return " ".join(unescape(re.sub(r"<(?!=)[^<>]*>", " ", text)).split())
 
 
@@ -249,3 +259,14 @@ def test_report_writes_pages_of_any_result(tmp_path):
     with pytest.raises(InputError, match="no page for dict"):
         lb.report({}, tmp_path / "none.html")
     assert not (tmp_path / "none.html").exists()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_axe_finds_no_serious_fault(pages, shared, width, scheme):
+    script = axe()
+    look(shared, width, scheme)
+    for name in ("plan", "crossed", "certificate", "verification"):
+        shared.open(pages[name].as_uri())
+        shared.eval(script + "; 1")
+        assert faults(shared) == [], name
+    assert shared.console == []

@@ -301,7 +301,7 @@ def _ranks(there: pl.Series) -> alt.Opacity:
         symbolStrokeWidth=0,
     )
     return alt.Opacity("rank:Q", legend=legend if len(ranks) > 1 else None).scale(
-        type="log" if len(ranks) > 1 else "linear", domain=[ranks[0], ranks[-1]], range=[0.4, 1.0]
+        type="log" if len(ranks) > 1 else "linear", domain=[ranks[0], ranks[-1]], range=[0.55, 1.0]
     )
 
 
