@@ -206,8 +206,8 @@ def chain_sentence(links: int) -> str:
 
 def mode_sentence(mode: str, law: str | None) -> str:
     """What a mode trains, and how the other factor stays under a law."""
-    words = {OF_WEIGHTS: " as drawn", RESIDUAL_LAW: " as it starts"}.get(str(law), " as drawn at random")
-    return _MODES[mode].replace(" as drawn at random", words)
+    words: dict[str | None, str] = {OF_WEIGHTS: " as drawn", RESIDUAL_LAW: " as it starts"}
+    return _MODES[mode].replace(" as drawn at random", words.get(law, " as drawn at random"))
 
 
 def modes_sentence(summary: Summary) -> str:
