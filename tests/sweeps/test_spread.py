@@ -14,7 +14,7 @@ from lorabound.reports.show import show
 from lorabound.reports.spread import write_spread
 from lorabound.stats import shared_test_noise, variance_components
 from lorabound.sweeps.execute import run_sweep
-from lorabound.sweeps.spread import read_spread, refuse_small_designs
+from lorabound.sweeps.spread import read_spread, refuse_unfit_designs
 from tests.pages import words_of
 from tests.stores import rewrite
 
@@ -120,4 +120,13 @@ def test_a_design_of_diverged_runs_says_what_to_do(sweep):
 @pytest.mark.parametrize("change", [{"seeds": [0, 1]}, {"samples": 2}])
 def test_designs_that_tell_nothing_are_refused(crossed_design, change):
     with pytest.raises(InputError, match=r"at least 3 factors .seeds. and 3 samples"):
-        refuse_small_designs(crossed_design.model_copy(update=change))
+        refuse_unfit_designs(crossed_design.model_copy(update=change))
+
+
+@pytest.mark.parametrize(("change", "read"), [({"law": "svd"}, None), ({"modes": ["freeze_a", "common"]}, ["freeze_a"])])
+def test_factors_that_no_seed_draws_have_no_spread_over_draws(crossed_design, tmp_path, change, read):
+    config = crossed_design.model_copy(update={"epochs": 1, "samples": 3} | change)
+    spread = run_sweep(config, tmp_path / "out").summary().spread
+    assert (spread and sorted({one.mode for one in spread.spreads})) == read
+    with pytest.raises(InputError, match="takes its factor from the weights, the same for every seed"):
+        refuse_unfit_designs(config)

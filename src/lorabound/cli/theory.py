@@ -135,9 +135,9 @@ def concentration(
     """
     flags |= {name: value for name, value in (("seeds", factors), ("ranks", rank)) if value is not None}
     asked = checked(SweepConfig, _CROSSED | read_record(SweepConfig, config, flags), config, flags)
-    from lorabound.sweeps.spread import read_spread, refuse_small_designs
+    from lorabound.sweeps.spread import read_spread, refuse_unfit_designs
 
-    refuse_small_designs(asked)
+    refuse_unfit_designs(asked)
     page_is_free(page)
     from lorabound.sweeps.material import read_material
     from lorabound.sweeps.resume import as_resumed, runs_there

@@ -217,13 +217,13 @@ def modes_sentence(summary: Summary) -> str:
     told = "; ".join(f"{mode}: {mode_sentence(mode, summary.config.law)}" for mode in shown)
     lines = [f"An adapter adds B A to a weight. {told}."]
     if summary.config.law == OF_WEIGHTS:
-        lines.append("What is drawn are main directions of the layer's weight (--law svd).")
+        lines.append("Factors are main directions of the layer's weight (--law svd), the same for every seed.")
     if settings.get("base"):
         lines.append(f"The frozen model is quantized to {settings['base']} in every row.")
     if settings.get("law") == RESIDUAL_LAW:
         lines.append(
-            f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, not at random and at 0; a layer "
-            "that is not rounded starts as under the default law."
+            f"Law {RESIDUAL_LAW}: A and B start at what rounding took from a weight, the same for every seed, not at "
+            "random and at 0; a layer that is not rounded starts as under the default law."
         )
     if summary.config.links > 1:
         lines.append(chain_sentence(summary.config.links))

@@ -18,7 +18,8 @@ import polars as pl
 
 from lorabound.arguments import Array
 from lorabound.errors import InputError, ModelError
-from lorabound.modes import Mode
+from lorabound.modes import MODES, Mode
+from lorabound.notation import RANDOM_LAWS
 from lorabound.stats import VarianceComponents, shared_test_noise, variance_components
 from lorabound.sweeps.cells import Loss, crossed, losses_of, test_losses, train_losses
 from lorabound.sweeps.config import AXES, SweepConfig
@@ -103,12 +104,18 @@ class Crossed:
         )
 
 
-def refuse_small_designs(config: SweepConfig) -> None:
+def refuse_unfit_designs(config: SweepConfig) -> None:
     """Refuse a sweep whose variances could not be read.
 
     Raises:
-        InputError: fewer than 3 seeds or training samples.
+        InputError: fewer than 3 seeds or training samples, or a factor that no seed draws.
     """
+    if fixed := [mode for mode in config.modes if mode not in _drawn_modes(config)]:
+        what = f"law {config.law}" if config.law not in RANDOM_LAWS else f"mode {fixed[0]}"
+        raise InputError(
+            f"{what} takes its factor from the weights, the same for every seed, and draws of a factor are what is "
+            f"compared: give a law among {', '.join(RANDOM_LAWS)}, and modes that draw a factor"
+        )
     if not _large_enough(config):
         raise InputError(
             f"need at least {LEAST} factors (seeds) and {LEAST} samples to tell what spreads the gap, got "
@@ -123,13 +130,14 @@ def read_spread(sweep: Sweep, asked: SweepConfig | None = None) -> Crossed:
         sweep: sweep of several training samples.
         asked: settings whose grid is read, where the sweep holds other runs too; None reads all of them.
     Raises:
-        InputError: the sweep has fewer than 3 seeds or training samples, or no adapter has all its runs yet.
+        InputError: the sweep has fewer than 3 seeds or training samples, no factor is drawn, or no adapter has all
+            its runs yet.
         ModelError: every adapter has runs that diverged.
     """
     config, rows = sweep.config, sweep.rows()
     if asked:
         config = config.model_copy(update={axis: getattr(asked, axis) for axis in (*AXES, "samples")})
-    refuse_small_designs(config)
+    refuse_unfit_designs(config)
     if found := spread_of(config, sweep.about, rows):
         return found
     if any(row.status == "diverged" for row in rows):
@@ -144,7 +152,7 @@ def spread_of(config: SweepConfig, about: Mapping[str, Any], rows: Sequence[Row]
     n_train = max(config.sizes)
     spreads: list[ModeSpread] = []
     left_out: list[str] = []
-    for mode in config.modes:
+    for mode in _drawn_modes(config):
         for rank in sorted(config.ranks):
             cell = (mode, rank, n_train, "done")
             done = [
@@ -172,6 +180,11 @@ def spread_of(config: SweepConfig, about: Mapping[str, Any], rows: Sequence[Row]
         left_out=left_out,
         notes=(*about.get("notes", ()), *about.get("model_notes", ()), *([cut] if cut else ())),
     )
+
+
+def _drawn_modes(config: SweepConfig) -> list[Mode]:
+    """The modes whose factors another seed draws otherwise."""
+    return [mode for mode in config.modes if config.law in RANDOM_LAWS and not MODES[mode].common]
 
 
 def _large_enough(config: SweepConfig) -> bool:
