@@ -123,7 +123,9 @@ def test_designs_that_tell_nothing_are_refused(crossed_design, change):
         refuse_unfit_designs(crossed_design.model_copy(update=change))
 
 
-@pytest.mark.parametrize(("change", "read"), [({"law": "svd"}, None), ({"modes": ["freeze_a", "common"]}, ["freeze_a"])])
+@pytest.mark.parametrize(
+    ("change", "read"), [({"law": "svd"}, None), ({"modes": ["freeze_a", "common"]}, ["freeze_a"])]
+)
 def test_factors_that_no_seed_draws_have_no_spread_over_draws(crossed_design, tmp_path, change, read):
     config = crossed_design.model_copy(update={"epochs": 1, "samples": 3} | change)
     spread = run_sweep(config, tmp_path / "out").summary().spread
