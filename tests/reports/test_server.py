@@ -248,6 +248,9 @@ def test_the_browser_follows_and_keeps_its_place(tmp_path):
         page.eval(
             f"{first}.click(); {first}.click(); {search}.value = 'freeze'; {search}.dispatchEvent(new Event('input')); scrollTo(0, 300)"
         )
+        page.eval(
+            "{ const loss = document.querySelector('[name=loss]'); loss.value = 'ce'; loss.dispatchEvent(new Event('change')); }"
+        )
         page.eval("window.loaded = 'before'")
         store.add(later)
         page.wait("window.loaded === undefined && document.querySelector('.live') && scrollY === 300")
@@ -258,6 +261,7 @@ def test_the_browser_follows_and_keeps_its_place(tmp_path):
         )
         assert {hidden != wanted for hidden, wanted in found} == {True}
         assert {True, False} == {hidden for hidden, _ in found}
+        page.wait("document.querySelector('#chart-gap svg.marks').textContent.includes('cross-entropy')")
         assert page.console == []
     store.close()
 
