@@ -287,6 +287,8 @@ def test_the_command_says_where_and_what_is_wrong(capsys, monkeypatch, tmp_path)
     status, _, errors = run(capsys, monkeypatch, "serve", tmp_path, "--host", "192.0.2.1")
     assert status == 2
     assert errors.startswith("lorabound: cannot listen on 192.0.2.1")
+    status, _, errors = run(capsys, monkeypatch, "serve", tmp_path, "--port", 99999)
+    assert (status, errors) == (2, "lorabound: port 99999: give a number up to 65535, as --port 8765\n")
     monkeypatch.setattr(PageServer, "serve_forever", lambda _: None)
     for host, warned in (("127.0.0.1", False), ("0.0.0.0", True)):
         status, output, errors = run(capsys, monkeypatch, "serve", tmp_path, "--port", 0, "--host", host)

@@ -19,7 +19,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command(cls=Grouped)
 def serve(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep or of a recommendation, finished or running.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = _PORT,
+    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = _PORT,
     host: Annotated[
         str, typer.Option(help="Interface of the page. Another one than this: anyone who reaches it can read the page.")
     ] = _LOOPBACK,

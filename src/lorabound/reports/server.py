@@ -22,6 +22,7 @@ from lorabound.errors import InputError
 from lorabound.reports.live import LivePage
 
 LOOPBACK, PORT = "127.0.0.1", 8765
+_LARGEST = 65535
 _METHODS = ("GET", "HEAD")
 # Scripts of the page are in the page, and draw charts by functions that they make; nothing else is loaded.
 _POLICY = (
@@ -57,8 +58,10 @@ class PageServer(ThreadingHTTPServer):
             host: address of the interface.
             port: port; 0 takes a free one.
         Raises:
-            InputError: the port is taken, or the address is none of this machine.
+            InputError: the port is none or taken, or the address is none of this machine.
         """
+        if not 0 <= port <= _LARGEST:
+            raise InputError(f"port {port}: give a number up to {_LARGEST}, as --port {PORT}")
         self.page = page
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
