@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import lorabound as lb
 from lorabound.reports.page import write_page
 from lorabound.reports.several_page import write_several
 from lorabound.sweeps.summary import summarize
@@ -249,6 +250,23 @@ def test_gaps_that_are_never_positive_have_no_yardstick_and_no_logarithm(shared,
     shared.wait("document.querySelector('#chart-gap').hidden")
     outside = shared.eval("document.querySelector('#chart-gap').parentElement.querySelector('.outside').textContent")
     assert outside.startswith("12 of 12 points are not positive")
+    assert shared.console == []
+
+
+def test_terms_of_other_pages_are_explained_too(shared, folder):
+    """A plan marks no terms itself: the page lists those it uses, and links the first of each in a paragraph."""
+    lb.report(lb.plan("384x384", ranks=[1, 4], n_train=[1000]), folder / "plan.html")
+    shared.console.clear()
+    shared.open(f"file://{folder / 'plan.html'}")
+    listed = shared.eval("[...document.querySelectorAll('dl.words dt')].map(dt => dt.textContent)")
+    assert {"rank", "gap", "new data"} <= set(listed)
+    blocks = "[...document.querySelectorAll('main p, main li')]"
+    links = shared.eval(
+        f"{blocks}.map(block => [...block.querySelectorAll('a.term')].map(link => link.getAttribute('href')))"
+    )
+    assert {"#word-rank", "#word-gap"} <= {link for block in links for link in block}
+    assert all(len(set(block)) == len(block) for block in links)
+    assert shared.eval("document.querySelectorAll('a.term a, code a.term, a.term:empty').length") == 0
     assert shared.console == []
 
 

@@ -33,6 +33,11 @@ MOST_SWEEPS = len(_COLOURS)
 # What each chart measures: fields of a point, and their names.
 MEASURES = {"error": (("test", "test"), ("train", "training")), "gap": (("gap", "gap"),)}
 _TITLES = {"rank": "rank", "N": "training examples N", "mode": "mode"}
+# What stands on a chart itself, so that a saved picture explains its marks.
+_KEYS = {
+    "error": ["filled, solid: test; open, dashed: training", "dotted: without an adapter; bars: 95% intervals"],
+    "gap": ["bars: 95% intervals; grey, dashed: slope of the worst case"],
+}
 # Points of a yardstick, and how far beside its middle a bar may reach on a logarithmic axis.
 _STEPS, _CUT = 33, 10
 
@@ -251,6 +256,7 @@ def _spec(measure: str, axis: _Axis, log: bool) -> dict[str, Any]:
         "$schema": _SCHEMA,
         "usermeta": {"needs": [field for field, _ in layers]},
         "data": {"name": "points"},
+        "title": {"text": _KEYS[measure], "anchor": "start", "fontSize": 11, "fontWeight": "normal", "offset": 12},
         "transform": [
             {"calculate": _panel_words(axis), "as": "panel"},
             *({"calculate": _interval(name), "as": f"{name}_interval"} for name in ("test", "gap")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -142,6 +143,11 @@ class Term:
     said: str
 
     @property
+    def written(self) -> str:
+        """All ways to write it, as ``frame.js`` reads them."""
+        return "|".join((self.name, *self.forms))
+
+    @property
     def anchor(self) -> str:
         """Id of its meaning on a page."""
         return "word-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
@@ -190,6 +196,20 @@ class Words:
         term = _BY_FORM[form]
         self.used[term.name] = term
         return term
+
+    def read(self, content: str) -> str:
+        """Use the terms of a page that marks none and has no list of words of its own; ``frame.js`` links them there.
+
+        Args:
+            content: HTML of the page.
+        Returns:
+            "", so that a template may say it.
+        """
+        if not self.used and 'class="words"' not in content:
+            said = re.sub(r"<(pre|code|script|style)\b.*?</\1>|<[^>]*>", " ", content, flags=re.DOTALL)
+            for found in _FORMS.finditer(unescape(said)):
+                self.term(found[0])
+        return ""
 
     def listed(self) -> list[Term]:
         """The terms used, in the order of the glossary."""
