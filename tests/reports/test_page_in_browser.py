@@ -259,7 +259,7 @@ def test_terms_of_other_pages_are_explained_too(shared, folder):
     shared.console.clear()
     shared.open(f"file://{folder / 'plan.html'}")
     listed = shared.eval("[...document.querySelectorAll('dl.words dt')].map(dt => dt.textContent)")
-    assert {"rank", "gap", "new data"} <= set(listed)
+    assert {"rank", "gap", "N"} <= set(listed)
     blocks = "[...document.querySelectorAll('main p, main li')]"
     links = shared.eval(
         f"{blocks}.map(block => [...block.querySelectorAll('a.term')].map(link => link.getAttribute('href')))"
