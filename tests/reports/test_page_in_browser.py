@@ -244,6 +244,7 @@ def test_gaps_that_are_never_positive_have_no_yardstick_and_no_logarithm(shared,
     shared.open(f"file://{write_page(summarize(store), folder / 'negative.html')}", DRAWN)
     dashed = "[...document.querySelectorAll('[data-for=rank]')].filter(line => !line.hidden).length"
     assert shared.eval(dashed) == 0
+    assert "bars: 95% intervals" in texts(shared, "chart-gap")  # and no word of a slope
     shared.eval(
         "{ const box = document.querySelector('[name=scale]'); box.value = 'log'; box.dispatchEvent(new Event('change')); }"
     )

@@ -48,7 +48,7 @@ def columns(*summaries: Summary) -> list[Column]:
     if any(map(shows_certificate, summaries)):
         made.append(_limit(("new data", "<=, by", "training"), "proved_at_most", _progressive, "certificate"))
     compared = summary.losses[:1] if summary.completes else summary.losses
-    made += [_gap(loss, "gap" if summary.completes else "gap in") for loss in compared]
+    made += [_gap(loss, *(("gap", ()) if summary.completes else ("gap in", _broken(loss)))) for loss in compared]
     if any(map(shows_average_bound, summaries)):
         made.append(_limit(("mean", "gap <="), "mean_gap_at_most", lambda cell: cell.information, "bound"))
     made += [
@@ -108,7 +108,7 @@ def _limit(head: tuple[str, ...], name: str, bound: Callable[[Cell], Bound | Non
     return Column(head=head, csv=(name,), shown=shown, raw=raw, word=word)
 
 
-def _gap(loss: Loss, name: str) -> Column:
+def _gap(loss: Loss, name: str, title: tuple[str, ...]) -> Column:
     """A gap with its interval; the file has the parts of its standard error too."""
     parts = ("mean", "low", "high", "se_draw", "se_sample", "se_test")
 
@@ -121,7 +121,7 @@ def _gap(loss: Loss, name: str) -> Column:
         return tuple(None if math.isnan(value) else value for value in found)
 
     csv = tuple(f"gap_{loss.column}" + ("" if part == "mean" else f"_{part}") for part in parts)
-    return Column(head=(name, *_broken(loss)), csv=csv, shown=shown, raw=raw, word="gap")
+    return Column(head=(name, *title), csv=csv, shown=shown, raw=raw, word="gap")
 
 
 def cells_table(sweeps: Mapping[str, Summary]) -> dict[str, Any]:

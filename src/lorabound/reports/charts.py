@@ -35,9 +35,11 @@ MEASURES = {"error": (("test", "test"), ("train", "training")), "gap": (("gap", 
 _TITLES = {"rank": "rank", "N": "training examples N", "mode": "mode"}
 # What stands on a chart itself, so that a saved picture explains its marks.
 _KEYS = {
-    "error": ["filled, solid: test; open, dashed: training", "dotted: without an adapter; bars: 95% intervals"],
+    "error": ["filled, solid: test; open, dashed: training", "bars: 95% intervals; dotted: without an adapter"],
     "gap": ["bars: 95% intervals; grey, dashed: slope of the worst case"],
 }
+# Parts of it that hold only where some point has this field.
+_ONLY_WITH = {"bare": "; dotted: without an adapter", "y": "; grey, dashed: slope of the worst case"}
 # Points of a yardstick, and how far beside its middle a bar may reach on a logarithmic axis.
 _STEPS, _CUT = 33, 10
 
@@ -115,6 +117,9 @@ def figure(summary: Summary) -> dict[str, Any] | None:
         chart.pop("$schema")
         chart["columns"] = 3
         chart["spec"] |= {"width": 260, "layer": layers}
+        for field, said in _ONLY_WITH.items():
+            if not any(field in point for point in points):
+                chart["title"]["text"] = [line.replace(said, "") for line in chart["title"]["text"]]
     return {"$schema": _SCHEMA, "datasets": {"points": points}, "vconcat": charts}
 
 
@@ -254,7 +259,7 @@ def _spec(measure: str, axis: _Axis, log: bool) -> dict[str, Any]:
     layers = _errors(axis, log) if measure == "error" else _gaps(axis, log)
     return {
         "$schema": _SCHEMA,
-        "usermeta": {"needs": [field for field, _ in layers]},
+        "usermeta": {"needs": [field for field, _ in layers], "only_with": _ONLY_WITH},
         "data": {"name": "points"},
         "title": {"text": _KEYS[measure], "anchor": "start", "fontSize": 11, "fontWeight": "normal", "offset": 12},
         "transform": [

@@ -27,6 +27,7 @@ function explore(explored) {
       const spec = JSON.parse(JSON.stringify(explored.specs[`${measure}-${axis}-${scale}`]).replaceAll("$loss", title));
       const there = field => points.some(point => field in point && (scale === "linear" || point[field] > 0));
       spec.spec.layer = spec.spec.layer.filter((_, number) => there(spec.usermeta.needs[number]));
+      for (const [field, said] of Object.entries(spec.usermeta.only_with)) if (!there(field)) spec.title.text = spec.title.text.map(line => line.replace(said, ""));
       spec.columns = columns;
       spec.spec.width = width;
       const beside = chart.parentElement, empty = !spec.spec.layer.length;

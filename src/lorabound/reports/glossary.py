@@ -26,12 +26,13 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "test error",
         ("test errors",),
-        "Share of the test examples that are answered wrong. Nothing was trained on them. 0 is best.",
+        "Share of wrong answers on the test examples, on which nothing was trained; of completions the share of wrong "
+        "tokens, or of completions that are not exactly right. 0 is best.",
     ),
     (
         "training error",
         ("training errors", "train error"),
-        "Share of the training examples that are answered wrong after training. It flatters: the adapter saw them.",
+        "The same on the training examples, after training. It flatters: the adapter saw them.",
     ),
     (
         "gap",
@@ -117,7 +118,7 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "exact test",
         ("exact sign test", "p-value", "p"),
-        "If neither adapter were better, how often chance alone would give a count as uneven as this one.",
+        "If neither adapter were better, how often chance alone would give a count at least as uneven as this one.",
     ),
     ("diverged", (), "Training in which a loss was no number any more. Such a run has no result."),
     (
