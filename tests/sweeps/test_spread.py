@@ -69,6 +69,7 @@ def test_table_page_and_files_hold_the_same_runs(sweep, tmp_path):
     assert "its interval over 4 training samples too" in printed
     page = words_of(write_page(summary, tmp_path / "page.html"))
     assert "Intervals cover three chances: 3 draws of the frozen factor, 4 training samples" in page
+    assert sweep.about["environment"]["torch"] in page
     sd = result.spreads[0].variance.single_run.sd
     for text in (printed, page):
         assert "What spreads the gap of one run, at N = 20" in text

@@ -94,7 +94,7 @@ def side_by_side(sweeps: Mapping[str, Summary]) -> SideBySide:
         differences=_differences(sweeps),
         compared=tuple(_entries({name: sweeps[name] for name in group}) for group in groups if len(group) > 1),
         reasons=tuple(
-            f"{groups[0][0]} and {other[0]}: {why_apart(sweeps[groups[0][0]], sweeps[other[0]])}."
+            f"{', '.join(groups[0])} and {', '.join(other)}: {why_apart(sweeps[groups[0][0]], sweeps[other[0]])}."
             for other in groups[1:]
         ),
     )
