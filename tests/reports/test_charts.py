@@ -6,7 +6,9 @@ import pytest
 
 from lorabound.modes import MODES
 from lorabound.reports.answer import answer
-from lorabound.reports.charts import MODE_COLOURS, Series, explorer
+from lorabound.reports.chart_specs import Series
+from lorabound.reports.charts import explorer
+from lorabound.reports.colours import MODE_COLOURS
 from lorabound.reports.glossary import GLOSSARY, Words
 from lorabound.sweeps.summary import summarize
 from tests.reports.test_report import build, with_errors

@@ -11,7 +11,7 @@ import altair as alt
 import polars as pl
 
 from lorabound.paper.make import Evidence
-from lorabound.reports.charts import MODE_COLOURS
+from lorabound.reports.colours import MODE_COLOURS
 from lorabound.sweeps.cells import LOSSES
 from lorabound.worst_case.measured.family import TRIVIAL, About
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from lorabound.errors import InputError
 from lorabound.files import write_text
-from lorabound.reports.charts import DARK_COLOURS
+from lorabound.reports.colours import DARK_COLOURS
 from lorabound.reports.glossary import Words
 from lorabound.reports.offline import scripts
 

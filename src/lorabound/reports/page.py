@@ -15,7 +15,8 @@ from lorabound.files import write_text
 from lorabound.recommendations import Recommendation
 from lorabound.reports.answer import answer
 from lorabound.reports.cells_table import cells_table
-from lorabound.reports.charts import Series, chart_sentences, explorer
+from lorabound.reports.chart_specs import Series
+from lorabound.reports.charts import chart_sentences, explorer
 from lorabound.reports.frame import PAGE, framed, refuse_other_file
 from lorabound.reports.rivals_table import rivals_table
 from lorabound.reports.runs_table import runs_table

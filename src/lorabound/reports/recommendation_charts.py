@@ -18,7 +18,7 @@ import polars as pl
 
 from lorabound.modes import MODES
 from lorabound.recommendations import Recommendation
-from lorabound.reports.charts import MODE_COLOURS
+from lorabound.reports.colours import MODE_COLOURS
 
 # Candidates of one size stand side by side: at most so far apart, in ln(rows), and within this share of the room.
 _STEP, _SHARE = 0.035, 0.42

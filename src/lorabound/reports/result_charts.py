@@ -17,7 +17,7 @@ import polars as pl
 
 from lorabound.bounds import occam_gap
 from lorabound.modes import MODES
-from lorabound.reports.charts import MODE_COLOURS
+from lorabound.reports.colours import MODE_COLOURS
 
 if TYPE_CHECKING:
     from lorabound.plans import Plan

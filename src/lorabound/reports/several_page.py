@@ -10,7 +10,9 @@ from typing import Any
 from lorabound import __version__
 from lorabound.errors import InputError
 from lorabound.reports.cells_table import cells_table
-from lorabound.reports.charts import MOST_SWEEPS, Series, chart_sentences, explorer
+from lorabound.reports.chart_specs import Series
+from lorabound.reports.charts import chart_sentences, explorer
+from lorabound.reports.colours import MOST_SWEEPS
 from lorabound.reports.frame import write_framed
 from lorabound.reports.rivals_table import counted, p_text
 from lorabound.reports.sentences import caveats, ceiled, cell_name
