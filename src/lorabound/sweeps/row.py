@@ -167,6 +167,8 @@ def _check(values: Mapping[str, Any]) -> None:
         raise ValueError(f"a run has mode {values['mode'][:20]!r} and status {values['status'][:20]!r}")
     if min(values["rank"], values["seed"], values.get("sample", 0), values["n_train"] - 1) < 0:
         raise ValueError("rank, training size, seed or sample of a run is out of range")
+    if values["rank"] and values["n_params"] < 1:
+        raise ValueError("a trained run trains no parameter")
     if values["status"] == "done" and (values.get("train_error") is None or values.get("test_error") is None):
         raise ValueError("a run that is done has no errors")
     if min(values.get("n_folds") or 1, values.get("n_next") or 0) < 0:

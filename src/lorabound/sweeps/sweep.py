@@ -109,7 +109,7 @@ class Sweep:
         connection = sqlite3.connect(path)
         try:
             fault = _fault(connection, path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, TypeError, IndexError) as error:
             connection.close()
             raise _unreadable(path, error) from None
         if fault:
