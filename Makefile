@@ -7,15 +7,18 @@
 #              Wants Debian's package dict-freedict-fra-eng, which root gets here by itself.
 # make test: the fast tests.
 # make faults: 20 kills, full disks, 300 damaged stores, memory that ends, ...: a quarter of an hour; disks want root.
+# make fuzz: everything that reads files, for SECONDS (600), then by coverage where atheris is there.
+# make audit: known vulnerabilities and licences of what is installed; without a network the licences alone.
 # make bench: the sweep against a plain PEFT loop, and how its time grows; wants a quiet machine.
 # make docs: the documentation site, in site/; no page needs a network.
 # make wheel: sdist and wheel, in dist/.
 # make smoke: the wheel in a clean environment, from another folder.
 # All build .venv first when it is missing or out of date.
 PYTHON ?= python3
+SECONDS ?= 600
 BIN := .venv/bin
 
-.PHONY: demo study family tiny-clip smollm test slow faults bench docs wheel smoke lint clean
+.PHONY: demo study family tiny-clip smollm test slow faults fuzz audit bench docs wheel smoke lint clean
 demo: .venv/installed
 	$(BIN)/lorabound recommend recipes/demo.yaml --out demo-out
 
@@ -45,6 +48,16 @@ slow: .venv/installed
 
 faults: .venv/installed
 	$(BIN)/pytest -n 0 -s -m 'slow or not slow' --timeout 1800 tests/sweeps/test_damage.py tests/sweeps/test_faults.py tests/engine/test_narrow.py
+
+fuzz: .venv/installed
+	$(BIN)/python tools/fuzz.py --seconds $(SECONDS)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	for kind in store 'adapter freeze_a adapter_config.json' 'data a.csv' settings.yaml certificate; do \
+		$(BIN)/python tools/fuzz.py --coverage --only "$$kind" --seconds $$(($(SECONDS) / 10)) || exit 1; done
+
+audit: .venv/installed
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/python tools/audit.py
 
 bench: .venv/installed
 	$(BIN)/python bench/compare.py --out bench-out

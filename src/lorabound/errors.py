@@ -42,6 +42,6 @@ def cannot_write(path: object, error: Exception, remedy: str | None = None) -> s
     return f"cannot write {path}: {getattr(error, 'strerror', None) or first_line(error)}; {remedy or usual}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it has none: what a library says, for our own sentence."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

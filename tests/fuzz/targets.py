@@ -171,7 +171,7 @@ def _models(folder: Path) -> dict[str, Target]:
     save_text_model(folder)
 
     def read(place: Path) -> None:
-        lb.plan(str(place), ranks=[1], n_train=[100], modes=["freeze_a"], targets=["query"])
+        lb.plan(model=str(place), ranks=[1], n_train=[100], modes=["freeze_a"])
         load_classifier(str(place), ["a", "b"])
 
     files = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -190,7 +190,8 @@ def _stores(folder: Path) -> dict[str, Target]:
     as_format(store, 5)
     store.close()
     store = Sweep.open(folder)
-    row = {name: getattr(store.rows()[-1], name) for name in MEASURED}
+    first = next(row for row in store.rows() if row.rank)
+    row = {name: getattr(first, name) for name in MEASURED}
     (folder / "row.json").write_text(json.dumps(row))
     (folder / "about.json").write_text(json.dumps(store.about))
     store.close()
@@ -270,7 +271,7 @@ def _written(folder: Path) -> dict[str, Target]:
         "recommend.yaml": lambda place: read_settings(RecommendConfig, place / "recommend.yaml", {}),
         "axolotl.yaml": lambda place: read_axolotl(place / "axolotl.yaml"),
         "factory.yaml": lambda place: read_llamafactory(str(place / "factory.yaml")),
-        "dataset_info.json": lambda place: read_llamafactory(str(place / "factory.yaml")),
+        "dataset_info.json": lambda place: read_llamafactory(f"{place / 'dataset_info.json'}:mine"),
     }
     return {name: Target(folder, name, read) for name, read in reads.items()}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 
 from lorabound.data.columns import Choose, Column, Source, classes_of, exactly, texts_of
 from lorabound.data.delimited import read_delimited
@@ -22,6 +23,8 @@ from lorabound.errors import DataError, first_line
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
+# Of a value as a Python object in a list, at least.
+_BYTES_OF_VALUE = 64
 FORMATS = (*_DELIMITED, *_JSON, ".parquet")
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -187,11 +190,41 @@ def _parquet(path: Path, choose: Choose) -> Source:
         wanted = list(dict.fromkeys(choose(names)))
         if any(name not in names for name in wanted):
             return Source(str(path), {name: Column(()) for name in names}, ())
+        count = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+        _refuse_bomb(path, count * len(wanted) * _BYTES_OF_VALUE)
         frame = pl.read_parquet(path, columns=wanted, glob=False)  # [1] in a name is no pattern
-    except (pl.exceptions.PolarsError, OSError) as error:
+        _refuse_bomb(path, sum(_n_bytes(frame[name]) for name in wanted))
+    except DataError:
+        raise
+    except BaseException as error:
+        # A panic of the library, for files that it takes to be impossible, is no Exception.
+        if not isinstance(error, pl.exceptions.PolarsError | OSError) and type(error).__name__ != "PanicException":
+            raise
         raise DataError(one_line(f"{path} cannot be read as Parquet: {first_line(error)}", 300)) from None
     columns = {name: Column(_values(frame[name]), _recorded_names(path, name)) for name in wanted}
     return Source(str(path), columns, row_places(len(frame)))
+
+
+def _refuse_bomb(path: Path, size: float) -> None:
+    """See that so many bytes fit into the memory: a small file may stand for more than there is.
+
+    Raises:
+        DataError: they take more than half of what is free.
+    """
+    free = psutil.virtual_memory().available
+    if size > free / 2:
+        raise DataError(
+            f"{path} takes {size / 2**30:.1f} GiB when it is unpacked, and {free / 2**30:.1f} GiB are free: write "
+            "fewer rows, or shorter texts"
+        )
+
+
+def _n_bytes(series: pl.Series) -> int:
+    """Bytes of all texts of a column; a long one may stand in the file once, for all rows."""
+    if isinstance(series.dtype, pl.Categorical | pl.Enum):
+        of_each = series.drop_nulls().alias("value").value_counts(name="number")
+        return int((of_each["value"].cast(pl.String).str.len_bytes().cast(pl.Int64) * of_each["number"]).sum() or 0)
+    return int(series.str.len_bytes().cast(pl.Int64).sum() or 0) if series.dtype == pl.String else 0
 
 
 def _values(series: pl.Series) -> Any:

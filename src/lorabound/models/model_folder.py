@@ -24,6 +24,15 @@ FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 GGUF_SOURCE = "gguf.json"
 # Beside the weights, but without a say in what the bare model computes.
 _IDLE = (ADAPTER_CONFIG, "adapter_model.safetensors", "generation_config.json", GGUF_SOURCE)
+# Entries of config.json that are read before transformers reads them.
+_KINDS: dict[str, tuple[type, str]] = {
+    "architectures": (list, "a list of names"),
+    "auto_map": (dict, "names and places of code"),
+    "quantization_config": (dict, "names and values"),
+    "text_config": (dict, "names and values"),
+    "vision_config": (dict, "names and values"),
+}
+_DEEPEST = 10_000
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # transformers' classes that a sweep loads; code that a configuration names for others is not on the way.
 _LOADED_AS = ("AutoModel", "AutoModelForSequenceClassification")
@@ -39,6 +48,7 @@ def check_folder(folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         raise ModelError(_without_config(folder))
     config = read_json(folder / CONFIG)
+    _check_kinds(folder / CONFIG, config)
     weight_files(folder)
     if config.get("quantization_config"):
         method = dict(config["quantization_config"]).get("quant_method", "unknown method")
@@ -58,6 +68,20 @@ def check_folder(folder: Path) -> None:
             f"{folder / CONFIG}: the model needs code of its own (auto_map: {', '.join(named)}), which is never run "
             "here; where transformers' own class computes the same, delete auto_map from the file"
         )
+
+
+def _check_kinds(path: Path, config: dict[str, Any]) -> None:
+    """See that what is read here is of the kind that transformers writes, and that no model is deeper than any is.
+
+    Raises:
+        ModelError: the first entry that is not.
+    """
+    for name, (kind, said) in _KINDS.items():
+        if config.get(name) is not None and not isinstance(config[name], kind):
+            raise ModelError(f"{path}: {name} is {str(config[name])[:40]!r}, expected {said}")
+    for name, value in config.items():
+        if "layer" in name and isinstance(value, int | float) and value > _DEEPEST:
+            raise ModelError(f"{path}: {name} is {value:,}, and no model here has more than {_DEEPEST:,}")
 
 
 def check_values(folder: Path) -> None:

@@ -140,7 +140,9 @@ def explained(folder: Path, what: str, mend: str = "") -> Iterator[None]:
     """Whatever transformers raises becomes a ModelError that names the folder, and how it is mended."""
     try:
         yield
-    except Exception as error:  # transformers raises many kinds; all mean that this folder cannot be used
+    except BaseException as error:  # transformers raises many kinds; all mean that this folder cannot be used
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of a library in Rust
+            raise
         why = first_line(error).rstrip(".")
         raise ModelError(
             f"{folder} cannot be loaded by transformers as {what}: {why}{'; ' if mend else ''}{mend}"

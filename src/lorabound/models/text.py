@@ -110,7 +110,7 @@ class TextReader:
             (_positions(module), "it has no more positions"),
             (folder_limit, "max_seq_length of its sentence-transformers settings")
             if folder_limit
-            else (int(self._tokenizer.model_max_length), "model_max_length of its tokenizer"),
+            else (_longest(folder, self._tokenizer.model_max_length), "model_max_length of its tokenizer"),
             (NO_LIMIT, "the tokenizer"),
         ]
         tokens, by = min(((count, why) for count, why in own if count is not None), key=lambda pair: pair[0])
@@ -179,6 +179,20 @@ class TextReader:
                 full = self._tokenizer(prompted, truncation=False)["input_ids"]
                 n_cut = sum(len(whole) > len(ids) for whole, ids in zip(full, encoded["input_ids"], strict=True))
         return TokenizedTexts(encoded["input_ids"], self._pad_id, n_cut)
+
+
+def _longest(folder: Path, stated: Any) -> int:
+    """Tokens that a tokenizer says the model reads at most.
+
+    Raises:
+        ModelError: it says something else than a number of tokens.
+    """
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not stated >= 1:
+        raise ModelError(
+            f"{folder / 'tokenizer_config.json'}: model_max_length is {str(stated)[:40]!r}, and it is a number of "
+            "tokens: mend it, or delete the entry"
+        )
+    return int(min(stated, NO_LIMIT))
 
 
 def check_vocabulary(folder: Path, tokenizer: Any, module: nn.Module) -> None:

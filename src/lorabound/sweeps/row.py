@@ -97,6 +97,7 @@ _INTEGERS = {
     **dict.fromkeys(("rank", "n_train", "seed", "sample", "n_params"), False),
     **dict.fromkeys(("final_start", "n_unlabelled", "n_differing", "n_folds", "n_next"), True),
 }
+_LARGEST = 1e30
 BLOBS = (*_ARRAYS, *_BITS, *_COUNTED)
 MEASURED = tuple(name for name in FIELDS[1:] if name not in (*BLOBS, "adapter_sha256"))
 REALS = tuple(name for name in FIELDS if name not in (*_TEXTS, *_INTEGERS, *BLOBS))
@@ -169,6 +170,8 @@ def _check(values: Mapping[str, Any]) -> None:
         raise ValueError("rank, training size, seed or sample of a run is out of range")
     if values["rank"] and values["n_params"] < 1:
         raise ValueError("a trained run trains no parameter")
+    if any(not -_LARGEST < values[name] < _LARGEST for name in REALS if values.get(name) is not None):
+        raise ValueError("a number of a run is not finite")
     if values["status"] == "done" and (values.get("train_error") is None or values.get("test_error") is None):
         raise ValueError("a run that is done has no errors")
     if min(values.get("n_folds") or 1, values.get("n_next") or 0) < 0:

@@ -9,6 +9,7 @@ from lorabound.data.hub import HubName
 from lorabound.data.phrases import quoted
 from lorabound.trainers.keys import Keys
 
+_LONGEST = 1000  # characters; longer names no system keeps
 _REMOTE = ("s3://", "gs://", "gcs://", "adl://", "abfs://", "az://", "oci://", "https://", "http://")
 
 
@@ -27,6 +28,8 @@ def located(keys: Keys, key: str, path: str, folders: list[Path]) -> str | None:
         return None
     for folder in dict.fromkeys(folders):
         place = folder / Path(path).expanduser()
+        if len(path) > _LONGEST:
+            break
         if place.is_file() or is_export(place):
             return _no_named_task(place)
         if place.is_dir():
