@@ -1,6 +1,6 @@
 """What is known against the packages that are installed here, and under which licences they stand.
 
-    python tools/audit.py     # status 1 where a vulnerability is known; 0 where there is none, or no database is reached
+    python tools/audit.py     # status 1 where a vulnerability is known, 0 otherwise
 
 Vulnerabilities come from pip-audit, which asks PyPI about every package; without it, or without a network, that is said
 and the licences alone are listed: those of what lorabound needs, then those of its extras.
@@ -53,14 +53,12 @@ def vulnerabilities() -> list[str]:
         return [f"NOT AUDITED: pip-audit gave no answer ({last})"]
     answered = [one for one in asked if "skip_reason" not in one]
     lines = [
-        f"VULNERABLE: {one['name']} {one['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or '?'}"
+        f"VULNERABLE: {one['name']} {one['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions'])}"
         for one in answered
         for fault in one["vulns"]
     ]
     if not answered:
-        return [
-            f"NOT AUDITED: the database knows none of {len(asked)} packages, so it is not the one that was asked for"
-        ]
+        return [f"NOT AUDITED: the database was not reached, or knows none of the {len(asked)} packages"]
     left = f"; {len(asked) - len(answered)} are not in the database" if len(answered) < len(asked) else ""
     return [*lines, f"Asked about {len(answered)} packages{left}: {len(lines)} known vulnerabilities."]
 
@@ -79,9 +77,9 @@ def licences(extras: bool) -> dict[str, str]:
             needed, _, condition = wanted.partition(";")
             if "extra" in condition and not with_extras:
                 continue
-            needed = re.split(r"[^\w.\-]", needed.strip())[0]
-            if needed.lower() not in found and needed.lower() != "lorabound":
-                found[needed.lower()] = _licence(needed)
+            needed = re.sub(r"[-_.]+", "-", re.split(r"[^\w.\-]", needed.strip())[0]).lower()
+            if needed not in found and needed != "lorabound":
+                found[needed] = _licence(needed)
                 todo.append((needed, False))
     return {name: of for name, of in found.items() if of}
 

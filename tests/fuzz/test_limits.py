@@ -5,14 +5,14 @@ import json
 import sqlite3
 import time
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
-import polars as pl
 import pytest
 import yaml
 from PIL import Image
 
-from lorabound.adapters import load_adapter, new_adapter, save_adapter
+from lorabound.adapters import load_adapter, new_adapter, patterns, save_adapter
 from lorabound.adapters.patterns import first_matches
 from lorabound.cli.sweep import _folder_of
 from lorabound.config import read_yaml
@@ -51,10 +51,9 @@ def test_a_tensor_that_claims_more_than_the_file(adapter):
     assert "cannot be read" in refusal(lambda: load_adapter(adapter), adapter)
 
 
-@pytest.mark.parametrize(
-    "pattern", ["((a+)+)+x", "(a|a)*x", "(.*)*x", "(" * 3000, "((x{1000}){1000}){1000}y", "(a" * 90]
-)
-def test_patterns_without_an_end(pattern):
+@pytest.mark.parametrize("pattern", ["((a+)+)+x", "(a|a)*x", "(" * 3000, "a{99999999999}", "(a" * 90])
+def test_patterns_without_an_end(pattern, monkeypatch):
+    monkeypatch.setattr(patterns, "_SECONDS", 1)
     begun = time.monotonic()
     with pytest.raises(AdapterError, match="rank_pattern"):
         first_matches([pattern, pattern + "*"], ["a" * 60 + ".q"], "c.json: rank_pattern")
@@ -69,9 +68,12 @@ def test_patterns_match_as_peft_matches_them():
     assert first_matches([], names, "") == [None] * 3
 
 
-def test_an_adapter_with_a_pattern_without_an_end(adapter):
-    with pytest.raises(AdapterError, match="does not come to an end within 5 seconds"):
-        load_adapter(with_config(adapter, rank_pattern={"(([a-z]|[.0-9a-z])+)+!": 2}))
+def test_an_adapter_with_a_pattern_without_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(patterns, "_SECONDS", 1)
+    made = new_adapter({"layers.0.self_attention.query_projection": (6, 4)}, 2, "train_both", 0, "gaussian", 2.0)
+    adapter = save_adapter(made, tmp_path / "adapter")
+    with pytest.raises(AdapterError, match="does not come to an end within 1 seconds"):
+        load_adapter(with_config(adapter, rank_pattern={"(([a-z_]|[.0-9a-z_])+)+!": 2}))
 
 
 def test_pickles_are_left_alone(adapter):
@@ -115,7 +117,9 @@ def test_postscript_is_no_image(tmp_path):
         Picture("a.png", lambda: content).decode()
 
 
-def test_small_tables_of_parquet_that_are_large(tmp_path):
+def test_small_tables_of_parquet_that_are_large(tmp_path, monkeypatch):
+    """With 2 GiB of free memory."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2**31))
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -124,7 +128,7 @@ def test_small_tables_of_parquet_that_are_large(tmp_path):
 
     rows = pyarrow.table({"text": column("x", 1_000_000), "label": column("a", 1_000_000)})
     with parquet.ParquetWriter(tmp_path / "rows.parquet", rows.schema) as writer:
-        for _ in range(400):
+        for _ in range(10):
             writer.write_table(rows)
     parquet.write_table(
         pyarrow.table({"text": column("y" * 2_000_000, 20_000), "label": ["a"] * 20_000}), tmp_path / "t.parquet"
@@ -195,4 +199,3 @@ def test_the_guard_of_these_tests_sees_what_it_is_to_see(tmp_path):
         refusal(lambda: 1 // 0, tmp_path)
     with pytest.raises(InputError):
         raise InputError(refusal(lambda: (_ for _ in ()).throw(InputError("a sentence")), tmp_path))
-    assert pl.DataFrame().is_empty()
