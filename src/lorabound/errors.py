@@ -2,9 +2,16 @@
 
 import errno
 
+# Characters of a message.
+_LONGEST = 3000
+
 
 class LoraboundError(Exception):
     """Base of every error raised on purpose; the command line prints it as one line and exits with 2."""
+
+    def __str__(self) -> str:
+        text = super().__str__()  # which may quote what a file holds
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 500]} ... {text[-450:]}"
 
 
 class InputError(LoraboundError, ValueError):

@@ -5,11 +5,12 @@ No other module of the package writes a result. A device or a pipe has no name t
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,23 @@ def write_json(path: Place, record: Any) -> Path:
         OutputError: the file cannot be written.
     """
     return write_text(path, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of JSON values with the SHA-256 of the others under "sha256": a changed bit of the file is seen."""
+    plain = {name: value for name, value in record.items() if name != "sha256"}
+    text = json.dumps(json.loads(json.dumps(plain)), sort_keys=True)
+    return {**plain, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def is_whole(record: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether a record that was read is what :func:`sealed` made; one without a hash, of an older version, is.
+
+    Args:
+        names: names that such a record may hold: the hash's own name may have been changed.
+    """
+    known = {*names, "sha256"}
+    return record.keys() <= known and ("sha256" not in record or sealed(record)["sha256"] == record["sha256"])
 
 
 def write_table(path: Place, frame: pl.DataFrame) -> Path:

@@ -6,6 +6,7 @@ from the settings' own descriptions (``options``); ``usage`` says what a mistype
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from importlib import import_module
@@ -84,6 +85,11 @@ def main() -> None:
         sys.exit(2)
     except LoraboundError as error:
         note(f"lorabound: {error}", "red")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        note(f"lorabound: {str(error.filename)[:200]}: {error.strerror}; give a shorter name", "red")
         sys.exit(2)
     finally:
         gc.freeze()  # and another at exit

@@ -52,9 +52,12 @@ class HubName:
 
 def is_export(path: Path) -> bool:
     """Whether ``save_to_disk`` wrote this folder, or the datasets library this Arrow file."""
-    if path.suffix.lower() == ".arrow":
-        return path.is_file()
-    return path.is_dir() and any((path / name).is_file() for name in _EXPORTS)
+    try:
+        if path.suffix.lower() == ".arrow":
+            return path.is_file()
+        return path.is_dir() and any((path / name).is_file() for name in _EXPORTS)
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def read_split(name: HubName, choose: Choose) -> Source:

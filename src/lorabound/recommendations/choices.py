@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from lorabound.errors import StoreError
-from lorabound.files import write_text
+from lorabound.files import is_whole, sealed, write_text
 
 FILE = "choices.json"
 
@@ -73,7 +73,8 @@ def record_choices(folder: Path, grid: Grid) -> Choices:
     path = folder / FILE
     known = _read(path) if any(folder.glob("lr-*/adapters/*")) else []
     grids = known if grid in known else [*known, grid]
-    write_text(path, json.dumps({"format": 1, "grids": [asdict(one) for one in grids]}, indent=1) + "\n")
+    record = sealed({"format": 1, "grids": [asdict(one) for one in grids]})
+    write_text(path, json.dumps(record, indent=1) + "\n")
     return Choices(tuple(grids))
 
 
@@ -92,7 +93,10 @@ def _read(path: Path) -> list[Grid]:
     if not path.is_file():
         return []
     try:
-        grids = json.loads(path.read_text(encoding="utf-8"))["grids"]
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        if not is_whole(record, ("format", "grids")):
+            raise ValueError("it is not what was written")
+        grids = record["grids"]
         return [grid_of(one["modes"], one["ranks"], one["sizes"], map(float, one["lrs"]), one["seed"]) for one in grids]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): choose another --out") from None

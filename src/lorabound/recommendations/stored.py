@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lorabound.errors import InputError
-from lorabound.files import write_text
+from lorabound.files import is_whole, sealed, write_text
 from lorabound.modes import MODES
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
 from lorabound.sweeps.sweep import FILE as SWEEP
@@ -34,7 +34,8 @@ def write_recommendation(made: Recommendation) -> Path:
         OutputError: it cannot be written.
     """
     record = {"format": FORMAT, **asdict(made), "limit": None if made.limit is None else made.limit.to_dict()}
-    return write_text(Path(made.folder) / FILE, json.dumps(record, indent=1, default=_plain) + "\n")
+    record = sealed(json.loads(json.dumps(record, default=_plain)))
+    return write_text(Path(made.folder) / FILE, json.dumps(record, indent=1) + "\n")
 
 
 def is_recommendation(folder: str | PathLike[str]) -> bool:
@@ -63,6 +64,8 @@ nowhere  first
             f"{path} has format {str(record.get('format'))[:40]}, and this version of lorabound reads {FORMAT}: "
             "read it with the version that wrote it"
         )
+    whole = is_whole(record, ("format", *(field.name for field in fields(Recommendation))))
+    record.pop("sha256", None)
     try:
         made = _schema().validate_json(json.dumps(record), strict=True)
     except ValidationError as error:
@@ -70,7 +73,8 @@ nowhere  first
         where, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path} is damaged: {where}: {said[:1].lower()}{said[1:]}; {_AGAIN}") from None
     made = replace(made, folder=str(folder), adapter=str(folder / ADAPTER))
-    if fault := next(_faults(made), None):
+    fault = next(_faults(made), None) or (None if whole else "a number or a word in it is not what was written")
+    if fault:
         raise InputError(f"{path} is damaged: {fault}; {_AGAIN}")
     return made
 

@@ -123,7 +123,7 @@ def _data(keys: Keys, entry: Mapping[str, Any], where: str) -> str | None:
     folders = [Path(), keys.path.parent]
     if files:
         one = files[0] if isinstance(files, list) and len(files) == 1 else files
-        inside = [folder / path for folder in folders if (folder / path).is_dir()]
+        inside = [folder / path for folder in folders if len(path) < 256 and (folder / path).is_dir()]
         if not isinstance(one, str):
             keys.fault(f"{where}.data_files", "several files: put their rows into one file and name that in path")
             return None

@@ -9,7 +9,6 @@ from lorabound.data.hub import HubName
 from lorabound.data.phrases import quoted
 from lorabound.trainers.keys import Keys
 
-_LONGEST = 1000  # characters; longer names no system keeps
 _REMOTE = ("s3://", "gs://", "gcs://", "adl://", "abfs://", "az://", "oci://", "https://", "http://")
 
 
@@ -28,11 +27,13 @@ def located(keys: Keys, key: str, path: str, folders: list[Path]) -> str | None:
         return None
     for folder in dict.fromkeys(folders):
         place = folder / Path(path).expanduser()
-        if len(path) > _LONGEST:
-            break
-        if place.is_file() or is_export(place):
+        try:
+            is_data, is_folder = place.is_file() or is_export(place), place.is_dir()
+        except OSError:  # a name that is too long for any file
+            continue
+        if is_data:
             return _no_named_task(place)
-        if place.is_dir():
+        if is_folder:
             keys.fault(key, f"{place} is a folder of files: put their rows into one file and name that")
             return None
     if HubName.parse(path):

@@ -166,6 +166,9 @@ def _folder(keys: Keys) -> Path | None:
         keys.fault("dataset_dir", f"{stated} is on the hub: download its {_INFO} and give it as  FOLDER/{_INFO}:NAME")
         return None
     beside = keys.path.parent / stated
+    if len(stated.encode()) > 255:  # longer than a name may be
+        keys.fault("dataset_dir", f"{stated[:40]}... is no name of a folder")
+        return None
     return beside if not Path(stated).is_dir() and beside.is_dir() else Path(stated)
 
 
