@@ -1,10 +1,14 @@
 """Sweeps on a real Ray cluster of this machine: a head without cores, and two nodes that train."""
 
 import os
+import re
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -165,3 +169,19 @@ def test_without_ray_one_sentence_says_what_to_install(config, tmp_path, monkeyp
     monkeypatch.delitem(sys.modules, "lorabound.sweeps.cluster", raising=False)
     with pytest.raises(InputError, match=r"--executor ray needs Ray: pip install 'lorabound\[ray\]'"):
         execute.run_sweep(config.model_copy(update={"executor": "ray"}), tmp_path / "out")
+
+
+def test_the_recipes_start_what_this_command_line_knows():
+    recipes = Path(__file__).parents[2] / "recipes/cluster"
+    assert subprocess.run(["bash", "-n", recipes / "slurm.sh"], check=False).returncode == 0
+    job = yaml.safe_load((recipes / "rayjob.yaml").read_text())
+    script = (recipes / "slurm.sh").read_text().replace("\\\n", " ")
+    from_slurm = next(line for line in script.splitlines() if "lorabound sweep" in line and not line.startswith("#"))
+    for line in (job["spec"]["entrypoint"], from_slurm.partition(" -- ")[2]):
+        words = shlex.split(line)
+        assert words[:2] == ["lorabound", "sweep"]
+        known = subprocess.run(
+            [sys.executable, "-m", "lorabound", "sweep", "--help"], capture_output=True, text=True
+        ).stdout
+        assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", known))
+    assert job["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__

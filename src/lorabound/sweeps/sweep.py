@@ -67,6 +67,10 @@ class DamagedStore(StoreError):
         self.what = str(what)
 
 
+# Seconds that a writer waits for readers, and a reader for a writer.
+_PATIENCE = 60.0
+
+
 class Sweep:
     """The runs of one sweep, kept in a folder; :func:`lorabound.sweep` and :func:`lorabound.open_sweep` return it.
 
@@ -106,7 +110,7 @@ class Sweep:
             raise StoreError(f"{folder} is a file: give the folder that  lorabound sweep --out FOLDER  wrote")
         if not path.is_file():
             raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
-        connection = sqlite3.connect(path)
+        connection = sqlite3.connect(path, timeout=_PATIENCE)
         try:
             fault = _fault(connection, path)
         except (sqlite3.Error, ValueError, TypeError, IndexError) as error:
@@ -198,10 +202,12 @@ class Sweep:
     def about(self) -> dict[str, Any]:
         """What the sweep records about itself, by name: its settings, its data, its model."""
         with self._reading():
-            found = dict(map(tuple, self._connection.execute(f"select name, value from {ABOUT}").fetchall()))
+            # One statement: another process may write between two.
+            columns = "name, value, sha256" if self.sealed else "name, value, null"
+            found = self._connection.execute(f"select {columns} from {ABOUT}").fetchall()
             if self.sealed:
-                self._check_entries(found)
-            return {name: json.loads(text) for name, text in found.items() if name != SEAL}
+                _check_entries({name: (text, sha256) for name, text, sha256 in found})
+            return {name: json.loads(text) for name, text, _ in found if name != SEAL}
 
     @property
     def config(self) -> SweepConfig:
@@ -267,30 +273,30 @@ class Sweep:
         Raises:
             ValueError: a row that is not what was written, or fewer or more rows than were.
         """
-        found = list(map(dict, self._connection.execute("select * from runs").fetchall()))
-        if self.sealed:
+        with self._snapshot():
+            found = list(map(dict, self._connection.execute("select * from runs").fetchall()))
+            seal = tables.seal_of(self._connection).runs if self.sealed else None
+        if seal is not None:
             hashes = []
             for record in found:
                 hashes.append(content_sha256(record))
                 if record.pop(HASH) != hashes[-1]:
                     raise ValueError(f"the row of the run {_name(record)} is not what was written")
-            there, seal = Total().plus(hashes), tables.seal_of(self._connection).runs
-            if there != seal:
+            if (there := Total().plus(hashes)) != seal:
                 raise ValueError(f"{there.count} runs are there, {seal.count} were written")
         return found
 
-    def _check_entries(self, found: Mapping[str, str]) -> None:
-        """See that the entries of ``about`` are what was written.
-
-        Raises:
-            ValueError: one is not, or is missing.
-        """
-        stored = dict(map(tuple, self._connection.execute(f"select name, sha256 from {ABOUT}").fetchall()))
-        hashes = {name: content_sha256({"name": name, "value": text}) for name, text in found.items()}
-        if changed := [name for name in hashes if hashes[name] != stored[name]]:
-            raise ValueError(f"its entry {changed[0][:20]!r} is not what was written")
-        if Total().plus(one for name, one in hashes.items() if name != SEAL) != Seal.read(found[SEAL]).about:
-            raise ValueError("an entry on settings, data or model is missing")
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """All that is read within is of one moment, whatever another process writes; keep it short, since it waits."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("begin")
+        try:
+            yield
+        finally:
+            self._connection.rollback()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -311,13 +317,26 @@ class Sweep:
             raise DamagedStore(self.folder / FILE, error) from None
 
 
+def _check_entries(found: Mapping[str, tuple[str, bytes]]) -> None:
+    """See that the entries of ``about``, each with its hash, are what was written.
+
+    Raises:
+        ValueError: one is not, or is missing.
+    """
+    hashes = {name: content_sha256({"name": name, "value": text}) for name, (text, _) in found.items()}
+    if changed := [name for name, (_, stored) in found.items() if hashes[name] != stored]:
+        raise ValueError(f"its entry {changed[0][:20]!r} is not what was written")
+    if Total().plus(one for name, one in hashes.items() if name != SEAL) != Seal.read(found[SEAL][0]).about:
+        raise ValueError("an entry on settings, data or model is missing")
+
+
 def create(path: Path, about: Mapping[str, Any]) -> sqlite3.Connection:
     """Make the file of a store that holds no runs yet.
 
     Raises:
         sqlite3.Error: it cannot be written.
     """
-    connection = sqlite3.connect(path)
+    connection = sqlite3.connect(path, timeout=_PATIENCE)
     connection.execute("pragma secure_delete = on")
     with connection:
         connection.execute("begin immediate")
