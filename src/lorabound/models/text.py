@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lorabound.errors import InputError, ModelError, first_line
 from lorabound.models.layers import NO_VOCABULARY, refuse_tokens_beyond
 from lorabound.models.locate import NO_LIMIT
-from lorabound.models.pretrained import load_part, quiet
+from lorabound.models.pretrained import explained, load_part, quiet
 
 # Names of the modules that hold one vector per position.
 _TABLES = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
@@ -171,7 +171,10 @@ class TextReader:
 
     def _read(self, texts: Sequence[str], limit: int) -> TokenizedTexts:
         prompted = [self._prompt + text for text in texts]
-        with quiet():  # tokenizers warn of rows longer than the model takes, which are counted here
+        with (
+            explained(self.folder, "a tokenizer"),
+            quiet(),
+        ):  # tokenizers warn of rows longer than the model takes, which are counted here
             encoded = self._tokenizer(prompted, truncation=True, max_length=limit)
             if encoded.encodings is not None:
                 n_cut = sum(bool(encoding.overflowing) for encoding in encoded.encodings)

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from lorabound.errors import InputError
+from lorabound.errors import InputError, first_line
 from lorabound.files import is_whole, sealed, write_text
 from lorabound.modes import MODES
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
@@ -72,6 +72,8 @@ nowhere  first
         first = error.errors(include_input=False, include_url=False)[0]
         where, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path} is damaged: {where}: {said[:1].lower()}{said[1:]}; {_AGAIN}") from None
+    except (TypeError, ArithmeticError, LookupError) as error:  # of records that check themselves
+        raise InputError(f"{path} is damaged: {first_line(error)}; {_AGAIN}") from None
     made = replace(made, folder=str(folder), adapter=str(folder / ADAPTER))
     fault = next(_faults(made), None) or (None if whole else "a number or a word in it is not what was written")
     if fault:

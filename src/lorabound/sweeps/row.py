@@ -98,6 +98,7 @@ _INTEGERS = {
     **dict.fromkeys(("final_start", "n_unlabelled", "n_differing", "n_folds", "n_next"), True),
 }
 _LARGEST = 1e30
+_LOSSES = ("train_error", "test_error", "train_risk", "test_risk", "train_ce", "test_ce")
 BLOBS = (*_ARRAYS, *_BITS, *_COUNTED)
 MEASURED = tuple(name for name in FIELDS[1:] if name not in (*BLOBS, "adapter_sha256"))
 REALS = tuple(name for name in FIELDS if name not in (*_TEXTS, *_INTEGERS, *BLOBS))
@@ -172,7 +173,7 @@ def _check(values: Mapping[str, Any]) -> None:
         raise ValueError("a trained run trains no parameter")
     if any(not -_LARGEST < values[name] < _LARGEST for name in REALS if values.get(name) is not None):
         raise ValueError("a number of a run is not finite")
-    if values["status"] == "done" and (values.get("train_error") is None or values.get("test_error") is None):
-        raise ValueError("a run that is done has no errors")
+    if values["status"] == "done" and any(values.get(name) is None for name in _LOSSES):
+        raise ValueError("a run that is done has no losses")
     if min(values.get("n_folds") or 1, values.get("n_next") or 0) < 0:
         raise ValueError("a number of folds or of rows of a run is out of range")
