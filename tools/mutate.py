@@ -1,8 +1,9 @@
-"""Mutation run: break bounds, or the checking of certificates, in one place at a time; see whether tests notice.
+"""Mutation run: break bounds, the checking of certificates, or the counting of parameters; see whether tests notice.
 
     python tools/mutate.py --sample 150 --seed 0        # a fair random sample of all mutants
     python tools/mutate.py --only tails.py              # every mutant of one file
     python tools/mutate.py --verify --sample 80         # of what checks a certificate
+    python tools/mutate.py --counting --sample 40       # of what counts the numbers that an adapter trains
 
 Mutants come from the syntax tree: arithmetic and comparison operators, numbers, signs, conditions, and/or,
 and calls that have a replica (minimum/maximum, argmin/argmax, log/log1p ...). Docstrings, annotations
@@ -32,6 +33,11 @@ TESTS = ROOT / "tests"
 VERIFY = tuple(
     SOURCE / "certificates" / f"{name}.py"
     for name in ("verify", "verification", "stored", "schema", "recompute", "recompute_fresh")
+)
+# What an adapter trains and what it freezes: modes, entries of the factors, the vector of a subspace, residuals.
+COUNTING = (
+    SOURCE / "modes.py",
+    *(SOURCE / "adapters" / f"{name}.py" for name in ("adapter", "entries", "subspace", "residual")),
 )
 
 OPERATORS: dict[type, tuple[type, ...]] = {
@@ -141,6 +147,9 @@ def order(file: str) -> list[str]:
     """Test files, the ones that speak of ``file`` first."""
     if file in {path.name for path in VERIFY}:
         return [str(TESTS / "certificates" / f"test_{name}.py") for name in ("verification", "verify", "certify")]
+    if file in {path.name for path in COUNTING}:
+        rooms = ("test_family", "test_frozen", "test_residual", "test_folder")
+        return [str(TESTS / "test_modes.py"), *(str(TESTS / "adapters" / f"{name}.py") for name in rooms)]
     if file in ("price_of_freezing.py", "adapted_networks.py"):
         return [str(TESTS / "bounds" / f"test_{file}")]
     own = {"tails.py": "test_tails.py", "network.py": "test_lipschitz.py"}
@@ -183,7 +192,7 @@ def survives(path: Path, tree: ast.Module, seconds: int) -> bool | None:
         hypothesis.settings.load_profile("mutants")
         plain = ["-o", "addopts=", "-p", "no:cacheprovider", "-m", "not slow", "-k", "not in_a_second"]
         # Bounds without the options and fixtures of the other rooms, which load models.
-        plain += [] if path in VERIFY else ["--noconftest"]
+        plain += [] if path in (*VERIFY, *COUNTING) else ["--noconftest"]
         try:
             status = int(pytest.main(["-x", "-q", "--tb=no", *plain, *order(path.name)]))
         except BaseException:
@@ -200,9 +209,10 @@ def main() -> int:
     parser.add_argument("--only", help="one of the files")
     parser.add_argument("--seconds", type=int, default=180, help="processor time of one mutant")
     parser.add_argument("--verify", action="store_true", help="what checks certificates, in place of the bounds")
+    parser.add_argument("--counting", action="store_true", help="what counts the trained numbers, in their place")
     options = parser.parse_args()
     files = [*sorted((SOURCE / "bounds").glob("*.py")), SOURCE / "arguments.py"]
-    files = list(VERIFY) if options.verify else files
+    files = list(VERIFY) if options.verify else list(COUNTING) if options.counting else files
     pool = [
         (path, *mutant)
         for path in files

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lorabound.adapters import SingularDirections, factor_sha256, new_adapter
+from lorabound.adapters import Head, SingularDirections, check_grid, check_rank, factor_sha256, new_adapter
+from lorabound.adapters.entries import same_numbers
 from lorabound.adapters.subspace import copies_of
 from lorabound.errors import InputError, ModelError
+from lorabound.modes import MODES, check_links
 from lorabound.stack import Stack, directions_of_weights
 
 SHAPES = {"one": (6, 5), "two": (6, 9), "three": (8, 5)}
@@ -175,3 +178,54 @@ def test_a_hash_covers_both_frozen_factors_of_a_core():
     assert made.frozen_sha256() == factor_sha256(
         {"one": made.layers["one"].a, "one.lora_B": made.layers["one"].basis.T}
     )
+
+
+def test_a_rank_that_no_layer_holds_is_named_with_those_that_fit():
+    shapes = {"narrow": (4, 9), "wide": (8, 8)}
+    check_rank(shapes, 4)
+    check_grid(shapes, [1, 4], [next(iter(MODES))], None)
+    for refused in (lambda: check_rank(shapes, 5), lambda: check_grid(shapes, [1, 5], [next(iter(MODES))], None)):
+        with pytest.raises(
+            InputError, match=r"^rank 5 does not fit layer narrow \(4 x 9\): choose a rank from 1 to 4$"
+        ):
+            refused()
+    with pytest.raises(InputError, match="rank 0 does not fit layer narrow"):
+        check_rank(shapes, 0)
+    check_rank(shapes, 2, links=2)
+    with pytest.raises(
+        InputError, match="^links 2 of rank 3 are rank 6 together, .*choose links times rank from 1 to 4$"
+    ):
+        check_rank(shapes, 3, links=2)
+
+
+def test_a_chain_has_links_with_factors_of_their_own():
+    for mode, facts in MODES.items():
+        check_links(1, mode)
+        if facts.trains_factors:
+            check_links(3, mode)
+        else:
+            with pytest.raises(InputError, match=f"mode {mode} cannot be a chain of links"):
+                check_links(2, mode)
+    with pytest.raises(InputError, match="links must be at least 1, got 0"):
+        check_links(0, next(iter(MODES)))
+
+
+def test_numbers_are_the_same_up_to_rounding_only():
+    ones = np.ones(4, dtype=np.float32)
+    assert same_numbers(ones, ones * (1 + 1e-6))
+    assert not same_numbers(ones, ones * (1 + 1e-4))
+    assert not same_numbers(ones, np.ones(5, dtype=np.float32))
+    assert same_numbers(ones[:0], ones[:0])
+
+
+def test_a_trained_head_counts_in_every_mode():
+    head = Head(name="classifier", weight=np.zeros((3, 5), dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
+    for mode in MODES:
+        bare = new_adapter(
+            {"one": (6, 5)}, 2, mode, 0, "kaiming_uniform", 2.0, weights=weights_of_one(), subspace_size=7
+        )
+        assert replace(bare, head=head).n_params == bare.n_params + 18
+
+
+def weights_of_one():
+    return SingularDirections(lambda _: np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32))

@@ -69,3 +69,12 @@ def test_directions_that_rounding_left_alone_are_a_plain_start(mode):
     assert not np.allclose(adapter.layers["kept"].rows(drawn), other.layers["kept"].rows(drawn), atol=1e-3)
     with pytest.raises(InputError, match="law loftq has starts up to rank 3 here, got rank 4"):
         made.adapter(4, mode, 0, 1.0)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e4])
+def test_the_nearest_product_scales_with_the_matrix(scale):
+    target = np.random.default_rng(0).standard_normal((6, 9))
+    b, a = balanced_product(target, 3)
+    scaled_b, scaled_a = balanced_product(scale * target, 3)
+    np.testing.assert_allclose(scaled_b @ scaled_a, scale * (b @ a), rtol=1e-4, atol=1e-5 * scale)
+    assert scaled_b.shape == (6, 3)
