@@ -264,8 +264,9 @@ def read_only(tmp_path):
         for place in [*folder.rglob("*"), folder]:
             place.chmod(0o555)
         if os.geteuid() == 0:
-            for place in [folder, *folder.parents][:4]:
-                place.chmod(place.stat().st_mode | 0o055)
+            for place in (folder, *folder.parents):
+                if (mode := place.stat().st_mode) & 0o055 != 0o055:
+                    place.chmod(mode | 0o055)
             os.seteuid(NOBODY)
         folders.append(folder)
 
