@@ -266,6 +266,8 @@ def test_the_command(pair, tmp_path, capsys, monkeypatch):
     ("--against wide --base base", "wide is a checkpoint of other shapes: encoder.layer.0.intermediate.dense is 40 x 16 there and 32 x 16 in base"),
     ("--against deep --base tuned --layers 2", "no layer 2 holds all-linear: the model has layers 0 to 1"),
     ("--against base --base deep", "base has no weight of encoder.layer.2.attention.output.dense and 5 more, which deep has (18 layers)"),
+    ("--against deep --base base", "deep has encoder.layer.2.attention.output.dense and 5 more, which base has not (12 layers of these kinds)"),
+    ("--against deep --base base --layers 1", "which base has not"),
     ("--against gpt2 --base base", "gpt2 is not of the kind of base"),
     ("--against pickle --base base", "pickle holds its weights only as pytorch_model.bin, a pickle"),
     ("--against nan --base base", "holds values that are not finite"),

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from lorabound.errors import ModelError
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+def refuse_deeper(pairs: Mapping[str, str], known: Collection[str], of_wanted: str, of_known: str) -> None:
+    """See that the known names hold no layers of the same kinds at other depths.
+
+    Args:
+        pairs: what :func:`paired_names` found for the layers of a whole model, or of a part of its depth.
+        known: as there.
+        of_wanted: as there.
+        of_known: as there.
+    Raises:
+        ModelError: there are such layers.
+    """
+    kinds, found = {_NUMBER.sub("*", name) for name in pairs.values()}, set(pairs.values())
+    more = [name for name in sorted(known) if name not in found and _NUMBER.sub("*", name) in kinds]
+    if more:
+        raise ModelError(
+            f"{of_known} has {more[0]}"
+            + (f" and {len(more) - 1} more" if len(more) > 1 else "")
+            + f", which {of_wanted} has not ({len(pairs)} layers of these kinds): the two are not of one model"
+        )
 
 
 def paired_names(wanted: Sequence[str], known: Collection[str], of_wanted: str, of_known: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from lorabound.errors import AdapterError, InputError, ModelError
 from lorabound.modes import MODES, Mode
 from lorabound.updates.config import AgainstConfig
 from lorabound.updates.costs import FreezingCosts, LayerCost
-from lorabound.updates.names import paired_names
+from lorabound.updates.names import paired_names, refuse_deeper
 from lorabound.updates.weights import Change, Weights, change_energy, open_weights, read_change
 
 _RANKS = (1, 4, 16, 64)
@@ -74,6 +74,8 @@ def freezing_costs(
                 f"{against} is a checkpoint of other shapes: {other} is {_size(after.shape(other))} there and "
                 f"{_size(before.shape(name))} in {before.model}"
             )
+    rest = _common([name for name in before.modules.linears if name not in pairs], before, after, pairs)
+    refuse_deeper(pairs | rest, after.places, before.model, against)
     recorded = None if adapter is None else provenance_of(adapter)
     mode = recorded.mode if recorded else None
     if recorded and recorded.base:
@@ -91,7 +93,6 @@ def freezing_costs(
             f"{against} and {before.model} have the same weights in all layers that are compared ({len(costs)}): give "
             "the model after full fine-tuning as --against, and the one before as --base"
         )
-    rest = _common([name for name in before.modules.linears if name not in pairs], before, after, pairs)
     if rest:
         tell(f"the size of the change in {len(rest)} other layers")
     return FreezingCosts(
