@@ -52,3 +52,12 @@ def cannot_write(path: object, error: Exception, remedy: str | None = None) -> s
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it has none: what a library says, for our own sentence."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+# What PyTorch, oneDNN and safetensors say where the system gives no memory, in errors of the usual kinds.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "cannot allocate memory", "could not create a primitive")
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether an error says that the system gave no memory."""
+    return isinstance(error, MemoryError) or any(said in str(error).lower() for said in _NO_MEMORY)

@@ -105,3 +105,14 @@ def test_ctrl_c_is_heard_while_stacks_train(tmp_path):
         assert process.wait(timeout=60) == 130
     assert time.perf_counter() - begun < 20  # a stack would take minutes
     assert "the same command goes on" in said
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("unable to mmap a file: Cannot allocate memory (12)")])
+def test_memory_that_ends_anywhere_is_one_sentence(error, tmp_path, capsys, monkeypatch):
+    def without_memory(*_):
+        raise error
+
+    monkeypatch.setattr("lorabound.sweeps.material.read_material", without_memory)
+    status, _, said = run(capsys, monkeypatch, "sweep", "--data", "words", "--out", tmp_path / "out")
+    assert status == 2
+    assert "the system gave no more memory" in " ".join(said.split())

@@ -10,6 +10,7 @@ from lorabound.errors import InputError
 @pytest.mark.parametrize("error", [
     torch.OutOfMemoryError("CUDA out of memory."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    RuntimeError("could not create a primitive"),
     MemoryError(),
 ])  # fmt: skip
 def test_parts_give_what_the_whole_would_have(error):

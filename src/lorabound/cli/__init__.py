@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from lorabound import __version__
 from lorabound.cli.consoles import note, say
 from lorabound.cli.usage import UsageError, explain_usage
-from lorabound.errors import LoraboundError
+from lorabound.errors import LoraboundError, is_of_memory
 
 # Heading -> command -> file of this room that holds it, and what it does.
 COMMANDS = {
@@ -85,6 +85,15 @@ def main() -> None:
         sys.exit(2)
     except LoraboundError as error:
         note(f"lorabound: {error}", "red")
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not is_of_memory(error):
+            raise
+        note(
+            "lorabound: the system gave no more memory: end other programs, raise the limit of this one, or give a "
+            "smaller --memory where the command has it; what was finished is kept, and the same command goes on",
+            "red",
+        )
         sys.exit(2)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:

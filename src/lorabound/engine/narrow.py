@@ -13,12 +13,9 @@ from typing import TypeVar
 
 import torch
 
-from lorabound.errors import InputError
+from lorabound.errors import InputError, is_of_memory
 
 Result = TypeVar("Result")
-
-# What PyTorch's allocator for the processor says; it has no error of its own.
-_OF_CPU = ("can't allocate memory", "not enough memory")
 
 
 class Narrow:
@@ -50,7 +47,7 @@ class Narrow:
                 found += do(part)
                 continue
             except (RuntimeError, MemoryError) as error:
-                if not _is_of_memory(error):
+                if not (isinstance(error, torch.OutOfMemoryError) or is_of_memory(error)):
                     raise
                 if size == 1:
                     raise InputError(
@@ -67,7 +64,3 @@ class Narrow:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _is_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in _OF_CPU)
