@@ -31,4 +31,3 @@ def as_format(store, number, *columns):
         connection.execute("drop table about_again")
         connection.execute("delete from about where name = 'seal'")
         connection.execute("update about set value = ? where name = 'format'", (str(number),))
-    store.sealed = False

@@ -151,9 +151,7 @@ def test_noise_ends_nothing(there, noise, capfd):
 
 def test_it_is_made_again_only_when_runs_have_come(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(
-        live, "report", lambda result, page: made.append(result) or (page.write_text("</body>") and page)
-    )
+    monkeypatch.setattr(live, "page_of", lambda summary: made.append(summary) or "</body>")
     store = build(tmp_path, ranks=(1,), sizes=(100,), seeds=(0, 1))
     later = held_back(store, seed=1)
     page = LivePage(tmp_path)

@@ -193,7 +193,7 @@ def test_sigterm_stops_like_ctrl_c(undisturbed, tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1"},  # as the others: the stacks decide the rounding
     ) as process:
         assert process.stderr is not None
-        while "adapters of rank" not in (line := process.stderr.readline()):
+        while " of rank " not in (line := process.stderr.readline()):
             assert line, "ended before it trained"
         process.send_signal(signal.SIGTERM)
         said = process.stderr.read()

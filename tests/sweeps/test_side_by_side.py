@@ -80,10 +80,41 @@ def test_the_page_of_the_command(tmp_path, monkeypatch, capsys):
     assert (status, " ".join(said.split())) == (0, f"Page: {page}")
     text = words_of(page)
     assert text.count("a has the lowest test error of 2 sweeps, 0.100: freeze_a, rank 2, at N = 100.") == 1
-    assert "Chance in the test examples may explain its lead over <b>." in text
+    assert "It is not shown to win more test examples than it loses against <b>." in text
+    assert "That holds if no sweep was set up, and none extended, after a look at these test errors." in text
     assert "the choice among the 6 choices of a, <b> counted; by the same 400 test examples" in text
     assert "All settings are the same." in text
     assert "<b>" not in page.read_text().replace("<b>Before", "").split("<script>")[0]
+
+
+def test_a_lower_mean_with_fewer_examples_won_is_no_win(tmp_path):
+    """Two seeds: a is better by 1 on 100 examples, and worse by 1/2 on 190; its mean is lower, and it loses more."""
+    wrong = {"a": ((100, 290), (0, 0)), "b": ((0, 100), (0, 100))}
+    summaries = []
+    for name, ranges in wrong.items():
+        store = build(tmp_path / name, ranks=(2,), sizes=(100,), seeds=(0, 1))
+        worse = {"zero_shot": range(300), "train_both": range(300)}
+        summaries.append(
+            with_wrong(store, lambda mode, _, seed, own=ranges: worse.get(mode) or range(*own[seed])),  # noqa: B023
+        )
+    ((best, other),) = side_by_side(named(summaries)).compared
+    assert (best.name, other.examples.won, other.examples.lost) == ("a", 100, 190)
+    assert other.p_of_all < 1e-4
+    assert not other.is_beaten
+    text = words_of(write_several(summaries, tmp_path / "page.html"))
+    assert "It is not shown to win more test examples than it loses against b." in text
+    assert "than chance explains" not in text
+
+
+def test_a_sweep_without_an_answer_is_named_and_not_counted(tmp_path):
+    one, other = sweep(tmp_path / "a", 40), replace(sweep(tmp_path / "b", 60), verdicts=[])
+    text = words_of(write_several([one, other], tmp_path / "page.html"))
+    assert "2 sweeps side by side, and nothing to compare: b gave no answer yet." in text
+    assert "than chance explains" not in text
+    third = sweep(tmp_path / "c", 200)
+    text = words_of(write_several([one, other, third], tmp_path / "page.html"))
+    assert "a has the lowest test error of 2 sweeps, 0.100" in text
+    assert "Not among them, for want of an answer: b." in text
 
 
 def test_what_cannot_stand_side_by_side_is_refused(tmp_path, monkeypatch, capsys):

@@ -121,6 +121,26 @@ def test_a_store_of_format_3_is_read_and_goes_on(tmp_path):
     assert "adapter_sha256" not in again.frame().columns
 
 
+def test_a_store_that_another_process_brings_to_this_format_meanwhile(tmp_path):
+    """Whoever has it open reads and writes it as it is then: rows are held against their hashes, entries get one."""
+    store = Sweep.open_or_create(tmp_path, ABOUT)
+    store.add([row("a")])
+    as_format(store, 5)
+    early, other = Sweep.open(tmp_path), Sweep.open(tmp_path)
+    assert not early.sealed
+    other.add([row("b")])
+    assert early.sealed
+    assert [run.key for run in early.rows()] == ["a", "b"]
+    early.note("extended", True)
+    early.add([row("c")])
+    assert other.about["extended"] is True
+    assert [run.key for run in Sweep.open(tmp_path).rows()] == ["a", "b", "c"]
+    other._connection.execute("update runs set seconds = 7.0 where key = 'a'")
+    other._connection.commit()
+    with pytest.raises(StoreError, match="is not what was written"):
+        early.rows()
+
+
 def test_two_writers(tmp_path):
     with only_writer(tmp_path / "new"), pytest.raises(StoreError, match="another sweep is writing"):  # noqa: SIM117
         with only_writer(tmp_path / "new"):

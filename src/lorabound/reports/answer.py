@@ -47,7 +47,7 @@ def answer(summary: Summary) -> Answer:
         first=first,
         sure=[_how_sure(verdict), " ".join(guarantees), *([said] if said else [])],
         beside=[sentence for sentence in others if sentence not in guarantees],
-        tiles=_tiles(verdict, more),
+        tiles=_tiles(verdict, more, bool(summary.about.get("extended"))),
         remedy=remedy,
     )
 
@@ -56,14 +56,18 @@ def _how_sure(verdict: Verdict) -> str:
     """Which others may be as good, and the gap of the best."""
     best = verdict.best
     alike = [cell_name(cell) for cell in verdict.members if cell is not best]
-    if alike:
+    if not verdict.n_candidates > 1:
+        text = "There is nothing to compare it with at this N."
+    elif alike:
         shown = ", ".join(alike[:3]) + (f" and {len(alike) - 3} more" if len(alike) > 3 else "")
         text = (
             f"The lead of {cell_name(best)} is not beyond chance: {shown} cannot be told apart from it (all pairs "
             "compared, 95%)."
         )
     else:
-        text = f"All other {verdict.n_candidates - 1} choices are shown to be worse (all pairs compared, 95%)."
+        others = verdict.n_candidates - 1
+        which = f"All other {others} choices are" if others > 1 else "The other choice is"
+        text = f"{which} shown to be worse (all pairs compared, 95%)."
     if best.mode == ZERO_SHOT:
         return text
     gap = best.gap
@@ -102,7 +106,7 @@ def _more_sentence(summary: Summary, verdict: Verdict, more: MoreData | None) ->
     )
 
 
-def _tiles(verdict: Verdict, more: MoreData | None) -> list[dict[str, str]]:
+def _tiles(verdict: Verdict, more: MoreData | None, extended: bool) -> list[dict[str, str]]:
     best, zero_shot = verdict.best, verdict.zero_shot
     beside = f"without an adapter {zero_shot.test_loss:.3f}" if zero_shot is not None and zero_shot is not best else ""
     tiles = [
@@ -115,7 +119,8 @@ def _tiles(verdict: Verdict, more: MoreData | None) -> list[dict[str, str]]:
         {
             "name": "guaranteed on new data, at most",
             "value": ceiled(float(verdict.limit.value)),
-            "beside": f"{1 - DELTA:.0%}, the choice among {verdict.n_candidates} counted",
+            "beside": f"{1 - DELTA:.0%}, the choice among {verdict.n_candidates} counted"
+            + (", if nobody looked before runs were added" if extended else ""),
         },
     ]
     if more is not None:

@@ -28,16 +28,19 @@ WIDE = "On a narrow screen this table scrolls sideways; its first column stays."
 
 
 def write_framed(path: str | Path, template: str, specs: Mapping[str, Mapping[str, Any]], **values: Any) -> Path:
+    """:func:`write_html` of :func:`framed`."""
+    return write_html(path, framed(template, specs, **values))
+
+
+def write_html(path: str | Path, page: str) -> Path:
     """Write a page; returns its path.
 
-    Args:
-        template, specs, values: as of :func:`framed`.
     Raises:
         InputError: a file of this name that is no page of ours.
         OutputError: the file cannot be written.
     """
     refuse_other_file(path)
-    return write_text(path, framed(template, specs, **values))
+    return write_text(path, page)
 
 
 def framed(template: str, specs: Mapping[str, Mapping[str, Any]], **values: Any) -> str:

@@ -18,9 +18,18 @@ from lorabound.sweeps import ZERO_SHOT
 
 # Each term, how else it is written, and what it means to a reader who knows no learning theory.
 _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("adapter", ("adapters",), "Two small matrices A and B for each adapted layer, trained in place of the model."),
+    (
+        "adapter",
+        ("adapters",),
+        "Small matrices A and B beside the weight of each adapted layer. All or some of an adapter is trained; the "
+        "model itself is not.",
+    ),
     ("rank", ("ranks",), "Number of rows of A and of columns of B. A larger rank trains more parameters."),
-    ("mode", ("modes",), "Which parts of an adapter are trained, and which stay as they were drawn."),
+    (
+        "mode",
+        ("modes",),
+        "Which parts of an adapter are trained, and which stay as they start: drawn at random, or taken from weights.",
+    ),
     *((str(mode), (), f"A mode: {facts.sentence}.") for mode, facts in MODES.items()),
     ("N", (), "Number of training examples."),
     (
@@ -93,7 +102,7 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "cannot be told apart",
         ("can tell the two apart", "cannot tell the two apart"),
-        "The difference that was measured is no larger than chance makes one, with these test examples and seeds.",
+        "The measured difference is no larger than chance often makes one, with these test examples and seeds.",
     ),
     (
         "without an adapter",
@@ -118,7 +127,7 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "exact test",
         ("exact sign test", "p-value", "p"),
-        "If neither adapter were better, how often chance alone would give a count at least as uneven as this one.",
+        "If a new example were won as often as lost, how often chance alone would give a count at least this uneven.",
     ),
     ("diverged", (), "Training in which a loss was no number any more. Such a run has no result."),
     (

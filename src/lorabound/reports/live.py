@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
@@ -23,8 +22,9 @@ from lorabound.data import counted
 from lorabound.errors import InputError, LoraboundError
 from lorabound.recommendations.recommendation import PILOTS
 from lorabound.recommendations.stored import FILE, is_recommendation, open_recommendation
-from lorabound.reports.frame import PAGE, write_framed
-from lorabound.reports.page import report
+from lorabound.reports.frame import framed
+from lorabound.reports.page import page_of
+from lorabound.reports.recommendation_page import recommendation_page
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.grid import runs_of
 from lorabound.sweeps.sweep import FILE as STORE
@@ -124,18 +124,14 @@ class LivePage:
     def _made(self) -> tuple[str, bool]:
         """The page, and whether it shows results."""
         if (self.folder / FILE).is_file():
-            return self._reported(open_recommendation(self.folder)), True
+            return recommendation_page(open_recommendation(self.folder)), True
         if is_recommendation(self.folder):
             return self._waiting("", self._pilots()), False
         for store in self._stores():
             if any(row.rank for row in store.rows()):
-                return self._reported(store), True
+                return page_of(store.summary()), True
             return self._waiting(f"Planned: {repr(store).partition(': ')[2]}."), False
         return self._waiting(""), False
-
-    def _reported(self, result: object) -> str:
-        with TemporaryDirectory() as place:
-            return report(result, Path(place) / PAGE).read_text(encoding="utf-8")
 
     def _pilots(self) -> pl.DataFrame | None:
         """One row per mode, rank and number of training rows: pilots so far, and their mean error on test rows."""
@@ -149,18 +145,15 @@ class LivePage:
         return means.sort("test error").with_columns(pl.col("test error").round(3))
 
     def _waiting(self, said: str, pilots: pl.DataFrame | None = None) -> str:
-        with TemporaryDirectory() as place:
-            page = write_framed(
-                Path(place) / PAGE,
-                "waiting.html.j2",
-                {},
-                folder=str(self.folder),
-                said=said,
-                recommends=is_recommendation(self.folder),
-                heads=pilots.columns if pilots is not None else [],
-                rows=pilots.rows() if pilots is not None else [],
-            )
-            return page.read_text(encoding="utf-8")
+        return framed(
+            "waiting.html.j2",
+            {},
+            folder=str(self.folder),
+            said=said,
+            recommends=is_recommendation(self.folder),
+            heads=pilots.columns if pilots is not None else [],
+            rows=pilots.rows() if pilots is not None else [],
+        )
 
 
 _COLUMNS = ["mode", "rank", "training rows", "test error"]

@@ -11,13 +11,12 @@ import yaml
 
 from lorabound import __version__
 from lorabound.errors import InputError
-from lorabound.files import write_text
 from lorabound.recommendations import Recommendation
 from lorabound.reports.answer import answer
 from lorabound.reports.cells_table import cells_table
 from lorabound.reports.chart_specs import Series
 from lorabound.reports.charts import chart_sentences, explorer
-from lorabound.reports.frame import PAGE, framed, refuse_other_file
+from lorabound.reports.frame import PAGE, framed, write_html
 from lorabound.reports.rivals_table import rivals_table
 from lorabound.reports.runs_table import runs_table
 from lorabound.reports.sentences import caveats, comparison_sentence, exponent_text, n_samples, reading, remarks
@@ -72,8 +71,7 @@ def write_page(summary: Summary, path: str | Path) -> Path:
         InputError: a file of this name that is no page of ours.
         OutputError: the file cannot be written.
     """
-    refuse_other_file(path)
-    return write_text(path, page_of(summary))
+    return write_html(path, page_of(summary))
 
 
 def page_of(summary: Summary) -> str:

@@ -7,7 +7,7 @@ page. An error axis is linear and begins where the errors do; the chart's senten
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, pairwise
@@ -18,6 +18,7 @@ import polars as pl
 
 from lorabound.modes import MODES
 from lorabound.recommendations import Recommendation
+from lorabound.reports.chart_parts import colour_of_mode, shade_of_rank, ticks, whole
 from lorabound.reports.colours import MODE_COLOURS
 
 # Candidates of one size stand side by side: at most so far apart, in ln(rows), and within this share of the room.
@@ -46,22 +47,9 @@ def error_against_rows(made: Recommendation) -> Drawn:
     span, outside = _span(errors, made)
     rows = sorted({point.test.n_train for point in made.points} | {value.n_train for value in made.more_data})
     room = (min(float(x) for x in points["x"]) / 1.08, rows[-1] * 1.1)
-    x = alt.X("x:Q", title="training rows (logarithmic)", axis=_ticks(rows)).scale(type="log", domain=room, nice=False)
+    x = alt.X("x:Q", title="training rows (logarithmic)", axis=ticks(rows)).scale(type="log", domain=room, nice=False)
     y = partial(_error_axis, title=made.error_name, span=span)
-    ranks = sorted(set(points["rank"]))
-    legend = alt.Legend(
-        title="rank",
-        titleOrient="left",
-        orient="top",
-        values=ranks,
-        columns=4,
-        symbolType="circle",
-        symbolStrokeColor="#808893",
-        symbolStrokeWidth=3,
-    )
-    shade = alt.Opacity("rank:Q", legend=legend).scale(
-        type="log" if len(ranks) > 1 else "linear", domain=[ranks[0], ranks[-1]], range=[0.4, 1.0]
-    )
+    shade = shade_of_rank(points["rank"], 0.4)
     level = f"{made.best.measured.level:.0%}"
     told = [
         alt.Tooltip("what:N", title="pilots of"),
@@ -70,7 +58,7 @@ def error_against_rows(made: Recommendation) -> Drawn:
         *_interval_told(level),
         alt.Tooltip("train:Q", title=f"{made.error_name} on training rows", format=".4f"),
     ]
-    base = alt.Chart(points).encode(x=x, color=_colour(set(points["mode"])), opacity=shade, tooltip=told)
+    base = alt.Chart(points).encode(x=x, color=colour_of_mode(set(points["mode"])), opacity=shade, tooltip=told)
     own = base.transform_filter("datum.recommended").encode(opacity=alt.value(1), y=y("test"))
     others = base.transform_filter("!datum.recommended").encode(y=y("test"))
     layers = [
@@ -90,7 +78,7 @@ def error_against_rows(made: Recommendation) -> Drawn:
             fontWeight="bold",
         ),
     ]
-    return Drawn(spec=_whole(layers, 420), outside=outside)
+    return Drawn(spec=whole(alt.layer(*layers), 420), outside=outside)
 
 
 def forecast_against_rank(made: Recommendation) -> Drawn:
@@ -100,7 +88,7 @@ def forecast_against_rank(made: Recommendation) -> Drawn:
     errors = [*candidates["low"], *candidates["high"], *(end for value in known for end in (value.low, value.high))]
     span, outside = _span(errors, made)
     ranks = sorted({*candidates["rank"], *(rule.rank for rule in made.rules)})
-    x = alt.X("rank:Q", title="rank (logarithmic)", axis=_ticks(ranks)).scale(
+    x = alt.X("rank:Q", title="rank (logarithmic)", axis=ticks(ranks)).scale(
         type="log", base=2, domain=[ranks[0] / 1.25, ranks[-1] * 1.35], nice=False
     )
     title = f"forecast {made.error_name}"
@@ -114,7 +102,7 @@ def forecast_against_rank(made: Recommendation) -> Drawn:
         alt.Tooltip("parameters:Q", title="trained parameters", format=","),
         alt.Tooltip("alike:N", title="within noise of the lowest"),
     ]
-    base = alt.Chart(candidates).encode(x=x, color=_colour(set(candidates["mode"])), tooltip=told)
+    base = alt.Chart(candidates).encode(x=x, color=colour_of_mode(set(candidates["mode"])), tooltip=told)
     best = base.transform_filter("datum.recommended").encode(y=y("forecast"))
     at_best = alt.Chart(candidates.filter(pl.col("recommended"))).encode(x=x, y=y("forecast"))
     layers = [
@@ -127,21 +115,12 @@ def forecast_against_rank(made: Recommendation) -> Drawn:
         best.mark_point(size=260, strokeWidth=2.5, filled=False, opacity=1),
         *_lettered(at_best, "recommended", dy=24, fontWeight="bold"),
     ]
-    return Drawn(spec=_whole(layers, 360), outside=outside)
+    return Drawn(spec=whole(alt.layer(*layers), 360), outside=outside)
 
 
 def _error_axis(field: str, title: str, span: tuple[float, float]) -> alt.Y:
     """The error axis, the same in every layer."""
     return alt.Y(f"{field}:Q", title=title).scale(domain=span, nice=False, zero=False)
-
-
-def _colour(modes: Collection[str]) -> alt.Color:
-    """The colour of the mode, as on every page."""
-    there = [mode for mode in MODES if mode in modes]
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, symbolType="circle", symbolStrokeWidth=0)
-    return alt.Color("mode:N", sort=there, legend=legend).scale(
-        domain=there, range=[MODE_COLOURS[mode] for mode in there]
-    )
 
 
 def _interval_told(level: str) -> list[alt.Tooltip]:
@@ -293,11 +272,3 @@ def _span(errors: Iterable[float], made: Recommendation) -> tuple[tuple[float, f
         outside = f"Without an adapter it is {zero:.3f}, {where} this axis."
     pad = 0.06 * max(high - low, 0.02)
     return (max(low - pad, 0.0), min(high + pad, 1.0)), outside
-
-
-def _ticks(values: Sequence[float]) -> alt.Axis:
-    return alt.Axis(values=list(values), format=",d", labelOverlap="greedy")
-
-
-def _whole(layers: Sequence[alt.Chart], height: int) -> dict[str, Any]:
-    return dict(alt.layer(*layers).properties(width="container", height=height).to_dict())

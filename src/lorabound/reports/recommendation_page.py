@@ -12,7 +12,7 @@ from lorabound import __version__
 from lorabound.certificates.plain import exact, plain
 from lorabound.modes import MODES
 from lorabound.recommendations import Recommendation
-from lorabound.reports.frame import PAGE, rows_of, write_framed
+from lorabound.reports.frame import PAGE, framed, rows_of, write_html
 from lorabound.reports.peft_code import peft_code
 from lorabound.reports.recommendation import (
     answer_sentences,
@@ -34,8 +34,14 @@ def write_recommendation_page(made: Recommendation, page: str | Path | None = No
     Args:
         page: file to write; None writes ``report.html`` in the folder of the recommendation.
     Raises:
+        InputError: a file of this name that is no page of ours.
         OutputError: the file cannot be written.
     """
+    return write_html(page or Path(made.folder) / PAGE, recommendation_page(made))
+
+
+def recommendation_page(made: Recommendation) -> str:
+    """The HTML of a recommendation's page."""
     rows, ranks = error_against_rows(made), forecast_against_rank(made)
     charts = [
         {
@@ -51,8 +57,7 @@ def write_recommendation_page(made: Recommendation, page: str | Path | None = No
             "said": f"forecast {made.error_name} against rank, a line per mode; the numbers stand under All candidates",
         },
     ]
-    return write_framed(
-        page or Path(made.folder) / PAGE,
+    return framed(
         "recommendation.html.j2",
         {"chart-rows": rows.spec, "chart-ranks": ranks.spec},
         made=made,

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from lorabound.bounds import occam_gap
-from lorabound.modes import MODES
+from lorabound.reports.chart_parts import GREY, colour_of_mode, shade_of_rank, ticks, whole
 from lorabound.reports.colours import MODE_COLOURS
 
 if TYPE_CHECKING:
@@ -86,7 +86,14 @@ def plan_charts(plan: Plan) -> list[Chart]:
         alt.Chart(planned).mark_rule(strokeDash=[3, 3]).encode(x=x),
         alt.Chart(frame)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=12))
-        .encode(x=x, y=y, color=_modes(frame["mode"]), detail="adapter:N", opacity=_ranks(frame["rank"]), tooltip=told),
+        .encode(
+            x=x,
+            y=y,
+            color=colour_of_mode(frame["mode"]),
+            detail="adapter:N",
+            opacity=shade_of_rank(frame["rank"], 0.55),
+            tooltip=told,
+        ),
     )
     none = sum(bool(row.bounds.guarantee.vacuous) for row in plan.rows)
     wanted = f"{none} of the {len(plan.rows)} limits of this plan are 1 or more, say nothing, and have no place here."
@@ -100,7 +107,7 @@ def plan_charts(plan: Plan) -> list[Chart]:
             "examples a guarantee takes; it says nothing about which rank fits best.",
             *([wanted] if none else []),
         ),
-        spec=_whole(drawn),
+        spec=whole(drawn, _HEIGHT),
     )
     return [chart, *_forecasts(plan)]
 
@@ -119,7 +126,7 @@ def _forecasts(plan: Plan) -> list[Chart]:
         pl.col("low", "high").fill_nan(pl.col("gap"))
     )
     told = ["mode:N", "rank:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("gap", "low", "high"))]
-    base = alt.Chart(frame).encode(x=_rank_axis(frame["rank"]), color=_modes(frame["mode"]), tooltip=told)
+    base = alt.Chart(frame).encode(x=_rank_axis(frame["rank"]), color=colour_of_mode(frame["mode"]), tooltip=told)
     y = alt.Y("gap:Q", title="forecast gap").scale(zero=True)
     drawn = alt.layer(
         base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(y=alt.Y("low:Q", title="forecast gap"), y2="high:Q"),
@@ -131,7 +138,7 @@ def _forecasts(plan: Plan) -> list[Chart]:
             title=f"Forecast gap at N = {n:,}",
             said="Line chart of the forecast gap against the rank, a line for each mode; the table has the numbers",
             sentences=("From the pilot, no guarantee. Bars: 80% intervals.",),
-            spec=_whole(drawn),
+            spec=whole(drawn, _HEIGHT),
         )
     ]
 
@@ -172,7 +179,7 @@ def _complexity_chart(about: About, rows: Sequence[ComplexityRow], by_rank: bool
     colour = alt.Color("line:N", title=None, sort=names, legend=_legend()).scale(domain=names, range=colours)
     dashes = {"measured": [1, 0], "largest there is": [2, 3], "bound": [7, 4]}
     there = [what for what in dashes if what in set(frame["what"])]
-    drawn_as = alt.Legend(title=None, orient="top", symbolType="stroke", symbolStrokeColor="#808893")
+    drawn_as = alt.Legend(title=None, orient="top", symbolType="stroke", symbolStrokeColor=GREY)
     dash = alt.StrokeDash("what:N", title=None, sort=there, legend=drawn_as).scale(
         domain=there, range=[dashes[what] for what in there]
     )
@@ -195,7 +202,7 @@ def _complexity_chart(about: About, rows: Sequence[ComplexityRow], by_rank: bool
         said=f"Line chart of the measured complexity against the {along}, with its bound where that says something; "
         "the numbers stand in the table",
         sentences=(about.sentence, *([left_out] if silent else [])),
-        spec=_whole(drawn),
+        spec=whole(drawn, _HEIGHT),
     )
 
 
@@ -243,7 +250,7 @@ def _histogram(spread: ModeSpread, number: int, span: tuple[float, float], n_tra
         title=f"{spread.mode}, rank {spread.rank}: gaps of single runs",
         said="Histogram of the gaps of all runs; what it shows stands in the sentences below and in the table",
         sentences=tuple(sentences),
-        spec=_whole(alt.layer(*layers), _LOW_HEIGHT),
+        spec=whole(alt.layer(*layers), _LOW_HEIGHT),
     )
 
 
@@ -275,34 +282,9 @@ def freezing_charts(costs: FreezingCosts) -> list[Chart]:
             title="What a rank can keep of the change",
             said="Line chart of the share that is kept against the rank; the numbers stand above",
             sentences=("A frozen factor: what it lets the other keep, on average over its draws.",),
-            spec=_whole(drawn),
+            spec=whole(drawn, _HEIGHT),
         )
     ]
-
-
-def _modes(there: Sequence[str] | pl.Series) -> alt.Color:
-    names = [mode for mode in MODES if mode in set(there)]
-    return alt.Color("mode:N", title=None, sort=names, legend=_legend()).scale(
-        domain=names, range=[MODE_COLOURS[name] for name in names]
-    )
-
-
-def _ranks(there: pl.Series) -> alt.Opacity:
-    """The higher the rank, the darker."""
-    ranks = sorted(set(there))
-    legend = alt.Legend(
-        title="rank",
-        titleOrient="left",
-        orient="top",
-        values=ranks,
-        columns=6,
-        symbolType="circle",
-        symbolFillColor="#808893",
-        symbolStrokeWidth=0,
-    )
-    return alt.Opacity("rank:Q", legend=legend if len(ranks) > 1 else None).scale(
-        type="log" if len(ranks) > 1 else "linear", domain=[ranks[0], ranks[-1]], range=[0.55, 1.0]
-    )
 
 
 def _rank_axis(there: pl.Series) -> alt.X:
@@ -315,9 +297,8 @@ def _size_axis(there: pl.Series) -> alt.X:
 
 def _logarithmic(field: str, title: str, there: pl.Series) -> alt.X:
     values = sorted(set(there))
-    axis = alt.Axis(values=values, format=",d", labelOverlap="greedy")
     ends = [values[0] / 1.15, values[-1] * 1.15]
-    return alt.X(f"{field}:Q", title=title, axis=axis).scale(type="log", domain=ends, nice=False)
+    return alt.X(f"{field}:Q", title=title, axis=ticks(values)).scale(type="log", domain=ends, nice=False)
 
 
 def _thousands() -> alt.Axis:
@@ -326,10 +307,6 @@ def _thousands() -> alt.Axis:
 
 def _legend() -> alt.Legend:
     return alt.Legend(title=None, orient="top", symbolOpacity=1, symbolStrokeWidth=2)
-
-
-def _whole(drawn: Any, height: int = _HEIGHT) -> dict[str, Any]:
-    return dict(drawn.properties(width="container", height=height).to_dict())
 
 
 _DRAWN: dict[str, Callable[[Any], list[Chart]]] = {

@@ -68,18 +68,23 @@ def write_several(summaries: Sequence[Summary], path: str | Path) -> Path:
 
 def _first(made: SideBySide) -> str:
     """The sweep with the lowest test error, where all can be compared; else that they cannot."""
-    if len(made.compared) != 1 or made.reasons or not made.compared[0]:
-        return f"{len(made.sweeps)} sweeps side by side: their test errors are not all on the same test set"
+    every = f"{len(made.sweeps)} sweeps side by side"
+    if len(made.compared) != 1 or made.reasons:
+        return f"{every}: their test errors are not all on the same test set"
+    silent = [name for name, summary in made.sweeps.items() if not summary.verdicts]
+    if len(made.compared[0]) < 2:
+        return f"{every}, and nothing to compare: {', '.join(silent)} gave no answer yet"
     best, *others = made.compared[0]
     text = (
-        f"{best.name} has the lowest test error of {len(made.sweeps)} sweeps, {best.verdict.best.test_loss:.3f}: "
+        f"{best.name} has the lowest test error of {len(others) + 1} sweeps, {best.verdict.best.test_loss:.3f}: "
         f"{cell_name(best.verdict.best)}, at N = {best.verdict.n_train:,}"
     )
-    shown = [entry.p_of_all is not None and entry.p_of_all < DELTA for entry in others]
-    if all(shown):
-        return f"{text}. It wins more test examples against the best of each other sweep than chance explains"
-    unsure = ", ".join(entry.name for entry, sure in zip(others, shown, strict=True) if not sure)
-    return f"{text}. Chance in the test examples may explain its lead over {unsure}"
+    unsure = [entry.name for entry in others if not entry.is_beaten]
+    if not unsure:
+        text += ". It wins more test examples against the best of each other sweep than chance explains"
+    else:
+        text += f". It is not shown to win more test examples than it loses against {', '.join(unsure)}"
+    return f"{text}. Not among them, for want of an answer: {', '.join(silent)}" if silent else text
 
 
 def _sentences(made: SideBySide) -> list[str]:
@@ -93,7 +98,8 @@ def _sentences(made: SideBySide) -> list[str]:
         lines.append(
             f"On new data the error of {cell_name(best.verdict.best)} of {best.name}, averaged over its adapters, is "
             f"at most {ceiled(float(best.limit.value))} ({1 - DELTA:.0%}, the choice among the {count} choices of "
-            f"{', '.join(entry.name for entry in group)} counted; by the same {n_test:,} test examples)."
+            f"{', '.join(entry.name for entry in group)} counted; by the same {n_test:,} test examples). That holds if "
+            "no sweep was set up, and none extended, after a look at these test errors."
         )
         sizes = {entry.verdict.n_train for entry in group}
         if len(sizes) > 1:

@@ -9,6 +9,10 @@ from lorabound.sweeps.progressive import Choice
 from lorabound.sweeps.summary import Summary
 from lorabound.sweeps.verdict import Verdict
 
+# What a limit takes for granted where runs were added later: a choice that was added because of what the others showed
+# is one of more choices than are there to be counted.
+_EXTENDED = "That holds if nobody looked at the first results before runs were added to the grid."
+
 
 def verdict_sentences(summary: Summary) -> list[str]:
     """Which adapter to take: in full for the largest training size, a line for each other one."""
@@ -89,10 +93,11 @@ def guarantee_sentences(verdict: Verdict, extended: bool) -> list[str]:
         f"On new data the error of {cell_name(best)}{averaged} is at most {ceiled(float(verdict.limit.value))} "
         f"({1 - DELTA:.0%}, the choice among {verdict.n_candidates} counted)."
     )
-    return [by_test, *([_proved(verdict.proved, extended)] if verdict.proved else [])]
+    condition = [_EXTENDED] if extended else []
+    return [by_test, *([_proved(verdict.proved)] if verdict.proved else []), *condition]
 
 
-def _proved(choice: Choice, extended: bool) -> str:
+def _proved(choice: Choice) -> str:
     """What training proves without a test set, for the run it proves most of."""
     row, level = choice.row, f"{1 - DELTA:.0%}"
     run = f"{row.mode}, rank {row.rank}, seed {row.seed}" + (f", sample {row.sample}" if row.sample else "")
@@ -108,8 +113,6 @@ def _proved(choice: Choice, extended: bool) -> str:
         )
         if choice.gain and not choice.gain.vacuous:
             text += f", at least {floored(float(choice.gain.value))} lower than without an adapter ({level})"
-    if extended:
-        text += ". That holds if nobody looked at the first results before runs were added to the grid"
     return f"{text}."
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lorabound.adapters import Adapter, check_grid, folder_sha256, save_adapter
+from lorabound.data import counted
 from lorabound.engine import (
     ENGINE_VERSION,
     Losses,
@@ -118,12 +119,17 @@ class Runs:
         out: folder of the sweep.
         store: the runs that are there.
         fixed: everything beside the run itself that decides its result.
+        stored_keys: keys of the runs in the store, which nobody else writes to meanwhile.
     """
 
     task: Task
     out: Path
     store: Sweep
     fixed: dict[str, Any]
+    stored_keys: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stored_keys = self.store.keys()
 
     @property
     def config(self) -> SweepConfig:
@@ -131,8 +137,7 @@ class Runs:
 
     def missing(self, planned: Sequence[Run]) -> set[Run]:
         """Those of the runs that are not stored."""
-        stored_keys = self.store.keys()
-        return {run for run in planned if run_key(run, self.fixed) not in stored_keys}
+        return {run for run in planned if run_key(run, self.fixed) not in self.stored_keys}
 
     def run(
         self,
@@ -181,7 +186,9 @@ class Runs:
 
     def _write(self, stack: list[Run], outcomes: list[Outcome]) -> None:
         """Adapters first, then the rows of the whole stack in one transaction."""
-        self.store.add([self._stored(run, outcome) for run, outcome in zip(stack, outcomes, strict=True)])
+        rows = [self._stored(run, outcome) for run, outcome in zip(stack, outcomes, strict=True)]
+        self.store.add(rows)
+        self.stored_keys |= {row.key for row in rows}
 
     def _stored(self, run: Run, outcome: Outcome) -> Row:
         """The row of a run, after its adapter is in place; a run that diverged has no measurements and no adapter."""
@@ -272,7 +279,7 @@ def _label(stack: list[Run]) -> str:
     ranks = sorted({run.rank for run in stack})
     if ranks == [0]:
         return "measuring the zero-shot model"
-    return f"{len(stack)} adapters of rank {', '.join(map(str, ranks))} on {stack[0].n_train} examples"
+    return f"{counted(len(stack), 'adapter')} of rank {', '.join(map(str, ranks))} on {stack[0].n_train:,} examples"
 
 
 def _about(task: Task) -> dict[str, Any]:

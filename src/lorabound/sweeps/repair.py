@@ -154,7 +154,7 @@ def _salvaged(path: Path) -> tuple[dict[str, Any], list[Row], int]:
             rows.append(unpack(record))
         except (ValueError, TypeError, KeyError, ArithmeticError):
             continue
-    return {name: json.loads(text) for name, text in found.about.items()}, rows, seal.runs.count - len(rows)
+    return {name: json.loads(text) for name, text in found.about.items()}, rows, max(seal.runs.count - len(rows), 0)
 
 
 def _n_runs(seal: Seal) -> int:

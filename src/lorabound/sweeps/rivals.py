@@ -42,8 +42,8 @@ class Rival:
     def p_of_all(self) -> float:
         """``p`` times the number of pairs, at most 1: the best one was picked by the same test examples.
 
-        Whichever cells are picked, all pairs whose value is below alpha differ truly, with probability 1 - alpha over
-        the test examples (Bonferroni over every pair of cells).
+        With probability 1 - alpha over the test examples, no pair of cells of this training size whose examples are as
+        often won as lost has a value below alpha, whichever pair is picked (Bonferroni).
         """
         return min(1.0, self.n_pairs * self.p)
 
@@ -57,10 +57,10 @@ def _of_size(summary: Summary, verdict: Verdict) -> list[Rival]:
     loss = summary.losses[0]
     left_out = {id(cell) for cell in verdict.left_out}
     cells = [c for c in summary.cells if c.n_train == verdict.n_train and id(c) not in left_out]
-    draws = sorted({(row.seed, row.sample) for row in _rows(summary, verdict.best)})
-    if verdict.best.mode == ZERO_SHOT:
-        trained = next(cell for cell in cells if cell.mode != ZERO_SHOT)
-        draws = sorted({(row.seed, row.sample) for row in _rows(summary, trained)})
+    trained = next((cell for cell in cells if cell.mode != ZERO_SHOT), None)
+    if trained is None:
+        return []
+    draws = sorted({(row.seed, row.sample) for row in _rows(summary, trained)})  # the same for all that are compared
     best = _losses(summary, verdict.best, draws, loss)
     found = []
     for other in cells:

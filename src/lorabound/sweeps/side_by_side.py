@@ -47,6 +47,13 @@ class Entry:
         """P-value of the sign test times the number of pairs, which pays for picking both by the test examples."""
         return None if self.examples is None else min(1.0, self.n_pairs * self.examples.p)
 
+    @property
+    def is_beaten(self) -> bool:
+        """Whether the best of all wins more examples against this one than it loses, beyond chance. With several runs
+        the lower mean error may go with fewer examples won."""
+        won = self.examples is not None and self.examples.won > self.examples.lost
+        return won and self.p_of_all is not None and self.p_of_all < DELTA
+
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySide:

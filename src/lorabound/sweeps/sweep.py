@@ -78,8 +78,6 @@ class Sweep:
         folder: folder of the sweep, with the adapters beside the runs.
         config: settings of the sweep, with the grid as last extended.
         about: facts about the whole sweep: fingerprints of data and model, classes, what the split removed.
-        sealed: whether every row carries the hash of its contents; a store of an older format gets them with the first
-            runs that are added.
 
     >>> import lorabound as lb
     >>> done = lb.open_sweep("tickets-sweep")
@@ -95,7 +93,6 @@ class Sweep:
         self.folder = Path(folder)
         self._connection = connection
         self._connection.row_factory = sqlite3.Row
-        self.sealed = HASH in _columns(connection)
         connection.execute("pragma secure_delete = on")  # what was replaced must not come back from the file
 
     @classmethod
@@ -112,7 +109,8 @@ class Sweep:
             raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
         connection = sqlite3.connect(path, timeout=_PATIENCE)
         try:
-            fault = _fault(connection, path)
+            with _snapshot(connection):
+                fault = _fault(connection, path)
         except (sqlite3.Error, ValueError, TypeError, IndexError) as error:
             connection.close()
             raise _unreadable(path, error) from None
@@ -202,12 +200,16 @@ class Sweep:
     def about(self) -> dict[str, Any]:
         """What the sweep records about itself, by name: its settings, its data, its model."""
         with self._reading():
-            # One statement: another process may write between two.
-            columns = "name, value, sha256" if self.sealed else "name, value, null"
-            found = self._connection.execute(f"select {columns} from {ABOUT}").fetchall()
-            if self.sealed:
+            found = list(map(tuple, self._connection.execute(f"select * from {ABOUT}").fetchall()))
+            if any(len(entry) == 3 for entry in found):  # a store of an older format has names and values
                 _check_entries({name: (text, sha256) for name, text, sha256 in found})
-            return {name: json.loads(text) for name, text, _ in found if name != SEAL}
+            return {entry[0]: json.loads(entry[1]) for entry in found if entry[0] != SEAL}
+
+    @property
+    def sealed(self) -> bool:
+        """Whether every row carries the hash of its contents; a store of an older format gets them with the first runs
+        that are added, by whichever process."""
+        return HASH in _columns(self._connection)
 
     @property
     def config(self) -> SweepConfig:
@@ -221,8 +223,8 @@ class Sweep:
         """Record a JSON value in ``about``, in place of one of the same name."""
         text = json.dumps(value)
         with self._writing():
+            self._connection.execute("begin immediate")
             if self.sealed:
-                self._connection.execute("begin immediate")
                 tables.put(self._connection, {name: text})
             else:
                 self._connection.execute(f"insert or replace into {ABOUT} (name, value) values (?, ?)", (name, text))
@@ -251,7 +253,6 @@ class Sweep:
             if not self.sealed:
                 tables.upgrade(self._connection, int(self.about["format"]))
             tables.add(self._connection, [pack(row) for row in rows])
-        self.sealed = True
 
     def rows(self) -> list[Row]:
         """All runs, ordered by training size, mode, rank, sample and seed; each is checked against its hash.
@@ -273,7 +274,7 @@ class Sweep:
         Raises:
             ValueError: a row that is not what was written, or fewer or more rows than were.
         """
-        with self._snapshot():
+        with _snapshot(self._connection):
             found = list(map(dict, self._connection.execute("select * from runs").fetchall()))
             seal = tables.seal_of(self._connection).runs if self.sealed else None
         if seal is not None:
@@ -285,18 +286,6 @@ class Sweep:
             if (there := Total().plus(hashes)) != seal:
                 raise ValueError(f"{there.count} runs are there, {seal.count} were written")
         return found
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """All that is read within is of one moment, whatever another process writes; keep it short, since it waits."""
-        if self._connection.in_transaction:
-            yield
-            return
-        self._connection.execute("begin")
-        try:
-            yield
-        finally:
-            self._connection.rollback()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -315,6 +304,19 @@ class Sweep:
             raise StoreError(cannot_write(self.folder / FILE, error, remedy)) from None
         except (ValueError, TypeError, KeyError) as error:  # of a damaged seal
             raise DamagedStore(self.folder / FILE, error) from None
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is read within is of one moment, whatever another process writes; keep it short, since it waits."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("begin")
+    try:
+        yield
+    finally:
+        connection.rollback()
 
 
 def _check_entries(found: Mapping[str, tuple[str, bytes]]) -> None:
@@ -379,8 +381,8 @@ def _unreadable(path: Path, error: Exception) -> StoreError:
     return DamagedStore(
         path,
         said,
-        f"{path} is not a readable sweep store ({said}): move it away and run again; if a sweep wrote it,  "
-        f"lorabound repair {path.parent}  keeps the runs in it that are whole",
+        f"{path} is not a readable sweep store ({said}): if a sweep wrote it,  lorabound repair {path.parent}  keeps the "
+        "runs in it that are whole; else move it away and run again",
     )
 
 
