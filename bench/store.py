@@ -28,8 +28,9 @@ from lorabound.reports.export import export_runs
 from lorabound.reports.page import write_page
 from lorabound.sweeps import Sweep, SweepConfig, runs_of
 from lorabound.sweeps.grid import Run, run_key
+from lorabound.sweeps.row import Row
+from lorabound.sweeps.store import FILE
 from lorabound.sweeps.summary import summarize
-from lorabound.sweeps.sweep import FILE, Row
 
 N_TEST, SIZES, STACK, FIXED = 2_000, [100, 200, 300, 400, 500], 12, {"bench": "store"}
 

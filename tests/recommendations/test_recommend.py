@@ -20,7 +20,8 @@ from lorabound.recommendations.pilots import with_lr
 from lorabound.recommendations.search import Search
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.records import fingerprint
-from lorabound.sweeps.sweep import Sweep, only_writer
+from lorabound.sweeps.store import only_writer
+from lorabound.sweeps.sweep import Sweep
 from lorabound.sweeps.task import load_task
 from tests.commands import run, shown
 

@@ -12,7 +12,7 @@ from lorabound.errors import StoreError
 from lorabound.sweeps import Row, Sweep, SweepConfig, execute
 from lorabound.sweeps.repair import MOVED, repair
 from lorabound.sweeps.salvage import salvage
-from lorabound.sweeps.sweep import FILE
+from lorabound.sweeps.store import FILE
 from tests import commands
 from tests.stores import as_format
 

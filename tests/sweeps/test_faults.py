@@ -24,8 +24,8 @@ from lorabound.reports.frame import PAGE
 from lorabound.reports.page import write_page
 from lorabound.sweeps import Sweep, SweepConfig, execute, measuring
 from lorabound.sweeps.repair import repair
+from lorabound.sweeps.store import FILE
 from lorabound.sweeps.summary import summarize
-from lorabound.sweeps.sweep import FILE
 from tests import commands
 from tests.conftest import TinyClassifier
 from tests.sweeps.test_sweep import measured

@@ -15,7 +15,7 @@ from lorabound.stack import select_linears
 from lorabound.sweeps import Sweep, SweepConfig, runs_of
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.grid import Run, run_key
-from lorabound.sweeps.sweep import FORMAT
+from lorabound.sweeps.tables import FORMAT
 from tests.fresh_rows import check_adapters
 from tests.stores import as_format, rewrite
 

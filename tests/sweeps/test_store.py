@@ -7,7 +7,8 @@ import pytest
 
 from lorabound.errors import StoreError
 from lorabound.sweeps import Row, Sweep, SweepConfig, tables
-from lorabound.sweeps.sweep import FILE, FORMAT, only_writer
+from lorabound.sweeps.store import FILE, only_writer
+from lorabound.sweeps.tables import FORMAT
 from tests.stores import as_format
 
 ABOUT = {"config": SweepConfig().model_dump(mode="json"), "data_sha256": "d", "n_removed": 3}

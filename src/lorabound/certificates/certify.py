@@ -20,7 +20,7 @@ from lorabound.errors import InputError
 from lorabound.sweeps.grid import Run
 from lorabound.sweeps.progressive import by_blocks, choices, why_not
 from lorabound.sweeps.records import ADAPTERS
-from lorabound.sweeps.sweep import FILE as STORE
+from lorabound.sweeps.store import FILE as STORE
 from lorabound.sweeps.sweep import Sweep
 
 

@@ -21,7 +21,7 @@ from lorabound.certificates.subject import FLIPS, Subject, bare_errors
 from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.progressive import best_gain, block_certificate, cross_fit_certificate, stages_of
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 
 CROSS_FIT, BLOCKS = "cross-fit.safetensors", "blocks.safetensors"
 _OTHER = "{} or its record holds something else than the sweep around the adapter"

@@ -17,7 +17,8 @@ from lorabound.notation import Base
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.progressive import block_certificate, why_not
 from lorabound.sweeps.records import AdapterTask, fingerprint
-from lorabound.sweeps.sweep import Row, Sweep
+from lorabound.sweeps.row import Row
+from lorabound.sweeps.sweep import Sweep
 
 Observe = Callable[[str], None]
 

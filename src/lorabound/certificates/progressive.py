@@ -26,7 +26,7 @@ from lorabound.errors import AdapterError, InputError
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import ZERO_SHOT, Run
 from lorabound.sweeps.progressive import best_certificate, best_gain, speaks_of, why_not, window_start
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 
 FILE = "progressive.safetensors"
 # Settings of the sweep that the bound depends on.

@@ -22,7 +22,7 @@ from lorabound.notation import RESIDUAL_LAW, Law
 from lorabound.stack import directions_of_weights
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.records import AdapterTask
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 
 # The draw of A for an adapter that nothing shows the draw of.
 _OWN_SEED: int = 0

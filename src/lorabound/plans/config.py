@@ -8,7 +8,8 @@ from pydantic import Field
 
 from lorabound.config import ADAPTERS, BOUNDS, DATA, setting
 from lorabound.plans.verbs import SIZES
-from lorabound.sweeps.config import PositiveInts, SweepConfig
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.fields import PositiveInts
 
 
 class PlanConfig(SweepConfig):

@@ -18,7 +18,7 @@ from lorabound.stats import Forecast, crossed_mean, pick
 from lorabound.sweeps.cells import Loss
 from lorabound.sweeps.grid import Run
 from lorabound.sweeps.records import ADAPTERS
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 from lorabound.trainers import Rule
 
 # Coverage of forecast and measured intervals.

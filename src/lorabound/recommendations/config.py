@@ -24,7 +24,8 @@ from lorabound.config import (
 from lorabound.errors import InputError
 from lorabound.modes import PEFT_MODES
 from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW
-from lorabound.sweeps.config import Positive, SweepConfig
+from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.fields import Positive
 
 # Settings of a sweep that a recommendation decides by itself.
 DECIDED = (

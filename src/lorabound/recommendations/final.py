@@ -23,7 +23,7 @@ from lorabound.sweeps.execute import task_of_run
 from lorabound.sweeps.executors import open_executor
 from lorabound.sweeps.grid import Run
 from lorabound.sweeps.records import write_rows, write_task
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 from lorabound.sweeps.task import Task
 
 FINAL = "final.json"

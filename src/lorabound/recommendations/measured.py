@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lorabound.recommendations.schedule import Candidate
 from lorabound.stats import Curves, fit_curves
 from lorabound.sweeps.cells import Loss
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 
 Array = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from lorabound.sweeps.execute import Observer, Progress, Runs, open_runs
 from lorabound.sweeps.executors import open_executor
 from lorabound.sweeps.grid import ZERO_SHOT, Run, run_key
 from lorabound.sweeps.material import Material
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 from lorabound.sweeps.task import Task
 
 _WORKERS_WANTED = 4

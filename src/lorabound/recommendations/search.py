@@ -22,7 +22,7 @@ from lorabound.sweeps.cells import losses_of
 from lorabound.sweeps.estimate import seconds_left
 from lorabound.sweeps.execute import Observer, Progress
 from lorabound.sweeps.grid import Run
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 from lorabound.sweeps.task import Task
 
 # Times are known to a quarter or so: what is begun must end within the budget.

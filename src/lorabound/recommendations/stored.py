@@ -21,7 +21,7 @@ from lorabound.errors import InputError, first_line
 from lorabound.files import is_whole, sealed, write_text
 from lorabound.modes import MODES
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
-from lorabound.sweeps.sweep import FILE as SWEEP
+from lorabound.sweeps.store import FILE as SWEEP
 
 FILE, FORMAT = "recommendation.json", 1
 _AGAIN = "give the command that made it again, with the same --out: no pilot is trained twice"

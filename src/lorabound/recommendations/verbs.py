@@ -101,7 +101,7 @@ def carry_out(
     from lorabound.recommendations.search import STEP, Search, refuse_short_budget
     from lorabound.sweeps.execute import Progress
     from lorabound.sweeps.grid import Run
-    from lorabound.sweeps.sweep import only_writer
+    from lorabound.sweeps.store import only_writer
 
     def tell(now: str) -> None:
         observe(Progress(0, 1, 0, 1, now))

@@ -27,7 +27,7 @@ from lorabound.reports.page import page_of
 from lorabound.reports.recommendation_page import recommendation_page
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.grid import runs_of
-from lorabound.sweeps.sweep import FILE as STORE
+from lorabound.sweeps.store import FILE as STORE
 
 # Where the line and the script go into a page.
 _END = "</body>"

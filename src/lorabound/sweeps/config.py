@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from lorabound.config import (
     ADAPTERS,
@@ -23,12 +23,12 @@ from lorabound.config import (
     read_record,
     read_settings,
     setting,
-    split_at_commas,
 )
 from lorabound.data.config import DialogueConfig
 from lorabound.errors import InputError
 from lorabound.modes import MODES, Mode, check_links
 from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW, Base, Law
+from lorabound.sweeps.fields import LARGEST, Layers, Positive, PositiveInts, Prompt, Seeds, Template, Unlabelled
 
 # The axes of the grid that are lists. A sweep may be extended along them and in ``samples``; everything else is fixed
 # when it starts.
@@ -55,61 +55,6 @@ _LATER = ("base", "links")
 _RESOURCES = ("memory", "executor", "address")
 # What is said about the runs, fixed before they start; the runs themselves do not depend on it.
 _READING = ("metric", "window", "unlabelled", "cross_fit", "blocks")
-
-
-def _seeds(value: Any) -> Any:
-    """A count of seeds (3 means 0, 1, 2) or the seeds themselves as a list."""
-    if isinstance(value, str) and "," not in value and value.strip().isdigit():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return value
-    if not 1 <= value <= 10_000:
-        raise ValueError("a single number says how many seeds: 1 to 10000; to name seeds write a list, as 0,7,9")
-    return list(range(value))
-
-
-def _layers(value: Any) -> Any:
-    """None for all, a list of indices, or the name of a position, which has no digit at its start."""
-    if not isinstance(value, str):
-        listed = list(value) if isinstance(value, list | tuple) else [value]
-        if value is not None and not all(isinstance(index, int) and not isinstance(index, bool) for index in listed):
-            raise ValueError("give layer numbers, as 4,5, or a position, as top3, or all")
-        return None if value is None else listed
-    name = value.strip()
-    if name == "all":
-        return None
-    return name if name and not name[0].isdigit() and not name.startswith("-") else split_at_commas(int, value)
-
-
-PositiveInts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1), list_of(int), once]
-Layers = Annotated[Annotated[list[int], Field(min_length=1)] | str | None, BeforeValidator(_layers)]
-# Beyond these a float32 step or logit overflows, whatever the data.
-Positive = Annotated[float, Field(gt=0, le=1e6)]
-_LARGEST = 2**63 - 1  # what SQLite can hold
-
-
-def _prompt(value: str | None) -> str | None:
-    if value is not None and value.count("{}") != 1:
-        raise ValueError('a prompt needs {} exactly once, where the name of the class goes, as "A {} review."')
-    return value
-
-
-def _template(value: str | None) -> str | None:
-    if value is not None and value.count("{}") != 1:
-        raise ValueError('a template needs {} exactly once, where the text goes, as "Review: {} Sentiment:"')
-    return value
-
-
-def _unlabelled(value: Any) -> Any:
-    """None, a share in (0, 1), or the name of a file."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return value
-    if isinstance(value, int | float) and not 0 < value < 1:
-        raise ValueError("a share of the data lies between 0 and 1, as 0.1; else give a file")
-    return value
 
 
 class SweepConfig(DialogueConfig):
@@ -144,7 +89,7 @@ class SweepConfig(DialogueConfig):
         None, "Examples for the test set, in the same forms.", DATA, shown="a part of --data"
     )
     data_seed: int = setting(
-        0, "Seed of the shuffle that divides the data into training and test set.", DATA, ge=0, le=_LARGEST
+        0, "Seed of the shuffle that divides the data into training and test set.", DATA, ge=0, le=LARGEST
     )
     n_test: Annotated[int, Field(ge=2, strict=True)] | None = setting(
         None, "Number of test examples.", DATA, shown="a quarter of the data, at most 2000"
@@ -171,13 +116,13 @@ class SweepConfig(DialogueConfig):
         MODEL,
         shown="labels where the data have a column of them",
     )
-    template: Annotated[str | None, AfterValidator(_template)] = setting(
+    template: Template = setting(
         None,
         "What asks a language model for the label of a text: {} stands for the text, {labels} for all labels.",
         MODEL,
         shown="Choose the label that fits the text, out of: {labels}. Text: {} Label:",
     )
-    prompt: Annotated[str | None, AfterValidator(_prompt)] = setting(
+    prompt: Prompt = setting(
         None,
         "Sentence that asks for a class, with {} where its name goes. Its embedding stands for the class.",
         MODEL,
@@ -223,13 +168,7 @@ class SweepConfig(DialogueConfig):
         le=10_000,
         strict=True,
     )
-    seeds: Annotated[
-        list[Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]],
-        Field(min_length=1),
-        list_of(int),
-        BeforeValidator(_seeds),
-        once,
-    ] = setting(
+    seeds: Seeds = setting(
         [0, 1, 2],
         "How often each setting is trained, with another random start (3); or which seeds (0,7,9).",
         ADAPTERS,
@@ -301,7 +240,7 @@ class SweepConfig(DialogueConfig):
         lt=1,
     )
 
-    unlabelled: Annotated[str | float | None, BeforeValidator(_unlabelled)] = setting(
+    unlabelled: Unlabelled = setting(
         None,
         "Examples without labels, which let training certify the final adapter: a file of texts, or a share of --data "
         "whose labels are not read (0.1).",

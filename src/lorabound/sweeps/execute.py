@@ -30,7 +30,9 @@ from lorabound.sweeps.measuring import Outcome
 from lorabound.sweeps.progressive import final_start
 from lorabound.sweeps.records import ADAPTERS, AdapterTask, write_rows, write_task
 from lorabound.sweeps.resume import as_resumed, extend
-from lorabound.sweeps.sweep import Row, Sweep, only_writer
+from lorabound.sweeps.row import Row
+from lorabound.sweeps.store import only_writer
+from lorabound.sweeps.sweep import Sweep
 from lorabound.sweeps.task import Task, load_task
 
 

@@ -12,7 +12,7 @@ from lorabound.errors import InputError
 from lorabound.stats import fit_curves
 from lorabound.sweeps.cells import Loss
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 
 # Coverage of the forecast, as of a recommendation's.
 LEVEL = 0.8

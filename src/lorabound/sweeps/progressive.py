@@ -45,7 +45,7 @@ from lorabound.bounds import (
 from lorabound.sweeps.cells import DELTA
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import runs_of
-from lorabound.sweeps.sweep import Row
+from lorabound.sweeps.row import Row
 
 Array = NDArray[np.float64]
 LossName = Literal["error", "risk", "wrong"]

@@ -24,8 +24,9 @@ from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.records import ADAPTERS
 from lorabound.sweeps.row import Row, unpack
 from lorabound.sweeps.salvage import salvage
-from lorabound.sweeps.sweep import FILE, FORMAT, DamagedStore, Sweep, create, only_writer
-from lorabound.sweeps.tables import Seal, Total, content_sha256
+from lorabound.sweeps.store import FILE, DamagedStore, create, only_writer
+from lorabound.sweeps.sweep import Sweep
+from lorabound.sweeps.tables import FORMAT, Seal, Total, content_sha256
 
 MOVED = "damaged-adapters"
 # Without these nobody can tell what the runs of a store are.

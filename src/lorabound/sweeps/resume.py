@@ -10,7 +10,8 @@ from lorabound.errors import StoreError
 from lorabound.modes import foreign_settings
 from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
-from lorabound.sweeps.sweep import FILE, Sweep
+from lorabound.sweeps.store import FILE
+from lorabound.sweeps.sweep import Sweep
 
 
 def as_resumed(config: SweepConfig, out: str | Path | None) -> SweepConfig:

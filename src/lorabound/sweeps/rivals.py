@@ -10,8 +10,8 @@ from lorabound.arguments import Array
 from lorabound.stats import Signs, signs
 from lorabound.sweeps.cells import Cell, Loss
 from lorabound.sweeps.grid import ZERO_SHOT
+from lorabound.sweeps.row import Row
 from lorabound.sweeps.summary import Summary
-from lorabound.sweeps.sweep import Row
 from lorabound.sweeps.verdict import Verdict
 
 

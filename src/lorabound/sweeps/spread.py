@@ -24,7 +24,8 @@ from lorabound.stats import VarianceComponents, shared_test_noise, variance_comp
 from lorabound.sweeps.cells import Loss, crossed, losses_of, test_losses, train_losses
 from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.notes import cut_note
-from lorabound.sweeps.sweep import Row, Sweep
+from lorabound.sweeps.row import Row
+from lorabound.sweeps.sweep import Sweep
 
 # Seeds and samples that a variance is read from at least.
 LEAST = 3

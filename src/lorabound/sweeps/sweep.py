@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +19,13 @@ from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
 from lorabound.sweeps.records import ADAPTERS
 from lorabound.sweeps.row import MEASURED, Row, pack, unpack
-from lorabound.sweeps.tables import ABOUT, FORMAT, HASH, SEAL, Seal, Total, content_sha256
+from lorabound.sweeps.store import FILE, DamagedStore, check_entries, columns_of, create, opened, snapshot, unreadable
+from lorabound.sweeps.tables import ABOUT, HASH, SEAL, Total, content_sha256
 
 if TYPE_CHECKING:
     from lorabound.adapters import Adapter
     from lorabound.sweeps.summary import Summary
 
-__all__ = ["COLUMNS", "FILE", "FORMAT", "PROVED", "DamagedStore", "Row", "Sweep", "create", "only_writer"]
-
-FILE = "sweep.sqlite"
 PROVED = (
     "progressive_error",
     "progressive_at_most",
@@ -49,26 +46,7 @@ _TYPES: dict[str, type[pl.DataType]] = {
 }
 
 
-# What no store holds: code that SQLite would run.
-_FOREIGN = """select name from sqlite_master where type not in ('table', 'index') or (type = 'index' and sql not null)
-or sql like '%virtual%' or sql like '%check%' or sql like '%generated%' or sql like '% as %' limit 1"""
 _NAMED = {"mode": "", "rank": "r", "n_train": "n", "seed": "seed", "sample": "sample"}
-
-
-class DamagedStore(StoreError):
-    """A store that is not what was written; ``what`` says the damage in a clause."""
-
-    def __init__(self, path: Path, what: object, sentence: str | None = None) -> None:
-        super().__init__(
-            sentence
-            or f"{path} is damaged ({what}): run  lorabound repair {path.parent}  which keeps the damaged file and "
-            "every run that is whole; the command of the sweep then trains the others again"
-        )
-        self.what = str(what)
-
-
-# Seconds that a writer waits for readers, and a reader for a writer.
-_PATIENCE = 60.0
 
 
 class Sweep:
@@ -107,17 +85,7 @@ class Sweep:
             raise StoreError(f"{folder} is a file: give the folder that  lorabound sweep --out FOLDER  wrote")
         if not path.is_file():
             raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
-        connection = sqlite3.connect(path, timeout=_PATIENCE)
-        try:
-            with _snapshot(connection):
-                fault = _fault(connection, path)
-        except (sqlite3.Error, ValueError, TypeError, IndexError) as error:
-            connection.close()
-            raise _unreadable(path, error) from None
-        if fault:
-            connection.close()
-            raise DamagedStore(path, fault)
-        store = cls(folder, connection)
+        store = cls(folder, opened(path))
         _ = store.about  # every entry as it was written
         return store
 
@@ -202,14 +170,14 @@ class Sweep:
         with self._reading():
             found = list(map(tuple, self._connection.execute(f"select * from {ABOUT}").fetchall()))
             if any(len(entry) == 3 for entry in found):  # a store of an older format has names and values
-                _check_entries({name: (text, sha256) for name, text, sha256 in found})
+                check_entries({name: (text, sha256) for name, text, sha256 in found})
             return {entry[0]: json.loads(entry[1]) for entry in found if entry[0] != SEAL}
 
     @property
     def sealed(self) -> bool:
         """Whether every row carries the hash of its contents; a store of an older format gets them with the first runs
         that are added, by whichever process."""
-        return HASH in _columns(self._connection)
+        return HASH in columns_of(self._connection)
 
     @property
     def config(self) -> SweepConfig:
@@ -274,7 +242,7 @@ class Sweep:
         Raises:
             ValueError: a row that is not what was written, or fewer or more rows than were.
         """
-        with _snapshot(self._connection):
+        with snapshot(self._connection):
             found = list(map(dict, self._connection.execute("select * from runs").fetchall()))
             seal = tables.seal_of(self._connection).runs if self.sealed else None
         if seal is not None:
@@ -292,7 +260,7 @@ class Sweep:
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError, KeyError, ArithmeticError, AttributeError) as error:
-            raise _unreadable(self.folder / FILE, error) from None
+            raise unreadable(self.folder / FILE, error) from None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -306,111 +274,6 @@ class Sweep:
             raise DamagedStore(self.folder / FILE, error) from None
 
 
-@contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is read within is of one moment, whatever another process writes; keep it short, since it waits."""
-    if connection.in_transaction:
-        yield
-        return
-    connection.execute("begin")
-    try:
-        yield
-    finally:
-        connection.rollback()
-
-
-def _check_entries(found: Mapping[str, tuple[str, bytes]]) -> None:
-    """See that the entries of ``about``, each with its hash, are what was written.
-
-    Raises:
-        ValueError: one is not, or is missing.
-    """
-    hashes = {name: content_sha256({"name": name, "value": text}) for name, (text, _) in found.items()}
-    if changed := [name for name, (_, stored) in found.items() if hashes[name] != stored]:
-        raise ValueError(f"its entry {changed[0][:20]!r} is not what was written")
-    if Total().plus(one for name, one in hashes.items() if name != SEAL) != Seal.read(found[SEAL][0]).about:
-        raise ValueError("an entry on settings, data or model is missing")
-
-
-def create(path: Path, about: Mapping[str, Any]) -> sqlite3.Connection:
-    """Make the file of a store that holds no runs yet.
-
-    Raises:
-        sqlite3.Error: it cannot be written.
-    """
-    connection = sqlite3.connect(path, timeout=_PATIENCE)
-    connection.execute("pragma secure_delete = on")
-    with connection:
-        connection.execute("begin immediate")
-        tables.create(connection)
-        tables.put(connection, {name: json.dumps(value) for name, value in {"format": FORMAT, **about}.items()})
-    return connection
-
-
-def _fault(connection: sqlite3.Connection, path: Path) -> str | None:
-    """What is wrong with a file, as far as SQLite and the format tell; None for nothing.
-
-    Raises:
-        StoreError: a later version of lorabound wrote it.
-        sqlite3.Error: it cannot be read.
-    """
-    if connection.execute(_FOREIGN).fetchone() is not None:
-        raise sqlite3.DatabaseError("it holds more than the tables of a sweep")
-    entry = connection.execute(f"select * from {ABOUT} where name = 'format'").fetchone()
-    said = str(connection.execute("pragma quick_check").fetchone()[0])
-    if said != "ok":
-        return " ".join(said.split())
-    version = str(entry[1]) if entry else ""
-    columns, known = _columns(connection), {*tables.columns()}
-    if version.isdecimal() and int(version) > FORMAT:
-        if len(entry) < 3 or entry[2] == content_sha256({"name": "format", "value": version}):
-            raise StoreError(f"{path} was written in another format: read it with the version that wrote it")
-        return "its entry 'format' is not what was written"
-    if version not in map(str, range(1, FORMAT + 1)) or (HASH in columns) != (version == str(FORMAT)):
-        return "it does not say its format"
-    return f"it has a column {min(columns - known)[:20]!r}" if columns - known else None
-
-
-def _unreadable(path: Path, error: Exception) -> StoreError:
-    """The error on a store that cannot be read."""
-    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-        return StoreError(f"{path} is being written by another process: try again when it has stopped")
-    said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-    if not isinstance(error, sqlite3.Error):
-        return DamagedStore(path, said)
-    return DamagedStore(
-        path,
-        said,
-        f"{path} is not a readable sweep store ({said}): if a sweep wrote it,  lorabound repair {path.parent}  keeps the "
-        "runs in it that are whole; else move it away and run again",
-    )
-
-
-def _columns(connection: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in map(tuple, connection.execute("select name from pragma_table_info('runs')"))}
-
-
 def _name(record: Mapping[str, Any]) -> str:
     """What a row calls its run, right or wrong."""
     return "-".join(f"{mark}{record.get(name)}"[:30] for name, mark in _NAMED.items())
-
-
-@contextmanager
-def only_writer(folder: str | Path) -> Iterator[None]:
-    """Hold the directory's lock, so that two sweeps never write to it at once.
-
-    Raises:
-        StoreError: another process holds it, or the directory cannot be made.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("w")
-    except OSError as error:
-        raise StoreError(cannot_write(folder, error)) from None
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreError(f"another sweep is writing to {folder}: wait for it or choose another --out") from None
-        yield

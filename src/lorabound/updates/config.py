@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lorabound.config import ADAPTERS, MODEL, Settings, list_of, setting
-from lorabound.sweeps.config import Layers, PositiveInts
+from lorabound.sweeps.fields import Layers, PositiveInts
 
 
 class AgainstConfig(Settings):
