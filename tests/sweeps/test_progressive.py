@@ -12,17 +12,16 @@ from lorabound.engine import Examples, Recipe, Unlabelled, evaluate, train
 from lorabound.errors import DataError, InputError, StoreError
 from lorabound.stack import select_linears
 from lorabound.sweeps import Row, Sweep, SweepConfig
+from lorabound.sweeps.choices import choices, of_cell
 from lorabound.sweeps.execute import run_sweep
 from lorabound.sweeps.progressive import (
     best_gain,
     certificate,
-    choices,
     drawn_steps,
     final_certificate,
     final_start,
     gain,
     losses_of,
-    of_cell,
     why_not,
     window_start,
 )

@@ -17,8 +17,9 @@ from lorabound.certificates.replaced import refuse_to_replace
 from lorabound.certificates.rows import FreshRows, of_completions
 from lorabound.data import Labelled
 from lorabound.errors import InputError
+from lorabound.sweeps.choices import choices
 from lorabound.sweeps.grid import Run
-from lorabound.sweeps.progressive import by_blocks, choices, why_not
+from lorabound.sweeps.progressive import by_blocks, why_not
 from lorabound.sweeps.records import ADAPTERS
 from lorabound.sweeps.store import FILE as STORE
 from lorabound.sweeps.sweep import Sweep

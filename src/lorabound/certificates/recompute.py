@@ -20,7 +20,7 @@ from lorabound.certificates.subject import Subject
 from lorabound.certificates.verification import Part, compared, hashes
 from lorabound.data import Labelled
 from lorabound.errors import LoraboundError, ModelError
-from lorabound.sweeps.progressive import n_candidates
+from lorabound.sweeps.choices import n_candidates
 from lorabound.sweeps.records import read_task
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lorabound.reports.sentences import ceiled, cell_name, floored
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import DELTA
-from lorabound.sweeps.progressive import Choice
+from lorabound.sweeps.choices import Choice
 from lorabound.sweeps.summary import Summary
 from lorabound.sweeps.verdict import Verdict
 

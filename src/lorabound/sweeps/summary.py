@@ -14,7 +14,7 @@ from lorabound.modes import guideline
 from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
 from lorabound.sweeps.cells import LEVEL, Cell, Loss, cell_of, crossed, losses_of, test_losses, train_losses
-from lorabound.sweeps.progressive import choices, of_cell
+from lorabound.sweeps.choices import choices, of_cell
 from lorabound.sweeps.spread import Crossed, spread_of
 from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
 

@@ -113,7 +113,7 @@ class Sweep:
         columns are what the first pass over the training examples proves (:mod:`lorabound.sweeps.progressive`), each
         run on its own, sure to 95%: null where it proves nothing, as with several epochs.
         """
-        from lorabound.sweeps.progressive import proved_columns
+        from lorabound.sweeps.choices import proved_columns
 
         rows = self.rows()
         measured = {name: [getattr(row, name) for row in rows] for name in MEASURED}

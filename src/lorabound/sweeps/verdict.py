@@ -11,7 +11,7 @@ from lorabound.bounds import Bound, holdout_bounded
 from lorabound.stats import not_worse_than_best
 from lorabound.sweeps import ZERO_SHOT, Row
 from lorabound.sweeps.cells import DELTA, LEVEL, LOSSES, Cell, Loss
-from lorabound.sweeps.progressive import Choice
+from lorabound.sweeps.choices import Choice
 
 # Of the way from the error at the start to 0: training that has come less far may not have finished.
 _FINISHED = 0.2
