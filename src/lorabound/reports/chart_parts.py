@@ -39,8 +39,8 @@ def shade_of_rank(there: Collection[int], palest: float) -> alt.Opacity:
         columns=6,
         symbolType="circle",
         symbolFillColor=GREY,
-        symbolStrokeColor=GREY,
-        symbolStrokeWidth=0,
+        symbolStrokeColor=GREY,  # of marks that are open
+        symbolStrokeWidth=3,
     )
     return alt.Opacity("rank:Q", legend=legend if several else None).scale(
         type="log" if several else "linear", domain=[ranks[0], ranks[-1]], range=[palest, 1.0]
