@@ -104,8 +104,9 @@ def recommend(
 
     with kept_when_stopped(out_dir), progress(out_dir) as observe:
         made = carry_out(asked, layout, out_dir, observe, partial(laid_out, asked, pilots, given))
+    page = write_recommendation_page(made)  # first: whoever reads a few lines of the answer gets it too
     show(made, out)
-    say(f"Page: {write_recommendation_page(made)}")
+    say(f"Page: {page}")
     if write and file is not None:
         _write_back(made, file, overruled)
 

@@ -33,14 +33,16 @@ def page_is_free(page: Path | None) -> None:
 
 
 def give(result: object, page: Path | None) -> None:
-    """Show a result, and write its page."""
+    """Write the page of a result, and show it: the file is there even for whoever reads only the first lines."""
     from lorabound.reports.show import show
 
-    show(result, out)
     if page is not None:
         from lorabound.reports.result_page import write_result_page
 
-        say(f"Page: {write_result_page(result, page, shlex.join(['lorabound', *sys.argv[1:]]))}")
+        write_result_page(result, page, shlex.join(["lorabound", *sys.argv[1:]]))
+    show(result, out)
+    if page is not None:
+        say(f"Page: {page}")
 
 
 def say_next(summary: Summary, folder: Path) -> None:

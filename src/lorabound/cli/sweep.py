@@ -87,8 +87,9 @@ def sweep(
         with kept_when_stopped(out_dir), progress(folder) as observe:
             store = run_sweep(one, folder, observe, material)
         summary = summarize(store)
+        page = write_page(summary, folder / PAGE)  # first: whoever reads a few lines of the table gets it too
         show(summary, out)
-        say(f"Page: {write_page(summary, folder / PAGE)}")
+        say(f"Page: {page}")
         say_next(summary, folder)
 
 

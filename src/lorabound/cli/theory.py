@@ -107,10 +107,10 @@ def complexity(
             measured = measure_transformer(sweep, settings, tell)
         else:
             measured = measure_complexity(settings, tell)
+    paths = write_complexity(measured, out_dir) if out_dir else []
     give(measured, page)
-    if out_dir:
-        for path in write_complexity(measured, out_dir):
-            say(f"-> {path}")
+    for path in paths:
+        say(f"-> {path}")
 
 
 @app.command(cls=Grouped)
@@ -150,8 +150,9 @@ def concentration(
     with kept_when_stopped(out_dir), progress(out_dir) as observe:
         sweep = run_sweep(asked, out_dir, observe, material)
     crossed = read_spread(sweep, material.config)  # the folder may hold runs of other ranks, with other factors
+    paths = write_spread(crossed, out_dir)
     give(crossed, page)
-    for path in write_spread(crossed, out_dir):
+    for path in paths:
         say(f"-> {path}")
 
 
