@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorabound.files import write_json, write_table
+from lorabound.reports.sentences import exponent_text
 from lorabound.reports.show import Part, parts, table
 from lorabound.worst_case.measured.complexity import DELTA, LEVEL, Complexity, ComplexityGrowth, ComplexityRow
 from lorabound.worst_case.measured.family import TRIVIAL, About
@@ -96,19 +97,12 @@ def verdict(rows: Sequence[ComplexityRow]) -> str:
 
 def growth_sentence(growth: ComplexityGrowth) -> str:
     """One line: the exponent along one axis, beside the theory's."""
-    exponent = growth.exponent
     symbol, fixed, theory = ("r", "N", 0.5) if growth.axis == "rank" else ("N", "rank", -0.5)
-    if math.isnan(exponent.value):
-        measured = f"none ({exponent.note})"
-    elif math.isnan(exponent.low):
-        measured = f"{exponent.value:.2f} ({exponent.note})"
-    else:
-        measured = f"{exponent.value:.2f} [{exponent.low:.2f}, {exponent.high:.2f}]"
     beside = "" if math.isnan(growth.upper) else f", the bound's {growth.upper:+.2f}"
     beside += "" if math.isnan(growth.exact) else f", the exact one's {growth.exact:+.2f}"
     return (
-        f"{growth.family}, {fixed} = {growth.fixed}: the complexity grows like {symbol}^beta, beta = {measured}; "
-        f"theory {theory:+.1f}{beside}"
+        f"{growth.family}, {fixed} = {growth.fixed}: the complexity grows like {symbol}^beta, "
+        f"beta = {exponent_text(growth.exponent)}; theory {theory:+.1f}{beside}"
     )
 
 

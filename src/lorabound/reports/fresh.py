@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from rich.text import Text
 
 from lorabound.certificates.fresh import Checked, FreshCheck
+from lorabound.certificates.words import percent
 from lorabound.data.phrases import listed
 from lorabound.reports.show import Part, parts, table
 
@@ -15,8 +15,8 @@ from lorabound.reports.show import Part, parts, table
 def sentences(check: FreshCheck) -> list[str]:
     """The answer with its evidence, then what it rests on."""
     best, sure = check.best, f"{100 * (1 - check.delta):.6g}%"
-    most, rows = _percent(float(best.limit.value), up=True), f"{best.n_wrong:,} of {check.n_rows:,} fresh rows wrong"
-    seen = f"({_percent(best.n_wrong / check.n_rows)})"
+    most, rows = percent(float(best.limit.value), up=True), f"{best.n_wrong:,} of {check.n_rows:,} fresh rows wrong"
+    seen = f"({percent(best.n_wrong / check.n_rows)})"
     if len(check.predictors) == 1:
         answer = f"On new data, {best.name} is wrong on at most {most} of the rows ({sure} sure): it got {rows} {seen}."
         return [answer, check.assumption]
@@ -70,11 +70,5 @@ def _(check: FreshCheck, _: int) -> Iterator[Part]:
 def _row(one: Checked, check: FreshCheck, counted: bool) -> list[str]:
     mark = ">" if one is check.best else "~" if one.may_be_best else " "
     parameters = ["" if one.n_params is None else f"{one.n_params:,}"] if counted else []
-    error, most = _percent(one.n_wrong / check.n_rows), _percent(float(one.limit.value), up=True)
+    error, most = percent(one.n_wrong / check.n_rows), percent(float(one.limit.value), up=True)
     return [f"{mark} {one.name}", *parameters, f"{one.n_wrong:,}", error, most]
-
-
-def _percent(share: float, up: bool = False) -> str:
-    """With one digit behind the point; ``up`` rounds up, so that a limit is never shown too low."""
-    tenths = math.ceil(share * 1000) if up else round(share * 1000)
-    return f"{tenths / 10:.1f}%"

@@ -150,7 +150,7 @@ def _spread(crossed: Crossed) -> dict[str, Any]:
 def _exponent_rows(summary: Summary) -> list[list[str]]:
     lines: dict[tuple[str, str, int], list[str]] = {}
     for growth in summary.growth:
-        lines.setdefault((growth.axis, growth.mode, growth.fixed), []).append(exponent_text(growth))
+        lines.setdefault((growth.axis, growth.mode, growth.fixed), []).append(exponent_text(growth.exponent))
     return [
         [
             mode,

@@ -9,7 +9,7 @@ from lorabound.bounds import Bound
 from lorabound.plans import Plan
 from lorabound.plans.gap_bounds import MOST
 from lorabound.plans.pilot import ModeForecast, Pilot
-from lorabound.reports.sentences import cell_name
+from lorabound.reports.sentences import ceiled, cell_name
 from lorabound.sweeps.verdict import Verdict
 
 FEW_BITS = 4
@@ -118,7 +118,7 @@ def count(n: float | None) -> str:
 
 def at_most(bound: Bound) -> str:
     """An upper limit with three decimals, rounded up; "none" where it says nothing."""
-    return "none" if bound.vacuous else f"{math.ceil(float(bound.value) * 1000) / 1000:.3f}"
+    return "none" if bound.vacuous else ceiled(float(bound.value))
 
 
 def _at_least(bound: Bound) -> str:

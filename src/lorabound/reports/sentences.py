@@ -7,6 +7,7 @@ import math
 from lorabound.data import counted as number_of
 from lorabound.modes import MODES
 from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW
+from lorabound.stats import Exponent
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
 from lorabound.sweeps.notes import cut_note
@@ -46,9 +47,8 @@ def error_sentence(summary: Summary) -> list[str]:
     ]
 
 
-def exponent_text(growth: Growth) -> str:
+def exponent_text(exponent: Exponent) -> str:
     """ "0.41 [0.30, 0.52]", or why there is none."""
-    exponent = growth.exponent
     if math.isnan(exponent.value):
         return f"none ({exponent.note})"
     if math.isnan(exponent.low):
@@ -66,7 +66,7 @@ def exponent_sentence(growth: Growth) -> str:
         )
     return (
         f"{growth.mode}, {other} = {growth.fixed}: gap in {growth.loss.title} grows like {symbol}^beta, "
-        f"beta = {exponent_text(growth)}; worst case {WORST_CASE[growth.axis]:+.1f}"
+        f"beta = {exponent_text(growth.exponent)}; worst case {WORST_CASE[growth.axis]:+.1f}"
     )
 
 

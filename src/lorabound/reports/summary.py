@@ -140,6 +140,6 @@ def _growth(growths: list[Growth]) -> str:
     """The exponents of all modes along one axis, beside the worst case."""
     axis, fixed = growths[0].axis, growths[0].fixed
     symbol, fixed_at = ("rank", f"N = {fixed}") if axis == "rank" else ("N", f"rank {fixed}")
-    measured = "; ".join(f"{growth.mode} {exponent_text(growth)}" for growth in growths)
+    measured = "; ".join(f"{growth.mode} {exponent_text(growth.exponent)}" for growth in growths)
     worst = f"b = {WORST_CASE[axis]:+.1f} in the worst case"
     return f"The gap grows like {symbol}^b at {fixed_at}; {worst}, here: {measured}."
