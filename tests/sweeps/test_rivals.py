@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from lorabound.reports.page import write_page
-from lorabound.reports.rivals_table import p_text
+from lorabound.reports.rivals_table import p_value
 from lorabound.sweeps.rivals import rivals
 from lorabound.sweeps.summary import summarize
 from tests.pages import words_of
@@ -85,4 +85,4 @@ def test_where_no_adapter_is_best_it_is_compared_with_runs(tmp_path):
 
 
 def test_a_p_value_is_never_shown_as_0():
-    assert [p_text(p) for p in (1e-9, 0.0312, 1.0)] == ["< 0.001", "0.031", "1.000"]
+    assert [p_value(p)["lines"] for p in (1e-9, 0.0312, 1.0)] == [("< 0.001",), ("0.031",), ("1.000",)]

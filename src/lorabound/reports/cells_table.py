@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorabound.bounds import Bound
+from lorabound.reports.measured import Head, digits, heads, text
 from lorabound.reports.sentences import ceiled, n_samples, shows_average_bound, shows_certificate
 from lorabound.sweeps.cells import Cell, Loss
 from lorabound.sweeps.summary import Summary
@@ -28,7 +29,7 @@ class Column:
     head: tuple[str, ...]
     csv: tuple[str, ...]
     shown: Callable[[Cell], tuple[str, ...]]
-    raw: Callable[[Cell], tuple[object, ...]]
+    raw: Callable[[Cell], tuple[float | None, ...]]
     word: str = ""
 
 
@@ -101,7 +102,7 @@ def _limit(head: tuple[str, ...], name: str, bound: Callable[[Cell], Bound | Non
         found = bound(cell)
         return ("",) if found is None else ("nothing",) if found.vacuous else (ceiled(float(found.value)),)
 
-    def raw(cell: Cell) -> tuple[object, ...]:
+    def raw(cell: Cell) -> tuple[float | None, ...]:
         found = bound(cell)
         return (None if found is None else float(found.value),)
 
@@ -116,7 +117,7 @@ def _gap(loss: Loss, name: str, title: tuple[str, ...]) -> Column:
         gap = cell.gaps[loss.column]
         return f"{gap.mean:+.3f}", f"±{gap.high - gap.mean:.3f}"
 
-    def raw(cell: Cell) -> tuple[object, ...]:
+    def raw(cell: Cell) -> tuple[float | None, ...]:
         found = [getattr(cell.gaps[loss.column], part) for part in parts]
         return tuple(None if math.isnan(value) else value for value in found)
 
@@ -132,15 +133,12 @@ def cells_table(sweeps: Mapping[str, Summary]) -> dict[str, Any]:
     """
     several = len(sweeps) > 1
     made = columns(*sweeps.values())
-    heads = [{"lines": ("sweep",), "csv": "sweep", "word": "", "left": True}] if several else []
-    heads.append({"lines": ("mode",), "csv": "mode mark", "word": "mode", "left": True})
-    heads += [
-        {"lines": column.head, "csv": " ".join(column.csv), "word": column.word, "left": False} for column in made
-    ]
+    named: list[Head] = [(("sweep",), "sweep", "")] if several else []
+    named += [(("mode",), "mode mark", "mode"), *((one.head, " ".join(one.csv), one.word) for one in made)]
     rows: list[dict[str, Any]] = []
     for name, summary in sweeps.items():
-        rows += _rows(summary, made, [{"lines": (name,), "raw": None}] if several else [])
-    return {"heads": heads, "rows": rows}
+        rows += _rows(summary, made, [text(name)] if several else [])
+    return {"heads": heads(named, left=1 + several), "rows": rows}
 
 
 def _rows(summary: Summary, made: Sequence[Column], before: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -151,12 +149,5 @@ def _rows(summary: Summary, made: Sequence[Column], before: Sequence[dict[str, A
         new = number and summary.cells[number - 1].n_train != cell.n_train
         mark = {"best": "> ", "alike": "~ "}.get(kind, "")
         cells = [*before, {"lines": (f"{mark}{cell.mode}",), "raw": f"{cell.mode} {mark.strip()}"}]
-        cells += [{"lines": column.shown(cell), "raw": _joined(column.raw(cell))} for column in made]
+        cells += [{"lines": column.shown(cell), "raw": " ".join(map(digits, column.raw(cell)))} for column in made]
         yield {"kind": f"{kind}{' first' if new else ''}".strip(), "cells": cells}
-
-
-def _joined(values: Sequence[object]) -> str:
-    """Numbers with every digit, as ``data-raw`` holds them."""
-    return " ".join(
-        "" if value is None else repr(float(value)) if isinstance(value, float) else str(value) for value in values
-    )

@@ -22,7 +22,7 @@ from lorabound.data import counted
 from lorabound.errors import InputError, LoraboundError
 from lorabound.recommendations.recommendation import PILOTS
 from lorabound.recommendations.stored import FILE, is_recommendation, open_recommendation
-from lorabound.reports.frame import framed
+from lorabound.reports.frame import framed, rows_of
 from lorabound.reports.page import page_of
 from lorabound.reports.recommendation_page import recommendation_page
 from lorabound.sweeps import Sweep
@@ -152,7 +152,7 @@ class LivePage:
             said=said,
             recommends=is_recommendation(self.folder),
             heads=pilots.columns if pilots is not None else [],
-            rows=pilots.rows() if pilots is not None else [],
+            rows=rows_of(pilots.rows()) if pilots is not None else [],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lorabound.reports.measured import digits, heads, number, text
 from lorabound.reports.sentences import cell_name
 from lorabound.stats import Signs
 from lorabound.sweeps import ZERO_SHOT
@@ -29,9 +30,7 @@ def rivals_table(summary: Summary) -> dict[str, Any] | None:
         return None
     return {
         "sentences": sentences(summary, found[0]),
-        "heads": [
-            {"lines": head, "csv": csv, "word": word, "left": not i} for i, (head, csv, word) in enumerate(_HEADS)
-        ],
+        "heads": heads(_HEADS),
         "rows": [
             {"kind": "first" if i and found[i - 1].best is not rival.best else "", "cells": _cells(rival)}
             for i, rival in enumerate(found)
@@ -74,16 +73,15 @@ def _has_bare(summary: Summary) -> bool:
 
 def _cells(rival: Rival) -> list[dict[str, Any]]:
     other, difference = rival.other, rival.other.test_loss - rival.best.test_loss
-    name = cell_name(other)
     return [
-        {"lines": (name,), "raw": None},
-        {"lines": (f"{other.n_train:,}",), "raw": str(other.n_train)},
-        {"lines": (f"{other.test_loss:.3f}",), "raw": repr(float(other.test_loss))},
-        {"lines": (f"{difference:+.3f}",), "raw": repr(float(difference))},
+        text(cell_name(other)),
+        number(other.n_train, ",d"),
+        number(other.test_loss, ".3f"),
+        number(difference, "+.3f"),
         counted(rival.runs),
         counted(rival.examples),
-        {"lines": (p_text(rival.p),), "raw": repr(float(rival.p))},
-        {"lines": (p_text(rival.p_of_all),), "raw": repr(float(rival.p_of_all))},
+        p_value(rival.p),
+        p_value(rival.p_of_all),
     ]
 
 
@@ -93,6 +91,6 @@ def counted(signs: Signs) -> dict[str, Any]:
     return {"lines": (", ".join(f"{count:,}" for count in counts),), "raw": " ".join(map(str, counts))}
 
 
-def p_text(p: float) -> str:
-    """A p-value, never shown as 0: "0.031", "< 0.001"."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def p_value(p: float) -> dict[str, Any]:
+    """A p-value in one entry of a table, never shown as 0: "0.031", "< 0.001"."""
+    return {"lines": ("< 0.001" if p < 0.001 else f"{p:.3f}",), "raw": digits(p)}

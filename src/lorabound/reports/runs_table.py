@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lorabound.reports.measured import Head, heads, number, text
 from lorabound.sweeps import Row
 from lorabound.sweeps.summary import Summary
 
@@ -14,7 +15,7 @@ MOST_RUNS = 800
 def runs_table(summary: Summary) -> dict[str, Any]:
     """Heads and rows as the template takes them, at most :data:`MOST_RUNS` rows; measurements of a diverged run are
     empty."""
-    heads: list[tuple[tuple[str, ...], str, str]] = [
+    named: list[Head] = [
         (("mode",), "mode", "mode"),
         (("rank",), "rank", "rank"),
         (("N",), "n_train", "N"),
@@ -22,32 +23,21 @@ def runs_table(summary: Summary) -> dict[str, Any]:
         (("sample",), "sample", "training sample"),
     ]
     for loss in summary.losses:
-        heads += [
+        named += [
             (("training", loss.title), f"train_{loss.column}", ""),
             (("test", loss.title), f"test_{loss.column}", ""),
         ]
-    heads += [(("status",), "status", ""), (("seconds",), "seconds", "")]
+    named += [(("status",), "status", ""), (("seconds",), "seconds", "")]
     return {
-        "heads": [
-            {"lines": head, "csv": csv, "word": word, "left": not i} for i, (head, csv, word) in enumerate(heads)
-        ],
+        "heads": heads(named),
         "rows": [{"kind": "", "cells": _cells(summary, row)} for row in summary.rows[:MOST_RUNS]],
     }
 
 
 def _cells(summary: Summary, row: Row) -> list[dict[str, Any]]:
-    cells: list[dict[str, Any]] = [
-        {"lines": (value,), "raw": None} for value in (row.mode, str(row.rank), f"{row.n_train:,}", str(row.seed))
-    ]
-    cells[2]["raw"] = str(row.n_train)
-    cells.append({"lines": (str(row.sample),), "raw": None})
+    cells = [text(row.mode), text(str(row.rank)), number(row.n_train, ",d"), text(str(row.seed)), text(str(row.sample))]
     for loss in summary.losses:
         done = row.status == "done"
-        for value in (loss.train(row), float(loss.test(row).mean())) if done else (None, None):
-            shown = "" if value is None else f"{value:.3f}"
-            cells.append({"lines": (shown,), "raw": "" if value is None else repr(value)})
-    return [
-        *cells,
-        {"lines": (row.status,), "raw": None},
-        {"lines": (f"{row.seconds:.1f}",), "raw": repr(float(row.seconds))},
-    ]
+        values = (loss.train(row), float(loss.test(row).mean())) if done else (None, None)
+        cells += [number(value, ".3f") for value in values]
+    return [*cells, text(row.status), number(row.seconds, ".1f")]

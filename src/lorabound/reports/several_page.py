@@ -14,7 +14,8 @@ from lorabound.reports.chart_specs import Series
 from lorabound.reports.charts import chart_sentences, explorer
 from lorabound.reports.colours import MOST_SWEEPS
 from lorabound.reports.frame import write_framed
-from lorabound.reports.rivals_table import counted, p_text
+from lorabound.reports.measured import digits, heads, number, text
+from lorabound.reports.rivals_table import counted, p_value
 from lorabound.reports.sentences import caveats, ceiled, cell_name
 from lorabound.reports.verdict_sentences import verdict_sentences
 from lorabound.sweeps.cells import DELTA
@@ -113,22 +114,20 @@ def _sentences(made: SideBySide) -> list[str]:
 
 def _table(group: Sequence[Entry]) -> dict[str, Any]:
     return {
-        "heads": [
-            {"lines": head, "csv": csv, "word": word, "left": i < 2} for i, (head, csv, word) in enumerate(_HEADS)
-        ],
+        "heads": heads(_HEADS, left=2),
         "rows": [{"kind": "best" if entry.examples is None else "", "cells": _cells(entry)} for entry in group],
     }
 
 
 def _cells(entry: Entry) -> list[dict[str, Any]]:
-    best, p = entry.verdict.best, entry.p_of_all
+    best, limit = entry.verdict.best, float(entry.limit.value)
     return [
-        {"lines": (entry.name,), "raw": None},
-        {"lines": (cell_name(best),), "raw": None},
-        {"lines": (f"{best.n_train:,}",), "raw": str(best.n_train)},
-        {"lines": (f"{best.test_loss:.3f}",), "raw": repr(float(best.test_loss))},
-        {"lines": (f"{best.gap.mean:+.3f}",), "raw": repr(float(best.gap.mean))},
-        {"lines": (ceiled(float(entry.limit.value)),), "raw": repr(float(entry.limit.value))},
+        text(entry.name),
+        text(cell_name(best)),
+        number(best.n_train, ",d"),
+        number(best.test_loss, ".3f"),
+        number(best.gap.mean, "+.3f"),
+        {"lines": (ceiled(limit),), "raw": digits(limit)},
         counted(entry.examples) if entry.examples else {"lines": ("",), "raw": "  "},
-        {"lines": ("" if p is None else p_text(p),), "raw": "" if p is None else repr(float(p))},
+        number(None, "") if entry.p_of_all is None else p_value(entry.p_of_all),
     ]
