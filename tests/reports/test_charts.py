@@ -95,10 +95,16 @@ def test_the_answer_has_a_forecast_or_the_command_that_gives_one(tmp_path):
 
 def test_the_first_of_each_term_is_linked_and_the_rest_is_escaped():
     words = Words()
-    text = words.worded("<b> The gap of rank 8, the gap of freeze_a-x; 95% interval, p(correct)")
+    text = words.worded("<b> The gap of rank 8, the gap of freeze_a-x; p(correct) (95% interval)")
     assert text.startswith("&lt;b&gt; The <a ")
     assert text.count("word-gap") == 2  # the link and its description, once
     assert [term.name for term in words.listed()] == ["rank", "gap", "95% interval"]
+
+
+def test_an_interval_of_another_level_is_not_explained_as_one_of_95_percent():
+    words = Words()
+    words.worded("a forecast of 0.4 (80% interval 0.3 to 0.5), a slope with its 90% interval")
+    assert [term.name for term in words.listed()] == ["80% interval", "forecast"]
 
 
 def test_every_mode_and_every_term_has_a_meaning_and_a_place_of_its_own():

@@ -255,7 +255,7 @@ def test_gaps_that_are_never_positive_have_no_yardstick_and_no_logarithm(shared,
 
 
 def test_terms_of_other_pages_are_explained_too(shared, folder):
-    """A plan marks no terms itself: the page lists those it uses, and links the first of each in a paragraph."""
+    """The page of a plan lists the terms it uses, and links the first of each in a paragraph."""
     lb.report(lb.plan("384x384", ranks=[1, 4], n_train=[1000]), folder / "plan.html")
     shared.console.clear()
     shared.open(f"file://{folder / 'plan.html'}")

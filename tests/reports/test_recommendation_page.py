@@ -29,8 +29,9 @@ def made(tmp_path):
 
 
 def page_of(made):
-    """The text of the page, without its scripts."""
+    """The text of the page, without its scripts and the links of its terms."""
     text = write_recommendation_page(made).read_text()
+    text = re.sub(r'<a class="term"[^>]*>([^<]*)</a>', r"\1", text)
     return unescape(re.sub(r"<script>.*?</script>", "", text, flags=re.S))
 
 
@@ -47,14 +48,14 @@ def test_every_row_tests_once_where_all_folds_were_used_and_not_where_seeds_stop
     assert "every row tests once" not in stopped
 
 
-def test_the_answer_stands_first_and_words_are_explained_before_they_are_used(page):
+def test_the_answer_stands_first_and_its_words_are_explained(page):
     heads = [
         f"{head}</h2>" for head in ("Error by training rows", "All candidates", "What is guaranteed", "Make it again")
     ]
-    parts = ["Take rank 4 and freeze A", "forecast error on new data", "Words used here", "LoraConfig(", *heads]
+    parts = ["Take rank 4 and freeze A", "forecast error on new data", "LoraConfig(", *heads, "Words used here"]
     places = [page.index(part) for part in parts]
     assert places == sorted(places)
-    for word in ("rank", *MODES, "lora_alpha", "error", "pilot", "forecast", "80% interval", "guaranteed"):
+    for word in ("rank", *MODES, "lora_alpha", "error", "pilot", "forecast", "80% interval", "certificate"):
         assert f"<dt>{word}</dt>" in page
 
 

@@ -229,7 +229,7 @@ def test_a_recommendation_shows_its_pilots_then_itself(tmp_path):
     assert "<td>0.4</td>" in first
     assert page.state().said == "5 runs so far."
     write_recommendation(made_in(tmp_path))
-    assert "Take rank 4" in page.page().decode()
+    assert "<title>lorabound: rank 4 for" in page.page().decode()
     assert page.state().said == "The recommendation is made."
 
 

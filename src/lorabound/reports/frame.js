@@ -105,35 +105,6 @@ for (const button of document.querySelectorAll(".copy")) button.addEventListener
 });
 
 // Terms: their meaning beside them on hover, focus and tap; Escape closes it.
-// Pages whose templates link no term: the first of each in a paragraph gets its link here.
-if (!document.querySelector("a.term")) {
-  const meanings = new Map();
-  document.querySelectorAll("dl.words dt").forEach((dt, number) => {
-    const dd = dt.nextElementSibling;
-    dd.id ||= "word-" + number;
-    for (const form of (dt.dataset.forms || dt.textContent).split("|")) meanings.set(form, dd.id);
-  });
-  const escaped = [...meanings.keys()].sort((a, b) => b.length - a.length).map(form => form.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  const forms = new RegExp("(?<![\\p{L}\\p{N}_(/.\\-])(?:" + escaped.join("|") + ")(?![\\p{L}\\p{N}_%/(]|-[\\p{L}\\p{N}_])", "gu");
-  if (escaped.length) for (const block of document.querySelectorAll("main p, main li, .tile span")) {
-    const seen = new Set(), walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT), texts = [];
-    while (walker.nextNode()) if (!walker.currentNode.parentElement.closest("a, code, pre, button")) texts.push(walker.currentNode);
-    for (const text of texts) {
-      const parts = [];
-      let end = 0;
-      for (const found of text.data.matchAll(forms)) {
-        const id = meanings.get(found[0]);
-        if (seen.has(id)) continue;
-        seen.add(id);
-        const link = made("a", {className: "term", href: "#" + id, textContent: found[0]});
-        link.setAttribute("aria-describedby", id);
-        parts.push(text.data.slice(end, found.index), link);
-        end = found.index + found[0].length;
-      }
-      if (parts.length) text.replaceWith(...parts, text.data.slice(end));
-    }
-  }
-}
 const tip = document.getElementById("tip");
 function explain(term) {
   const meaning = document.getElementById(term.getAttribute("aria-describedby"));

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from html import unescape
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -26,6 +25,11 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     ("rank", ("ranks",), "Number of rows of A and of columns of B. A larger rank trains more parameters."),
     (
+        "lora_alpha",
+        (),
+        "How strongly an adapter counts: W becomes W + s B A with s = lora_alpha / rank.",
+    ),
+    (
         "mode",
         ("modes",),
         "Which parts of an adapter are trained, and which stay as they start: drawn at random, or taken from weights.",
@@ -33,15 +37,16 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     *((str(mode), (), f"A mode: {facts.sentence}.") for mode, facts in MODES.items()),
     ("N", (), "Number of training examples."),
     (
-        "test error",
-        ("test errors",),
-        "Share of wrong answers on the test examples, on which nothing was trained; of completions the share of wrong "
-        "tokens, or of completions that are not exactly right. 0 is best.",
+        "error",
+        ("errors",),
+        "Share of wrong answers, from 0 (best) to 1; of completions the share of wrong tokens, or of completions that "
+        "are not exactly right.",
     ),
+    ("test error", ("test errors",), "Error on the test examples, on which nothing was trained."),
     (
         "training error",
         ("training errors", "train error"),
-        "The same on the training examples, after training. It flatters: the adapter saw them.",
+        "Error on the training examples, after training. It flatters: the adapter saw them.",
     ),
     (
         "gap",
@@ -69,7 +74,7 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "95% interval",
-        ("95% intervals", "intervals", "interval"),
+        ("95% intervals",),
         "Limits that hold the true value in about 95 of 100 such measurements. The notes say which chances they count.",
     ),
     (
@@ -120,8 +125,23 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "The power b in gap ~ rank^b (or N^b): 0.5 says that four times the rank doubles the gap, 0 that it stays.",
     ),
     (
+        "pilot",
+        ("pilots",),
+        "Training of a candidate (a mode with a rank) on a part of the rows, tested on other rows.",
+    ),
+    (
+        "80% interval",
+        ("80% intervals",),
+        "Limits between which the truth should lie 80% of the times, if the learning curves go on as they did.",
+    ),
+    (
+        "chance best",
+        ("Chance best",),
+        "Chance, by the forecasts, that no other candidate has an error on new data that is lower by more than 0.005.",
+    ),
+    (
         "forecast",
-        ("forecasts",),
+        ("forecasts", "Forecast"),
         "Learning curves through all measured errors, carried on to more examples. It is no guarantee.",
     ),
     (
@@ -153,11 +173,6 @@ class Term:
     said: str
 
     @property
-    def written(self) -> str:
-        """All ways to write it, as ``frame.js`` reads them."""
-        return "|".join((self.name, *self.forms))
-
-    @property
     def anchor(self) -> str:
         """Id of its meaning on a page."""
         return "word-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
@@ -166,7 +181,7 @@ class Term:
 GLOSSARY: tuple[Term, ...] = tuple(Term(name=name, forms=forms, said=said) for name, forms, said in _TERMS)
 _BY_FORM = {form: term for term in GLOSSARY for form in (term.name, *term.forms)}
 _FORMS = re.compile(
-    r"(?<![\w(/.-])("
+    r"(?<![\w/.-])(?<!\w\()("
     + "|".join(re.escape(form) for form in sorted(_BY_FORM, key=len, reverse=True))
     + r")(?![\w%/(]|-\w)"
 )
@@ -206,20 +221,6 @@ class Words:
         term = _BY_FORM[form]
         self.used[term.name] = term
         return term
-
-    def read(self, content: str) -> str:
-        """Use the terms of a page that marks none and has no list of words of its own; ``frame.js`` links them there.
-
-        Args:
-            content: HTML of the page.
-        Returns:
-            "", so that a template may say it.
-        """
-        if not self.used and 'class="words"' not in content:
-            said = re.sub(r"<(pre|code|script|style)\b.*?</\1>|<[^>]*>", " ", content, flags=re.DOTALL)
-            for found in _FORMS.finditer(unescape(said)):
-                self.term(found[0])
-        return ""
 
     def listed(self) -> list[Term]:
         """The terms used, in the order of the glossary."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from lorabound import __version__
 from lorabound.certificates.plain import exact, plain
-from lorabound.modes import MODES
 from lorabound.recommendations import Recommendation
 from lorabound.reports.frame import PAGE, framed, rows_of, write_html
 from lorabound.reports.peft_code import peft_code
@@ -63,7 +62,6 @@ def recommendation_page(made: Recommendation) -> str:
         made=made,
         answer=answer_sentences(made),
         tiles=_tiles(made),
-        words=_words(made),
         code_lines=peft_code(made),
         scored=_scored(made),
         certify=shlex.join(["lorabound", "certify", made.adapter, "--holdout", "FILE"]),
@@ -72,6 +70,7 @@ def recommendation_page(made: Recommendation) -> str:
         level=f"{made.best.forecast.level:.0%}",
         legend=" ".join(legend(made)),
         candidates=_candidates(made),
+        modes=", ".join(dict.fromkeys(one.mode for one in made.options)),
         guaranteed=made.limit is not None and not made.limit.vacuous,
         limit=_limit(made),
         rows_said=_use_of_rows(made),
@@ -114,31 +113,6 @@ def _tiles(made: Recommendation) -> list[dict[str, str]]:
             "value": percent(made.best.close),
             "beside": "is better by more than 0.005",
         },
-    ]
-
-
-def _words(made: Recommendation) -> list[tuple[str, str]]:
-    """The terms of this page, in the order a reader meets them."""
-    now = made.best.forecast
-    meant = "share of wrong answers" if made.error_name == "error" else made.error_name
-    modes = [mode for mode in MODES if any(one.mode == mode for one in made.options)]
-    return [
-        ("adapter", "two small matrices A and B for each adapted layer. The frozen weight W becomes W + s B A."),
-        ("rank", "number of rows of A and of columns of B. A larger rank trains more parameters."),
-        *((str(mode), f"{MODES[mode].sentence}.") for mode in modes),
-        ("lora_alpha", "s = lora_alpha / rank is the factor before B A."),
-        *([("error", f"{meant}, from 0 to 1.")] if made.error_name == "error" else []),
-        ("new data", "rows that nothing was trained on, drawn as yours were."),
-        ("pilot", "training of a candidate (a mode with a rank) on a part of the rows, tested on other rows."),
-        ("forecast", "learning curves through all pilots, carried on to more rows. It is no guarantee."),
-        (
-            f"{now.level:.0%} interval",
-            f"limits between which the truth should lie {now.level:.0%} of the times, if the curves go on as they did.",
-        ),
-        (
-            "guaranteed",
-            "true with the probability beside it, under the conditions that stand under What is guaranteed.",
-        ),
     ]
 
 
