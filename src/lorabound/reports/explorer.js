@@ -1,6 +1,7 @@
 // Charts whose loss, axis and scale a reader chooses. Python made one specification for each chart, axis and scale
 // (reports/charts.py); here are the choice, the points of it, and the line that counts what a logarithm cannot show.
-const explored = {{ explored | tojson }};
+const explored = {{ dict(explored, rows=explored.rows | packed) | tojson if explored else "null" }};
+if (explored) explored.rows = explored.rows.flatMap(table => table.rows.map(row => Object.fromEntries(table.fields.map((field, place) => [field, row[place]]))));
 function explore(explored) {
   const box = document.getElementById("explorer"), chosen = name => box.querySelector(`[name="${name}"]`).value;
   const charts = [...box.querySelectorAll(".chart")];

@@ -54,6 +54,7 @@ def framed(template: str, specs: Mapping[str, Mapping[str, Any]], **values: Any)
     environment = Environment(autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined)
     glossary = Words()
     environment.filters["worded"] = glossary.worded
+    environment.filters["packed"] = packed
     bundle = scripts() if specs or values.get("explored") else ""
     return environment.get_template(template).render(
         specs=specs, dark_colours=DARK_COLOURS, bundle=bundle, wide=WIDE, glossary=glossary, **values
@@ -85,6 +86,14 @@ def rows_of(rows: Sequence[Sequence[object]], kinds: Sequence[str] = ()) -> list
     """Rows of a table as the frame's macro takes them: cells, and the class of the row."""
     named = [*kinds, *[""] * (len(rows) - len(kinds))]
     return [{"cells": [str(cell) for cell in row], "kind": kind} for row, kind in zip(rows, named, strict=True)]
+
+
+def packed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the names of their fields written once for all rows that share them; scripts unpack them."""
+    tables: dict[tuple[str, ...], list[list[Any]]] = {}
+    for row in rows:
+        tables.setdefault(tuple(row), []).append(list(row.values()))
+    return [{"fields": list(fields), "rows": values} for fields, values in tables.items()]
 
 
 def _source(name: str) -> str:

@@ -8,13 +8,14 @@ from lorabound.reports.measured import Head, heads, number, text
 from lorabound.sweeps import Row
 from lorabound.sweeps.summary import Summary
 
-# More rows make a page slow; `lorabound export` has them all.
-MOST_RUNS = 800
+# Cells and runs that a page lists: more make it slow, and larger than 2 MB. `lorabound export` has all runs.
+MOST_ROWS, FEWEST_RUNS = 1_000, 100
 
 
 def runs_table(summary: Summary) -> dict[str, Any]:
-    """Heads and rows as the template takes them, at most :data:`MOST_RUNS` rows; measurements of a diverged run are
-    empty."""
+    """Heads and rows as the template takes them, with all cells at most :data:`MOST_ROWS` rows, but always the first
+    :data:`FEWEST_RUNS`; measurements of a diverged run are empty."""
+    most = max(FEWEST_RUNS, MOST_ROWS - len(summary.cells))
     named: list[Head] = [
         (("mode",), "mode", "mode"),
         (("rank",), "rank", "rank"),
@@ -30,7 +31,7 @@ def runs_table(summary: Summary) -> dict[str, Any]:
     named += [(("status",), "status", ""), (("seconds",), "seconds", "")]
     return {
         "heads": heads(named),
-        "rows": [{"kind": "", "cells": _cells(summary, row)} for row in summary.rows[:MOST_RUNS]],
+        "rows": [{"kind": "", "cells": _cells(summary, row)} for row in summary.rows[:most]],
     }
 
 
