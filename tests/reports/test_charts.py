@@ -9,6 +9,7 @@ from lorabound.reports.answer import answer
 from lorabound.reports.chart_specs import Series
 from lorabound.reports.charts import explorer
 from lorabound.reports.colours import MODE_COLOURS
+from lorabound.reports.frame import packed
 from lorabound.reports.glossary import GLOSSARY, Words
 from lorabound.sweeps.summary import summarize
 from tests.reports.test_report import build, with_errors
@@ -49,6 +50,14 @@ def test_the_yardstick_has_the_slope_of_the_theory_and_passes_the_middle_of_the_
         r for r in rows if r["kind"] == "yard" and (r["axis"], r["loss"], r["panel"]) == ("N", "error", "freeze_a")
     ]
     assert along[-1]["y"] / along[0]["y"] == pytest.approx(4**-0.5, rel=1e-4)
+
+
+def test_packed_points_are_the_same_points(summary):
+    rows = explorer([Series(name="", summary=summary)])["rows"]
+    tables = packed(rows)
+    unpacked = [dict(zip(table["fields"], row, strict=True)) for table in tables for row in table["rows"]]
+    assert len(tables) == 3  # cells with and without a limit, yardsticks
+    assert sorted(map(str, unpacked)) == sorted(map(str, rows))
 
 
 def test_modes_keep_their_colours_and_sweeps_have_their_own(summary):

@@ -10,6 +10,7 @@ import pytest
 
 from lorabound.bounds import holdout_bounded, information_gap
 from lorabound.errors import InputError
+from lorabound.reports import runs_table
 from lorabound.reports.export import export_runs, write_figure
 from lorabound.reports.page import write_page
 from lorabound.sweeps import COLUMNS, Row, Sweep, SweepConfig
@@ -303,3 +304,15 @@ def test_the_page_lists_classes_with_their_rows_and_what_is_unusual_about_the_da
     assert "&#39;Biling&#39; (1 row) may be" in page
     assert page.count("Biling") == 1
     assert "class_counts" not in page
+
+
+def test_beside_many_cells_fewer_runs_are_listed_and_the_page_says_so(tmp_path, monkeypatch):
+    """Twelve cells of three runs, and the model without an adapter at both sizes: 14 cells, 38 runs."""
+    summary = summarize(build(tmp_path))
+    assert len(runs_table.runs_table(summary)["rows"]) == len(summary.rows) == 38
+    monkeypatch.setattr(runs_table, "MOST_ROWS", 30)
+    monkeypatch.setattr(runs_table, "FEWEST_RUNS", 5)
+    assert len(runs_table.runs_table(summary)["rows"]) == 30 - 14
+    assert "The first 16 of 38;" in write_page(summary, tmp_path / "page.html").read_text()
+    monkeypatch.setattr(runs_table, "MOST_ROWS", 10)
+    assert len(runs_table.runs_table(summary)["rows"]) == 5
