@@ -1,9 +1,9 @@
 """What a sweep of many runs takes beside training: its store, its table and page, its export.
 
-    python bench/store.py [--runs 10000] [--rows 1000000]
+    python bench/store.py [--runs 10000] [--rows 1000000] [--ranks 10]
 
 Writes a store of so many runs in stacks of 12, as a sweep does, with drawn losses: 2,000 test examples, 100 to 500
-training examples, a grid of 10 ranks, 2 modes, 5 sizes and as many seeds as it takes. Then, each in a process of its
+training examples, a grid of so many ranks, 2 modes, 5 sizes and as many seeds as it takes. Then, each in a process of its
 own: what a resumed sweep reads, the table and the page, the export; at last a Parquet and a CSV file of so many rows.
 Prints seconds, peak memory (GiB) and sizes of files.
 """
@@ -50,10 +50,12 @@ def drawn(run: Run, random: np.random.Generator) -> Row:
     )  # fmt: skip
 
 
-def fill(folder: Path, n_runs: int) -> None:
+def fill(folder: Path, n_runs: int, n_ranks: int) -> None:
     """A store of at least so many runs."""
-    seeds = -(-n_runs // (10 * 2 * len(SIZES)))
-    config = SweepConfig(n_train=SIZES, n_test=N_TEST, ranks=list(range(1, 11)), seeds=seeds, epochs=1, prompt="A {}.")
+    seeds = -(-n_runs // (n_ranks * 2 * len(SIZES)))
+    config = SweepConfig(
+        n_train=SIZES, n_test=N_TEST, ranks=list(range(1, n_ranks + 1)), seeds=seeds, epochs=1, prompt="A {}."
+    )
     classes = [f"class {number}" for number in range(4)]
     about = {
         "config": config.model_dump(mode="json"), "takes": "texts", "data_sha256": "0", "model_sha256": "0",
@@ -117,11 +119,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--ranks", type=int, default=10)
     parser.add_argument("--part")
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     parts = {
-        "fill": lambda: fill(asked.folder, asked.runs), "resumed": lambda: resumed(asked.folder),
+        "fill": lambda: fill(asked.folder, asked.runs, asked.ranks), "resumed": lambda: resumed(asked.folder),
         "page": lambda: page(asked.folder), "export": lambda: export(asked.folder),
         "many": lambda: many(asked.folder, asked.rows), "adapter": lambda: adapter(asked.folder),
     }  # fmt: skip
@@ -134,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for part in parts:
             command = [sys.executable, __file__, "--part", part, "--folder", place]
-            command += ["--runs", str(asked.runs), "--rows", str(asked.rows)]
+            command += ["--runs", str(asked.runs), "--rows", str(asked.rows), "--ranks", str(asked.ranks)]
             done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             print(part, *({name: round(n, 3) for name, n in json.loads(line).items()} for line in done.splitlines()))
 
