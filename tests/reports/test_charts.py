@@ -104,7 +104,7 @@ def test_the_answer_has_a_forecast_or_the_command_that_gives_one(tmp_path):
 
 def test_the_first_of_each_term_is_linked_and_the_rest_is_escaped():
     words = Words()
-    text = words.worded("<b> The gap of rank 8, the gap of freeze_a-x; p(correct) (95% interval)")
+    text = words.worded("<b> The gap of rank 8, the gap of freeze_a-x; p(correct) (95% interval): forecast.json")
     assert text.startswith("&lt;b&gt; The <a ")
     assert text.count("word-gap") == 2  # the link and its description, once
     assert [term.name for term in words.listed()] == ["rank", "gap", "95% interval"]

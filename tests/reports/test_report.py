@@ -251,7 +251,30 @@ def test_figure(tmp_path):
 
 def test_single_cell_makes_a_page_without_charts(tmp_path):
     page = write_page(summarize(build(tmp_path, ranks=(2,), sizes=(100,), seeds=(0,))), tmp_path / "p.html")
-    assert "A slope needs two ranks" in page.read_text()
+    assert "A slope needs two ranks" in words_of(page)
+
+
+def test_slopes_that_no_run_shows_are_one_sentence_and_no_table(tmp_path):
+    store = build(tmp_path)
+    rewrite(store, "update runs set train_error = 0.9, train_risk = 0.99, train_ce = 9")
+    text = words_of(write_page(summarize(store), tmp_path / "p.html"))
+    assert "These runs do not show how the gap grows: a mean gap is not positive." in text
+    assert "none (" not in text
+    assert "worst case is the exponent" not in text
+
+
+def test_conditions_stand_in_plain_words_and_in_exact_terms(tmp_path):
+    text = words_of(write_page(summarize(build(tmp_path)), tmp_path / "p.html"))
+    conditions = (
+        "The limit by the test set holds if:",
+        "the rows are drawn like the new data will be",
+        "nobody looked at the test examples to settle anything but which of the choices to take",
+        "In exact terms: the n examples are independent and identically distributed",
+        "Theorem: Hoeffding 1963",
+    )
+    places = [text.index(said) for said in conditions]
+    assert places == sorted(places)
+    assert "nothing about the predictor was chosen" not in text  # it was, and the choice is counted
 
 
 def browse(page, folder, *options):

@@ -22,6 +22,9 @@ _FIXED = (
 )
 _PRETRAINED = "the model was not pretrained on these rows"
 
+# What a limit on chosen predictors does not assume: a page that counts the choice says something else in its place.
+CHOSEN = "nothing about the predictor was chosen by looking at them"
+
 # Exact term -> what a user has to see to; "" where this program sees to it, or where counting errors makes it true.
 _PLAIN = {
     "examples are independent and identically distributed": _DRAWN,
@@ -39,7 +42,7 @@ _PLAIN = {
     "the folds and the constant were fixed before the data": _SETTINGS,
     "each adapter was trained on the examples before its block, and nothing was tuned on the block": _SETTINGS,
     "the sizes and the constant were fixed before the data": _SETTINGS,
-    "nothing about the predictor was chosen by looking at them": _FRESH,
+    CHOSEN: _FRESH,
     "the unlabelled inputs are independent draws of the same population, and no training has seen them": _UNLABELLED,
     "each unlabelled input was given its own random predictor of the window": "",
     "the loss has values in [0, 1]": "",

@@ -183,7 +183,7 @@ _BY_FORM = {form: term for term in GLOSSARY for form in (term.name, *term.forms)
 _FORMS = re.compile(
     r"(?<![\w/.-])(?<!\w\()("
     + "|".join(re.escape(form) for form in sorted(_BY_FORM, key=len, reverse=True))
-    + r")(?![\w%/(]|-\w)"
+    + r")(?![\w%/(]|[-.]\w)"
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import yaml
 
 from lorabound import __version__
+from lorabound.certificates.plain import CHOSEN, exact, plain
 from lorabound.errors import InputError
 from lorabound.recommendations import Recommendation
 from lorabound.reports.answer import answer
@@ -31,6 +34,8 @@ from lorabound.sweeps.summary import Summary
 
 # Of what a store says about its sweep: what the page shows elsewhere, or nobody reads.
 _SHOWN_ABOVE = ("config", "classes", "class_counts", "format", "notes", "model_notes", "cut", "extended", "environment")
+
+_PAID = "nobody looked at the test examples to settle anything but which of the choices to take"
 
 
 def report(result: object, page: str | Path | None = None) -> Path:
@@ -93,6 +98,7 @@ def page_of(summary: Summary) -> str:
         rivals=rivals_table(summary),
         guarantees=_guarantees(summary),
         exponents=_exponent_rows(summary),
+        no_exponent=_no_exponent(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
         samples=n_samples(summary),
         spread=_spread(summary.spread) if summary.spread else None,
@@ -131,12 +137,19 @@ def _guarantees(summary: Summary) -> dict[str, Any] | None:
             "Each limit is sure by itself. Several at once are less sure: add up what each leaves open (5%)."
         )
     limit, proved = summary.verdicts[0].limit, summary.verdicts[0].proved
-    chosen = "nothing about the predictor was chosen by looking at them"
-    paid = "nothing about the choices was decided by looking at them, but which of the choices to take"
-    holds_if = {f"The limit by the test set ({limit.theorem})": [paid if a == chosen else a for a in limit.assumptions]}
+    conditions = [_condition("the test set", limit.theorem, [_PAID if a == CHOSEN else a for a in limit.assumptions])]
     if proved:
-        holds_if[f"The limit by training ({proved.bound.theorem})"] = list(proved.bound.assumptions)
-    return {"sentences": sentences, "holds_if": holds_if}
+        conditions.append(_condition("training", proved.bound.theorem, proved.bound.assumptions))
+    return {"sentences": sentences, "conditions": conditions}
+
+
+def _condition(name: str, theorem: str, assumptions: Sequence[str]) -> dict[str, Any]:
+    """What must be true for one limit, in plain words, and in exact terms with its theorem."""
+    return {
+        "name": f"The limit by {name}",
+        "holds_if": plain(assumptions),
+        "exact": f"{exact(assumptions)} Theorem: {theorem}.".strip(),
+    }
 
 
 def _spread(crossed: Crossed) -> dict[str, Any]:
@@ -145,6 +158,16 @@ def _spread(crossed: Crossed) -> dict[str, Any]:
         "rows": [spread_cells(crossed, spread) for spread in crossed.spreads],
         "sentences": spread_reading(crossed),
     }
+
+
+def _no_exponent(summary: Summary) -> str:
+    """Why no slope has a value; "" where one has."""
+    if not summary.growth:
+        return "A slope needs two ranks or two training sizes; this sweep has one of each."
+    if any(not math.isnan(growth.exponent.value) for growth in summary.growth):
+        return ""
+    reasons = " or ".join(dict.fromkeys(growth.exponent.note for growth in summary.growth))
+    return f"These runs do not show how the gap grows: {reasons}."
 
 
 def _exponent_rows(summary: Summary) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabound import __version__
-from lorabound.certificates.plain import exact, plain
+from lorabound.certificates.plain import CHOSEN, exact, plain
 from lorabound.recommendations import Recommendation
 from lorabound.reports.frame import PAGE, framed, rows_of, write_html
 from lorabound.reports.peft_code import peft_code
@@ -23,8 +23,6 @@ from lorabound.reports.recommendation import (
 )
 from lorabound.reports.recommendation_charts import error_against_rows, forecast_against_rank
 from lorabound.reports.sentences import ceiled
-
-_CHOSEN = "nothing about the predictor was chosen by looking at them"
 
 
 def write_recommendation_page(made: Recommendation, page: str | Path | None = None) -> Path:
@@ -224,7 +222,7 @@ def _limit(made: Recommendation) -> dict[str, Any]:
             f"The adapter in the folder was trained anew on all {made.adapter_rows:,} rows, so no row is left to test "
             f"it: the limit is that of {made.limit_of.rstrip(',')}. More rows mostly help; that is no guarantee."
         )
-    drawn = plain(term for term in limit.assumptions if term != _CHOSEN)
+    drawn = plain(term for term in limit.assumptions if term != CHOSEN)
     settled = (
         "nobody looked at these rows to settle the model, its layers, the prompt or classes, or the ranks and learning "
         "rates that were compared (the choice among those is counted)"
@@ -232,7 +230,7 @@ def _limit(made: Recommendation) -> dict[str, Any]:
     in_terms = exact(limit.assumptions)
     return {
         "sentences": sentences,
-        "holds_if": [*drawn, *([settled] if _CHOSEN in limit.assumptions else [])],
+        "holds_if": [*drawn, *([settled] if CHOSEN in limit.assumptions else [])],
         "exact": f"{in_terms} Theorem: {limit.theorem}.".strip(),
     }
 

@@ -29,7 +29,8 @@ def rivals_table(summary: Summary) -> dict[str, Any] | None:
     if not found:
         return None
     return {
-        "sentences": sentences(summary, found[0]),
+        "paired": paired(summary, found[0]),
+        "tested": tested(summary, found[0]),
         "heads": heads(_HEADS),
         "rows": [
             {"kind": "first" if i and found[i - 1].best is not rival.best else "", "cells": _cells(rival)}
@@ -38,33 +39,44 @@ def rivals_table(summary: Summary) -> dict[str, Any] | None:
     }
 
 
-def sentences(summary: Summary, rival: Rival) -> list[str]:
-    """What is paired, what the test asks, what is corrected for, and what is not."""
-    n_pairs = rival.runs.won + rival.runs.lost + rival.runs.tied
-    n_test = rival.examples.won + rival.examples.lost + rival.examples.tied
+def paired(summary: Summary, rival: Rival) -> str:
+    """What is paired with what, and what is counted."""
+    n_pairs, n_test = _total(rival.runs), _total(rival.examples)
     runs = f"{n_pairs} pairs of runs" if n_pairs > 1 else "one pair of runs"
     bare = " The model without an adapter is paired with each run." if _has_bare(summary) else ""
     together = "the runs of the best adapter together have" if n_pairs > 1 else "the best adapter has"
-    test = "exact sign test" if n_pairs > 1 or summary.losses[0].column == "wrong" else "exact sign test (McNemar)"
-    sizes = (
-        " It counts who has the smaller error on more examples, not by how much: with several runs that is not quite "
-        "the question whose mean error is lower."
-        if n_pairs > 1 or summary.losses[0].column == "wrong"
-        else ""
-    )
     several = " At each N the best is compared with the others of that N." if len(summary.verdicts) > 1 else ""
-    return [
+    return (
         f"At N = {rival.best.n_train:,} {cell_name(rival.best)} has the lowest test error. Each row sets it against "
         f"another choice on the same {n_test:,} test examples, in {runs} with the same seed and training sample."
         f"{bare}{several} Runs: in how many pairs its test error is lower (won), higher (lost) or equal (tied). "
         f"Examples: on how many test examples {together} the smaller error (won), the larger one (lost) or an equal "
-        "one (tied).",
-        f"p is the {test} of whether a new example is as often won as lost, for these trained adapters: exact where "
-        "test examples are independent draws. It knows the chance of the test examples alone, not that of another seed "
-        f"or training sample.{sizes} The best was picked by these very examples, so p by itself is too small; p, all "
-        f"pairs is p times the {rival.n_pairs} pairs among the choices at that N (Bonferroni), which pays for the "
-        "picking at that N: below 0.05 the chance of the test examples does not explain the count.",
-    ]
+        "one (tied)."
+    )
+
+
+def tested(summary: Summary, rival: Rival) -> str:
+    """What the test asks, what is corrected for, and what is not."""
+    compares_means = _total(rival.runs) > 1 or summary.losses[0].column == "wrong"
+    test = "exact sign test" if compares_means else "exact sign test (McNemar)"
+    sizes = (
+        " It counts on how many examples an error is smaller, not by how much: that is not quite the question which "
+        "mean error is lower."
+        if compares_means
+        else ""
+    )
+    return (
+        f"p is the {test}: if these trained adapters won a new example as often as they lost one, p is how often "
+        "chance would make the count at least this uneven. It is exact if the test examples are independent draws. "
+        "The best was picked by these very examples, so p by itself is too small. p, all pairs is p times the "
+        f"{rival.n_pairs} pairs among the choices at that N (Bonferroni), which pays for the picking at that N: below "
+        "0.05 the chance of the test examples does not explain the count. The test knows that chance alone, not the "
+        f"chance of another seed or training sample.{sizes}"
+    )
+
+
+def _total(signs: Signs) -> int:
+    return signs.won + signs.lost + signs.tied
 
 
 def _has_bare(summary: Summary) -> bool:

@@ -124,7 +124,7 @@ def _gap_sentence(verdict: Verdict) -> str:
     if smallest is None or smallest is best:
         return f"{text}. {'That says how much training flatters it' if gap > 0 else 'Training does not flatter it'}."
     return (
-        f"{text}. That says how much training flatters it, not which model is better: the smallest gap, "
+        f"{text}. A gap says how much training flatters an adapter, not which one is better: the smallest gap, "
         f"{smallest.gap.mean:+.3f} ({cell_name(smallest)}), goes with a test error of "
         f"{smallest.test_loss:.3f}."
     )
