@@ -3,9 +3,9 @@
     python bench/store.py [--runs 10000] [--rows 1000000] [--ranks 10]
 
 Writes a store of so many runs in stacks of 12, as a sweep does, with drawn losses: 2,000 test examples, 100 to 500
-training examples, a grid of so many ranks, 2 modes, 5 sizes and as many seeds as it takes. Then, each in a process of its
-own: what a resumed sweep reads, the table and the page, the export; at last a Parquet and a CSV file of so many rows.
-Prints seconds, peak memory (GiB) and sizes of files.
+training examples, a grid of so many ranks, 2 modes, 5 sizes and as many seeds as it takes. Then, each in a process of
+its own: what a resumed sweep reads, the table and the page, the export; at last a Parquet and a CSV file of so many
+rows. Prints seconds, peak memory (GiB) and sizes of files.
 """
 
 import argparse
