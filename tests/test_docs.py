@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from lorabound import cli
+from lorabound.sweeps.sweep import COLUMNS
 
 
 def test_the_snippets_of_the_adapters_page(tmp_path, monkeypatch, capsys):
@@ -45,3 +46,10 @@ def test_the_command_lines_of_the_pages_have_options_that_exist(line):
         assert command is not None, name
         if typed and "--help" not in typed:
             command.make_context(name, typed, parent=context)  # raises what a user would be told
+
+
+def test_the_page_of_sweeps_explains_every_column_of_an_export():
+    page = (Path(__file__).parents[1] / "docs" / "sweep.md").read_text()
+    exported = page[page.index("## What comes out") : page.index("`lorabound report DIR` prints")]
+    entries = re.findall(r"^\| (`.*?) \|", exported, re.MULTILINE)
+    assert {name for entry in entries for name in re.findall(r"`(\w+)`", entry)} == set(COLUMNS)
