@@ -1,17 +1,40 @@
-"""What charts made with Altair have in common: the colour of a mode, shades of ranks, ticks, one size."""
+"""What charts made with Altair have in common: the colour of a mode, shades of ranks, axes, legends, one size."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+import polars as pl
 
 from lorabound.modes import MODES
 from lorabound.reports.colours import MODE_COLOURS
 
 # Of what a legend shows where colour says something else.
 GREY = "#808893"
+# Of a chart with lines, in pixels.
+HEIGHT = 360
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart of a page.
+
+    Attributes:
+        name: id of its element.
+        title: heading above it.
+        said: what a reader is told who cannot see it.
+        sentences: what stands below it.
+        spec: Vega-Lite specification.
+    """
+
+    name: str
+    title: str
+    said: str
+    sentences: tuple[str, ...]
+    spec: dict[str, Any]
 
 
 def colour_of_mode(there: Collection[str]) -> alt.Color:
@@ -55,3 +78,24 @@ def ticks(values: Sequence[float]) -> alt.Axis:
 def whole(drawn: Any, height: int) -> dict[str, Any]:
     """The specification of a chart as wide as the page."""
     return dict(drawn.properties(width="container", height=height).to_dict())
+
+
+def rank_axis(there: pl.Series) -> alt.X:
+    """The axis of these ranks, logarithmic."""
+    return _logarithmic("rank r (logarithmic)", there)
+
+
+def size_axis(there: pl.Series) -> alt.X:
+    """The axis of these training sizes, logarithmic."""
+    return _logarithmic("training examples N (logarithmic)", there)
+
+
+def _logarithmic(title: str, there: pl.Series) -> alt.X:
+    values = sorted(set(there))
+    ends = [values[0] / 1.15, values[-1] * 1.15]
+    return alt.X(f"{there.name}:Q", title=title, axis=ticks(values)).scale(type="log", domain=ends, nice=False)
+
+
+def legend_above() -> alt.Legend:
+    """A legend above the chart, its marks in full colour."""
+    return alt.Legend(title=None, orient="top", symbolOpacity=1, symbolStrokeWidth=2)
