@@ -114,7 +114,7 @@ def test_a_sweep_without_an_answer_is_named_and_not_counted(tmp_path):
     third = sweep(tmp_path / "c", 200)
     text = words_of(write_several([one, other, third], tmp_path / "page.html"))
     assert "a has the lowest test error of 2 sweeps, 0.100" in text
-    assert "Not among them, for want of an answer: b." in text
+    assert "Left out, as they give no answer yet: b." in text
 
 
 def test_what_cannot_stand_side_by_side_is_refused(tmp_path, monkeypatch, capsys):

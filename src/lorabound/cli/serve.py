@@ -21,7 +21,10 @@ def serve(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep or of a recommendation, finished or running.")],
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = _PORT,
     host: Annotated[
-        str, typer.Option(help="Interface of the page. Another one than this: anyone who reaches it can read the page.")
+        str,
+        typer.Option(
+            help="Address to listen on. With any other than the default, anyone who reaches it can read the page."
+        ),
     ] = _LOOPBACK,
 ) -> None:
     """Show the page of a sweep or of a recommendation in the browser while it runs.

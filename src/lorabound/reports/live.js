@@ -52,7 +52,7 @@ function follow(now) {
     }
     const busy = document.activeElement && document.activeElement.matches("input, select, textarea");
     if (there.version !== now.version && !busy) { keep(); location.reload(); return; }
-    line.textContent = there.said + (there.version === now.version ? " This page follows." : " More is there when you leave the field.");
+    line.textContent = there.said + (there.version === now.version ? " This page follows." : " There is more: it is shown when you leave the field.");
   }
   history.scrollRestoration = "manual";
   restore();

@@ -52,7 +52,7 @@ def peft_code(made: Recommendation) -> PeftCode:
         return PeftCode(
             loading="",
             training=_training(made, {}, layers, "AutoModel.from_pretrained(MODEL)"),
-            remark=f"{error}: so no lines load it, and those below leave model, class and depths of layers to you.",
+            remark=f"{error}. So no lines load it here; fill in model, class and layers in those below.",
         )
     loader = _LOADERS.get(str(config.get("task_type")), "AutoModel")
     rounding = BITSANDBYTES.get(made.settings.get("base"))

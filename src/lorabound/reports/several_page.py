@@ -85,7 +85,7 @@ def _first(made: SideBySide) -> str:
         text += ". It wins more test examples against the best of each other sweep than chance explains"
     else:
         text += f". It is not shown to win more test examples than it loses against {', '.join(unsure)}"
-    return f"{text}. Not among them, for want of an answer: {', '.join(silent)}" if silent else text
+    return f"{text}. Left out, as they give no answer yet: {', '.join(silent)}" if silent else text
 
 
 def _sentences(made: SideBySide) -> list[str]:
