@@ -97,6 +97,7 @@ def run(capsys, monkeypatch, *arguments):
     ("sweep --ranks 1 4 8", "did you mean --ranks 1,4,8 ?"),
     ("sweep --ranks 1, 8", "did you mean --ranks 1,8 ?"),
     ("sweep --modes freeze_a train_both", "did you mean --modes freeze_a,train_both ?"),
+    ("recommend tickets.csv", "tickets.csv is data, not a YAML file of settings: did you mean --data tickets.csv ?"),
     ("sweep tickets.csv", "tickets.csv is data, not a YAML file of settings: did you mean --data tickets.csv ?"),
     ("sweep words --out o", "did you mean --data words ?"),
     ("tickets.csv", "tickets.csv is data: did you mean  lorabound sweep --data tickets.csv"),

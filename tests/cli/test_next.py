@@ -1,5 +1,6 @@
 """The last line of a command says what to do next, and the command it names is one that works."""
 
+import json
 import shlex
 from dataclasses import replace
 
@@ -50,3 +51,26 @@ def test_data_that_can_be_used_are_followed_by_recommend(tmp_path, capsys, monke
     status, output, _ = run(capsys, monkeypatch, "data", path)
     assert status == 0
     assert command_in(output.splitlines()[-1]) == ("recommend", "--data", str(path), "--out", "DIR")
+
+
+def test_recommend_reads_the_data_as_the_look_did(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "export.csv"
+    rows = "".join(f"text {i};{['a', 'b', 'B'][i % 3]}\n" for i in range(60))
+    path.write_text("Message;Category\n;a\n" + rows)
+    read = ("--text-column", "Message", "--label-column", "Category", "--drop-empty", "--rename-label", "B=b")
+    status, output, _ = run(capsys, monkeypatch, "data", path, *read, "--n-train", "10,20")
+    assert status == 0
+    name, *typed = command_in(output.splitlines()[-1])
+    assert (name, typed[:2], typed[-2:]) == ("recommend", ["--data", str(path)], ["--out", "DIR"])
+    assert sorted(typed[2:-2]) == sorted(read)
+
+
+def test_recommend_is_given_a_model_for_dialogues(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "chats.jsonl"
+    turns = (
+        {"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": "a"}]} for i in range(40)
+    )
+    path.write_text("".join(json.dumps(turn) + "\n" for turn in turns))
+    status, output, _ = run(capsys, monkeypatch, "data", path)
+    assert status == 0
+    assert command_in(output.splitlines()[-1])[3:] == ("--model", "MODEL", "--out", "DIR")

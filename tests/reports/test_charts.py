@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from markupsafe import escape
 
 from lorabound.modes import MODES
 from lorabound.reports.answer import answer
@@ -108,6 +109,13 @@ def test_the_first_of_each_term_is_linked_and_the_rest_is_escaped():
     assert text.startswith("&lt;b&gt; The <a ")
     assert text.count("word-gap") == 2  # the link and its description, once
     assert [term.name for term in words.listed()] == ["rank", "gap", "95% interval"]
+
+
+def test_words_of_the_users_files_and_names_of_files_are_not_explained():
+    words = Words()
+    said = "2 texts have more than one label: 'a rank of p...' and others; see certificate.json of the user's"
+    assert words.worded(said) == escape(said)
+    assert not words.listed()
 
 
 def test_an_interval_of_another_level_is_not_explained_as_one_of_95_percent():

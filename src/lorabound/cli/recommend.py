@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -11,6 +12,7 @@ import typer
 from lorabound.cli.consoles import out, say
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import kept_when_stopped, progress
+from lorabound.cli.usage import refuse_no_configuration
 from lorabound.errors import InputError
 from lorabound.recommendations.config import DECIDED, RecommendConfig, read_recommendation
 from lorabound.sweeps.config import SweepConfig
@@ -33,6 +35,7 @@ app = typer.Typer(rich_markup_mode=None)
 )
 def recommend(
     flags: Flags,
+    context: typer.Context,
     settings: Annotated[
         Path | None, typer.Argument(help="YAML file of settings; options overrule it.", show_default=False)
     ] = None,
@@ -68,6 +71,7 @@ def recommend(
     It compares what PEFT trains: modes freeze_a, freeze_b and train_both, laws kaiming_uniform and gaussian. Compare
     other modes, laws and chains with lorabound sweep.
     """
+    refuse_no_configuration(settings, sys.argv[1:], context)
     if settings and config:
         raise InputError(f"two files of settings, {settings} and {config}: give one")
     if out_dir is None and not dry_run:

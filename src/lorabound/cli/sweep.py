@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,12 @@ from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import kept_when_stopped, progress
 from lorabound.cli.results import say_next
 from lorabound.cli.usage import refuse_no_configuration
+from lorabound.config import flag_of
 from lorabound.errors import InputError
 from lorabound.sweeps.config import SweepConfig, read_configs
+
+if TYPE_CHECKING:
+    from lorabound.data import Reads
 
 # What a look at data depends on.
 _OF_DATA = (
@@ -115,7 +119,23 @@ def data(
     if not all(seen.usable for seen in looked):
         raise typer.Exit(2)
     if file is not None:
-        say(f"Next: {shlex.join(['lorabound', 'recommend', '--data', file, '--out', 'DIR'])}  says which rank")
+        command = ["lorabound", "recommend", "--data", file, *_for_recommend(flags, looked[0].kind), "--out", "DIR"]
+        say(f"Next: {shlex.join(command)}  says which rank")
+
+
+def _for_recommend(flags: Flags, kind: Reads) -> list[str]:
+    """The options with which ``recommend`` reads data as ``data`` did, and a model for what the usual one cannot read.
+
+    Sizes are left out: recommend divides the rows by itself.
+    """
+    words: list[str] = []
+    for name, value in flags.items():
+        if name in ("n_train", "n_test"):
+            continue
+        option = "--holdout" if name == "test_data" else flag_of(SweepConfig, name)
+        for each in value if isinstance(value, list) else [value]:
+            words += ([option] if each else []) if isinstance(each, bool) else [option, str(each)]
+    return words + ([] if kind == "texts" else ["--model", "MODEL"])
 
 
 @app.command(cls=Grouped)

@@ -57,7 +57,7 @@ def explain_usage(error: Any, typed: Sequence[str]) -> str:
 
 
 def refuse_no_configuration(config: Path | None, typed: Sequence[str], context: Any) -> None:
-    """A sweep's argument that is no YAML file: values of an option given with spaces, or data.
+    """An argument for settings that is no YAML file: values of an option given with spaces, or data.
 
     Raises:
         InputError: with what was probably meant.

@@ -181,7 +181,7 @@ class Term:
 GLOSSARY: tuple[Term, ...] = tuple(Term(name=name, forms=forms, said=said) for name, forms, said in _TERMS)
 _BY_FORM = {form: term for term in GLOSSARY for form in (term.name, *term.forms)}
 _FORMS = re.compile(
-    r"(?<![\w/.-])(?<!\w\()("
+    r"(?<!\w)'[^']*'(?!\w)|(?<![\w/.-])(?<!\w\()("  # what stands in quotes are words of the user's files, not ours
     + "|".join(re.escape(form) for form in sorted(_BY_FORM, key=len, reverse=True))
     + r")(?![\w%/(]|[-.]\w)"
 )
@@ -199,8 +199,8 @@ class Words:
         seen: set[str] = set()
         end = 0
         for found in _FORMS.finditer(str(text)):
-            term = _BY_FORM[found[0]]
-            if term.name in seen:
+            term = _BY_FORM.get(found[1] or "")
+            if term is None or term.name in seen:
                 continue
             seen.add(term.name)
             parts += [escape(str(text)[end : found.start()]), self.linked(found[0])]
