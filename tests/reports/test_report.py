@@ -178,6 +178,37 @@ def test_cells_without_all_seeds_are_no_candidates(tmp_path):
     assert shown(summarize(store)).startswith("No verdict yet")
 
 
+def test_who_looks_at_a_sweep_that_runs_and_stops_when_the_limit_is_low_is_promised_no_more(tmp_path):
+    """Every cell has one limit from the first look to the last, so a reader who stops picks among 7 and no more."""
+    store = build(tmp_path, sizes=(100,))
+    with_errors(
+        store, zero_shot=0.5, freeze_a=lambda rank: 0.4 - 0.01 * rank, train_both=lambda rank: 0.3 + 0.02 * rank
+    )
+    limits = {}
+    for rank in (4, 2, 1):
+        summary = summarize(store)
+        best = summary.verdicts[0].best
+        limits[best.mode, best.rank] = summary.verdicts[0].limit.value
+        assert summary.verdicts[0].limit.value == holdout_bounded(best.test_loss, N_TEST, 0.05 / 7).value
+        assert summary.verdicts[0].n_counted == 7
+        counted = "all 7 of the grid counted, finished or not" if summary.n_missing else "7 counted"
+        assert f"(95%, the choice among {counted})" in " ".join(shown(summary).split())
+        rewrite(
+            store, f"delete from runs where rank = {rank} and seed = 1", "delete from runs where mode = 'train_both'"
+        )
+    assert set(limits) == {("train_both", 1), ("freeze_a", 2), ("freeze_a", 1)}
+
+
+def test_a_limit_at_a_training_size_that_others_may_follow_says_what_it_takes_for_granted(tmp_path):
+    store = build(tmp_path)
+    stopped = "That holds if the sweep is not stopped because of this number."
+    assert stopped not in " ".join(shown(summarize(store)).split())
+    rewrite(store, "delete from runs where n_train = 400 and rank > 0")
+    summary = summarize(store)
+    assert stopped in " ".join(shown(summary).split())
+    assert "if the sweep is not stopped for it" in words_of(write_page(summary, tmp_path / "page.html"))
+
+
 def test_training_that_has_not_come_down_is_told(tmp_path):
     store = build(tmp_path)
     rewrite(store, "update runs set train_error = 0.33 where mode = 'freeze_a' and rank = 2")

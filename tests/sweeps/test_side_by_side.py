@@ -82,7 +82,8 @@ def test_the_page_of_the_command(tmp_path, monkeypatch, capsys):
     assert text.count("a has the lowest test error of 2 sweeps, 0.100: freeze_a, rank 2, at N = 100.") == 1
     assert "It is not shown to win more test examples than it loses against <b>." in text
     assert "That holds if no sweep was set up, and none extended, after a look at these test errors." in text
-    assert "the choice among the 6 choices of a, <b> counted; by the same 400 test examples" in text
+    assert "the choice among all 6 choices of the sweeps with this test set counted, finished or not; by" in text
+    assert "by the same 400 test examples" in text
     assert "All settings are the same." in text
     assert "<b>" not in page.read_text().replace("<b>Before", "").split("<script>")[0]
 
@@ -106,7 +107,7 @@ def test_a_lower_mean_with_fewer_examples_won_is_no_win(tmp_path):
     assert "than chance explains" not in text
 
 
-def test_a_sweep_without_an_answer_is_named_and_not_counted(tmp_path):
+def test_a_sweep_without_an_answer_is_named_and_its_choices_count(tmp_path):
     one, other = sweep(tmp_path / "a", 40), replace(sweep(tmp_path / "b", 60), verdicts=[])
     text = words_of(write_several([one, other], tmp_path / "page.html"))
     assert "2 sweeps side by side, and nothing to compare: b gave no answer yet." in text
@@ -114,6 +115,7 @@ def test_a_sweep_without_an_answer_is_named_and_not_counted(tmp_path):
     third = sweep(tmp_path / "c", 200)
     text = words_of(write_several([one, other, third], tmp_path / "page.html"))
     assert "a has the lowest test error of 2 sweeps, 0.100" in text
+    assert "the choice among all 9 choices of the sweeps with this test set counted, finished or not" in text
     assert "Left out, as they give no answer yet: b." in text
 
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from lorabound.reports.sentences import ceiled, cell_name
-from lorabound.reports.verdict_sentences import guarantee_sentences, verdict_sentences
+from lorabound.reports.verdict_sentences import counted, guarantee_sentences, taken_for_granted, verdict_sentences
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import DELTA
 from lorabound.sweeps.command import sweep_command
@@ -40,14 +40,14 @@ def answer(summary: Summary) -> Answer:
     if not summary.verdicts:
         return Answer(first=first, sure=[], beside=others, tiles=[], remedy="")
     verdict = summary.verdicts[0]
-    guarantees = guarantee_sentences(verdict, bool(summary.about.get("extended")))
+    guarantees = guarantee_sentences(summary, verdict)
     more = _more(summary, verdict)
     said, remedy = _more_sentence(summary, verdict, more)
     return Answer(
         first=first,
         sure=[_how_sure(verdict), " ".join(guarantees), *([said] if said else [])],
         beside=[sentence for sentence in others if sentence not in guarantees],
-        tiles=_tiles(verdict, more, bool(summary.about.get("extended"))),
+        tiles=_tiles(summary, verdict, more),
         remedy=remedy,
     )
 
@@ -106,7 +106,7 @@ def _more_sentence(summary: Summary, verdict: Verdict, more: MoreData | None) ->
     )
 
 
-def _tiles(verdict: Verdict, more: MoreData | None, extended: bool) -> list[dict[str, str]]:
+def _tiles(summary: Summary, verdict: Verdict, more: MoreData | None) -> list[dict[str, str]]:
     best, zero_shot = verdict.best, verdict.zero_shot
     beside = f"without an adapter {zero_shot.test_loss:.3f}" if zero_shot is not None and zero_shot is not best else ""
     tiles = [
@@ -119,8 +119,7 @@ def _tiles(verdict: Verdict, more: MoreData | None, extended: bool) -> list[dict
         {
             "name": "guaranteed on new data, at most",
             "value": ceiled(float(verdict.limit.value)),
-            "beside": f"{1 - DELTA:.0%}, the choice among {verdict.n_candidates} counted"
-            + (", if nobody looked before runs were added" if extended else ""),
+            "beside": ", ".join([f"{1 - DELTA:.0%}", counted(verdict), *(s for _, s in taken_for_granted(summary))]),
         },
     ]
     if more is not None:

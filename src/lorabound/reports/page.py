@@ -127,11 +127,10 @@ def _guarantees(summary: Summary) -> dict[str, Any] | None:
     """Limits on new data at every training size, and what must be true for them."""
     if not summary.verdicts:
         return None
-    extended = bool(summary.about.get("extended"))
     sentences = []
     for verdict in summary.verdicts:
         start = f"N = {verdict.n_train:,}: " if len(summary.verdicts) > 1 else ""
-        sentences.append(start + " ".join(guarantee_sentences(verdict, extended)))
+        sentences.append(start + " ".join(guarantee_sentences(summary, verdict)))
     if len(sentences) > 1 or summary.verdicts[0].proved:
         sentences.append(
             "Each limit is sure by itself. Several at once are less sure: add up what each leaves open (5%)."

@@ -69,9 +69,9 @@ def tested(summary: Summary, rival: Rival) -> str:
         f"p is the {test}: if these trained adapters won a new example as often as they lost one, p is how often "
         "chance would make the count at least this uneven. It is exact if the test examples are independent draws. "
         "The best was picked by these very examples, so p by itself is too small. p, all pairs is p times the "
-        f"{rival.n_pairs} pairs among the choices at that N (Bonferroni), which pays for the picking at that N: below "
-        "0.05 the chance of the test examples does not explain the count. The test knows that chance alone, not the "
-        f"chance of another seed or training sample.{sizes}"
+        f"{rival.n_pairs} pairs among the choices of the grid at that N (Bonferroni), which pays for the picking at "
+        "that N: below 0.05 the chance of the test examples does not explain the count. The test knows that chance "
+        f"alone, not the chance of another seed or training sample.{sizes}"
     )
 
 

@@ -95,12 +95,11 @@ def _sentences(made: SideBySide) -> list[str]:
         if not group:
             continue
         best, n_test = group[0], group[0].verdict.n_test
-        count = sum(entry.verdict.n_candidates for entry in group)
         lines.append(
             f"On new data the error of {cell_name(best.verdict.best)} of {best.name}, averaged over its adapters, is "
-            f"at most {ceiled(float(best.limit.value))} ({1 - DELTA:.0%}, the choice among the {count} choices of "
-            f"{', '.join(entry.name for entry in group)} counted; by the same {n_test:,} test examples). That holds if "
-            "no sweep was set up, and none extended, after a look at these test errors."
+            f"at most {ceiled(float(best.limit.value))} ({1 - DELTA:.0%}, the choice among all {best.n_counted} "
+            f"choices of the sweeps with this test set counted, finished or not; by the same {n_test:,} test "
+            "examples). That holds if no sweep was set up, and none extended, after a look at these test errors."
         )
         sizes = {entry.verdict.n_train for entry in group}
         if len(sizes) > 1:

@@ -9,9 +9,20 @@ from lorabound.sweeps.choices import Choice
 from lorabound.sweeps.summary import Summary
 from lorabound.sweeps.verdict import Verdict
 
-# What a limit takes for granted where runs were added later: a choice that was added because of what the others showed
-# is one of more choices than are there to be counted.
-_EXTENDED = "That holds if nobody looked at the first results before runs were added to the grid."
+# What a limit takes for granted: where runs were added later, since a choice that was added because of what the others
+# showed is one of more choices than are there to be counted; and where training sizes are not finished, since who stops
+# at a low limit has chosen the size by it. Each in a sentence, and in short.
+_EXTENDED = (
+    "That holds if nobody looked at the first results before runs were added to the grid.",
+    "if nobody looked before runs were added",
+)
+_STOPPED = ("That holds if the sweep is not stopped because of this number.", "if the sweep is not stopped for it")
+
+
+def taken_for_granted(summary: Summary) -> list[tuple[str, str]]:
+    """What the limits of a sweep take for granted beside the assumptions of their theorems; in sentences and short."""
+    sizes_differ = summary.n_missing > 0 and len(summary.config.sizes) > 1
+    return [*([_EXTENDED] if summary.about.get("extended") else []), *([_STOPPED] if sizes_differ else [])]
 
 
 def verdict_sentences(summary: Summary) -> list[str]:
@@ -19,7 +30,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
     if not summary.verdicts:
         return ["No verdict yet: no cell of the grid holds all of its seeds."]
     main, *others = summary.verdicts
-    lines = _in_full(main, bool(summary.about.get("extended")))
+    lines = _in_full(summary, main)
     if summary.completes:
         lines.insert(1, _completions(summary, main))
     return [*lines, *(_in_short(verdict) for verdict in others)]
@@ -40,7 +51,7 @@ def _completions(summary: Summary, verdict: Verdict) -> str:
     )
 
 
-def _in_full(verdict: Verdict, extended: bool) -> list[str]:
+def _in_full(summary: Summary, verdict: Verdict) -> list[str]:
     best, cheapest, level = verdict.best, verdict.cheapest, f"{1 - DELTA:.0%}"
     seeds = f"{verdict.n_seeds} seeds" if verdict.n_seeds > 1 else "one seed"
     on_samples = f" on {verdict.n_samples} training samples" if verdict.n_samples > 1 else ""
@@ -75,7 +86,7 @@ def _in_full(verdict: Verdict, extended: bool) -> list[str]:
                 f"Without an adapter the test error is {verdict.zero_shot.test_loss:.3f}: {verdict.gain[1]:.3f} "
                 f"higher (on new data at least {floored(max(verdict.gain[0], 0))} higher, {level})."
             )
-    lines += guarantee_sentences(verdict, extended)
+    lines += guarantee_sentences(summary, verdict)
     if best is not verdict.zero_shot:
         lines.append(_gap_sentence(verdict))
     if verdict.left_out:
@@ -84,17 +95,24 @@ def _in_full(verdict: Verdict, extended: bool) -> list[str]:
     return lines
 
 
-def guarantee_sentences(verdict: Verdict, extended: bool) -> list[str]:
+def guarantee_sentences(summary: Summary, verdict: Verdict) -> list[str]:
     """Limits on new data: by the test set, and where there is one by training itself; each with its choice counted."""
     best = verdict.best
     n_adapters = verdict.n_seeds * verdict.n_samples
     averaged = f", averaged over its {n_adapters} adapters," if best.mode != ZERO_SHOT and n_adapters > 1 else ""
     by_test = (
         f"On new data the error of {cell_name(best)}{averaged} is at most {ceiled(float(verdict.limit.value))} "
-        f"({1 - DELTA:.0%}, the choice among {verdict.n_candidates} counted)."
+        f"({1 - DELTA:.0%}, {counted(verdict)})."
     )
-    condition = [_EXTENDED] if extended else []
-    return [by_test, *([_proved(verdict.proved)] if verdict.proved else []), *condition]
+    granted = [sentence for sentence, _ in taken_for_granted(summary)]
+    return [by_test, *([_proved(verdict.proved)] if verdict.proved else []), *granted]
+
+
+def counted(verdict: Verdict) -> str:
+    """Which choices a limit by the test set pays for."""
+    if verdict.n_counted > verdict.n_candidates:
+        return f"the choice among all {verdict.n_counted} of the grid counted, finished or not"
+    return f"the choice among {verdict.n_counted} counted"
 
 
 def _proved(choice: Choice) -> str:

@@ -57,6 +57,11 @@ def runs_of(config: SweepConfig) -> list[Run]:
     return runs
 
 
+def n_choices(config: SweepConfig, n_train: int) -> int:
+    """Number of choices that the grid has at one training size: ranks times modes, and the model without an adapter."""
+    return len({(run.mode, run.rank) for run in runs_of(config) if run.n_train == n_train})
+
+
 def stacks_of(runs: list[Run], width: int, n_workers: int = 1) -> list[list[Run]]:
     """Runs that train together: one training set, at most ``width``, neighbours in rank.
 

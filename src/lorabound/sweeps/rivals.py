@@ -24,7 +24,7 @@ class Rival:
         runs: pairs of runs with the same seed and training sample, by mean test loss. The model without an adapter is
             one measurement, paired with each run.
         examples: test examples, by the sum of the losses of the paired runs on each of them.
-        n_pairs: number of pairs among all cells compared at this size.
+        n_pairs: number of pairs among all choices that the grid has at this size, finished or not.
     """
 
     best: Cell
@@ -73,7 +73,7 @@ def _of_size(summary: Summary, verdict: Verdict) -> list[Rival]:
                 other=other,
                 runs=signs(best.mean(axis=1), theirs.mean(axis=1)),
                 examples=signs(best.sum(axis=0), theirs.sum(axis=0)),
-                n_pairs=len(cells) * (len(cells) - 1) // 2,
+                n_pairs=verdict.n_counted * (verdict.n_counted - 1) // 2,
             )
         )
     return sorted(found, key=lambda rival: rival.other.test_loss)

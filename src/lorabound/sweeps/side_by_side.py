@@ -18,6 +18,7 @@ from lorabound.errors import InputError
 from lorabound.stats import Signs, signs
 from lorabound.sweeps.cells import DELTA, Cell
 from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.grid import n_choices
 from lorabound.sweeps.records import read_rows
 from lorabound.sweeps.summary import Summary
 from lorabound.sweeps.verdict import Verdict
@@ -30,10 +31,12 @@ class Entry:
     Attributes:
         name: name of the sweep.
         verdict: answer of the sweep for that size.
-        limit: hold-out limit on the error on new data, the choice among all cells of all compared sweeps counted.
+        limit: hold-out limit on the error on new data, the choice among all choices of all sweeps with this test set
+            counted, finished or not.
         examples: test examples that the best of all wins, loses and ties against this one, by the mean loss over the
             runs of each; None for the best itself.
-        n_pairs: number of pairs among those cells.
+        n_pairs: number of pairs among those choices.
+        n_counted: number of those choices.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Entry:
     limit: Bound
     examples: Signs | None
     n_pairs: int
+    n_counted: int
 
     @property
     def p_of_all(self) -> float | None:
@@ -164,7 +168,7 @@ def _said(value: object) -> str:
 def _entries(sweeps: Mapping[str, Summary]) -> tuple[Entry, ...]:
     """The best adapter of each sweep, the lowest test error first."""
     answers = {name: summary.verdicts[0] for name, summary in sweeps.items() if summary.verdicts}
-    count = sum(verdict.n_candidates for verdict in answers.values())
+    count = sum(_counted(summary) for summary in sweeps.values())
     order = sorted(answers, key=lambda name: answers[name].best.test_loss)
     means = {name: _mean_losses(sweeps[name], answers[name].best) for name in order}
     return tuple(
@@ -174,9 +178,17 @@ def _entries(sweeps: Mapping[str, Summary]) -> tuple[Entry, ...]:
             limit=holdout_bounded(answers[name].best.test_loss, answers[name].n_test, DELTA / count),
             examples=signs(means[order[0]], means[name]) if name != order[0] else None,
             n_pairs=count * (count - 1) // 2,
+            n_counted=count,
         )
         for name in order
     )
+
+
+def _counted(summary: Summary) -> int:
+    """Number of choices that a sweep brings to a comparison, finished or not."""
+    if summary.verdicts:
+        return summary.verdicts[0].n_counted
+    return n_choices(summary.config, max(summary.config.sizes))
 
 
 def _mean_losses(summary: Summary, cell: Cell) -> Array:

@@ -15,6 +15,7 @@ from lorabound.stats import CrossedMean, Exponent, crossed_mean, growth_exponent
 from lorabound.sweeps import ZERO_SHOT, Row, Sweep, SweepConfig, runs_of
 from lorabound.sweeps.cells import LEVEL, Cell, Loss, cell_of, crossed, losses_of, test_losses, train_losses
 from lorabound.sweeps.choices import choices, of_cell
+from lorabound.sweeps.grid import n_choices
 from lorabound.sweeps.spread import Crossed, spread_of
 from lorabound.sweeps.verdict import Verdict, unfinished, verdicts
 
@@ -152,7 +153,15 @@ def summarize(store: Sweep) -> Summary:
         about=about,
         rows=rows,
         cells=cells,
-        verdicts=verdicts(cells, done, config.seeds, config.samples, choices(rows, config), losses[0]),
+        verdicts=verdicts(
+            cells,
+            done,
+            config.seeds,
+            config.samples,
+            choices(rows, config),
+            losses[0],
+            {n_train: n_choices(config, n_train) for n_train in config.sizes},
+        ),
         unfinished=unfinished(cells, None if config.task == "completions" else about.get("majority_error")),
         comparisons=_comparisons(done, losses[0]),
         growth=[*_growth(done, "rank", losses), *_growth(done, "n_train", losses)],

@@ -31,12 +31,13 @@ class Verdict:
             there is at most, with probability ``LEVEL``.
         zero_shot: the model without an adapter, None where it was not measured.
         gain: the least and the measured number of test errors per example that ``best`` saves against ``zero_shot``.
-        limit: hold-out limit on the risk of ``best``, the choice among the cells counted: at delta/K.
+        limit: hold-out limit on the risk of ``best``, the choice among all K choices of the grid counted: at delta/K.
+            Those that are not finished count too: a reader may look at any time, and stop when the limit is low.
         proved: run with the lowest limit that its own training proves, and that limit; None where it proves none.
         smallest_gap: the trained cell with the smallest gap.
         left_out: cells without all seeds and samples (diverged, or not run yet): no candidates.
-        n_candidates, n_seeds, n_samples, n_test: numbers of cells compared, of seeds, of training samples and of test
-            examples.
+        n_candidates, n_counted: number of choices compared; number of choices that the grid has, finished or not.
+        n_seeds, n_samples, n_test: numbers of seeds, of training samples and of test examples.
     """
 
     n_train: int
@@ -50,6 +51,7 @@ class Verdict:
     smallest_gap: Cell | None
     left_out: tuple[Cell, ...]
     n_candidates: int
+    n_counted: int
     n_seeds: int
     n_samples: int
     n_test: int
@@ -68,6 +70,7 @@ def verdicts(
     samples: int = 1,
     proved: Mapping[int, Choice] | None = None,
     loss: Loss = LOSSES[0],
+    planned: Mapping[int, int] | None = None,
 ) -> list[Verdict]:
     """One verdict per training size, the largest first; sizes with no trained cell that holds all its runs have none.
 
@@ -78,6 +81,7 @@ def verdicts(
         samples: number of training samples of the grid; likewise.
         proved: what training proves at each size.
         loss: loss that decides.
+        planned: number of choices that the grid has at each size; None takes the cells for all of them.
     """
     found = []
     draws = [(seed, sample) for seed in seeds for sample in range(samples)]
@@ -87,7 +91,8 @@ def verdicts(
         complete = [c for c in same_size if c.mode == ZERO_SHOT or set(draws) <= set(by_draw[id(c)])]
         if any(c.mode != ZERO_SHOT for c in complete):
             left_out = tuple(c for c in same_size if c not in complete)
-            verdict = _verdict(complete, by_draw, (len(seeds), samples), draws, left_out, loss)
+            n_counted = max((planned or {}).get(n_train, 0), len(same_size))
+            verdict = _verdict(complete, by_draw, (len(seeds), samples), draws, left_out, loss, n_counted)
             found.append(replace(verdict, proved=(proved or {}).get(n_train)))
     return found
 
@@ -99,6 +104,7 @@ def _verdict(
     draws: Sequence[tuple[int, int]],
     left_out: tuple[Cell, ...],
     loss: Loss,
+    n_counted: int,
 ) -> Verdict:
     cells = sorted(cells, key=lambda cell: (cell.n_params, cell.test_loss))  # of equal means the cheapest is first
     losses = []
@@ -108,7 +114,8 @@ def _verdict(
         per_run = np.stack([loss.test(row) for row in runs])
         losses.append(per_run.reshape(*shape, -1))
     seedless = [cell.mode == ZERO_SHOT for cell in cells]
-    compared = not_worse_than_best(np.stack(losses), seedless, LEVEL)
+    share = max(len(cells) - 1, 1) / max(n_counted - 1, 1)  # of what may go wrong: comparisons made, of all to come
+    compared = not_worse_than_best(np.stack(losses), seedless, 1 - (1 - LEVEL) * share)
     best, cheapest = cells[compared.lowest], cells[compared.members[0]]
     n_test = losses[0].shape[-1]
     step = float(compared.means[compared.members[0]] - compared.means[compared.lowest])
@@ -127,10 +134,11 @@ def _verdict(
         (step, float(compared.losses_at_most[compared.members[0]])),
         zero_shot,
         gain,
-        holdout_bounded(best.test_loss, n_test, DELTA / len(cells)),
+        holdout_bounded(best.test_loss, n_test, DELTA / n_counted),
         min(trained, key=lambda cell: cell.gap.mean),
         left_out,
         len(cells),
+        n_counted,
         *shape,
         n_test,
     )
