@@ -68,6 +68,14 @@ def test_a_full_disk_leaves_the_store_readable(tmp_path):
     assert again.keys() == {"a", "b"}
 
 
+def test_a_folder_of_sweeps_is_told_which_one_to_give(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / FILE).write_bytes(b"")
+    with pytest.raises(StoreError, match=r"holds no sweep \(.*\), its folder a does: give .*/a$"):
+        Sweep.open(tmp_path)
+
+
 def test_missing_corrupt_and_foreign_stores(tmp_path):
     with pytest.raises(StoreError, match="holds no sweep"):
         Sweep.open(tmp_path)

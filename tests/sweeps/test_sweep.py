@@ -168,6 +168,17 @@ def test_the_grid_may_grow_and_nothing_else_may_change(config, tmp_path):
         execute.run_sweep(config.model_copy(update={"lr": 0.02}), tmp_path / "out")
 
 
+def test_data_are_named_where_settings_follow_from_them(config, letters, tmp_path):
+    execute.run_sweep(config, tmp_path / "out")
+    other = tmp_path / "other.csv"
+    other.write_text(letters.read_text())
+    asked = config.model_copy(update={"data": str(other), "lr": 0.02})
+    with pytest.raises(
+        StoreError, match=r"lr = 0.01, .*; its data were .*letters.csv, now .*other.csv: choose another"
+    ):
+        execute.run_sweep(asked, tmp_path / "out")
+
+
 def test_other_data_under_the_same_name_is_noticed(config, letters, tmp_path):
     execute.run_sweep(config, tmp_path / "out")
     letters.write_text(letters.read_text() + "zebra,a\n")

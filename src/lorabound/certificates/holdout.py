@@ -18,7 +18,7 @@ from lorabound.bounds import Bound, paired_gain
 from lorabound.certificates.certificate import Statement
 from lorabound.certificates.fresh import FreshCheck, check_errors
 from lorabound.certificates.rows import FreshRows, unusable_model
-from lorabound.data.phrases import listed
+from lorabound.data.phrases import counted, listed
 from lorabound.engine import evaluate, keep_freed_memory
 from lorabound.errors import AdapterError, DataError, ModelError
 from lorabound.models import LoadedClassifier, default_device, load_classifier
@@ -75,7 +75,7 @@ def measure_adapters(found: FreshRows, observe: Callable[[str], None] = lambda _
             observe(f"loading {task.model}")
             classifier = classifier_of(task, path)
             models = {key: (classifier, classifier.prepare(rows))}  # one model at a time in memory
-        observe(f"{path.name} on {len(rows)} rows")
+        observe(f"{path.name} on {counted(len(rows), 'row')}")
         refuse_other_layers(classifier, adapter, task, path)
         wrong.append(_errors(*models[key], adapter, task, path, labels))
         notes += _unknown(labels, task, path)

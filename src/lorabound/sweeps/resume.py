@@ -66,10 +66,10 @@ def refuse_other_settings(store: Sweep, config: SweepConfig, unknown: Collection
     unread = set.intersection(*(foreign_settings(mode) for mode in store.config.modes))
     for name, value in store.config.settings.items():
         if name not in unknown and name not in unread and settings[name] != value:
-            raise StoreError(
-                f"{store.folder} was made with {name} = {value!r}, now it is {settings[name]!r}: "
-                "choose another --out, or the old value to go on"
-            )
+            now = f"{store.folder} was made with {name} = {value!r}, now it is {settings[name]!r}"
+            if store.config.data != config.data:  # what was changed, perhaps all: sizes and prompts follow from data
+                raise StoreError(f"{now}; its data were {store.config.data}, now {config.data}: choose another --out")
+            raise StoreError(f"{now}: choose another --out, or the old value to go on")
 
 
 def refuse_other_blocks(store: Sweep, config: SweepConfig) -> None:

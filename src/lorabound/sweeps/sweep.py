@@ -84,7 +84,11 @@ class Sweep:
         if Path(folder).is_file():
             raise StoreError(f"{folder} is a file: give the folder that  lorabound sweep --out FOLDER  wrote")
         if not path.is_file():
-            raise StoreError(f"{folder} holds no sweep ({FILE}): run  lorabound sweep --out {folder}  first")
+            inside = min(Path(folder).glob(f"*/{FILE}"), default=None)
+            none = f"{folder} holds no sweep ({FILE})"
+            if inside is not None:
+                raise StoreError(f"{none}, its folder {inside.parent.name} does: give {inside.parent}")
+            raise StoreError(f"{none}: run  lorabound sweep --out {folder}  first")
         store = cls(folder, opened(path))
         _ = store.about  # every entry as it was written
         return store
