@@ -84,6 +84,9 @@ def test_with_one_sample_the_page_says_that_its_chance_is_not_covered(crossed_de
     write_page(sweep.summary(), page)
     told = "They do not cover the chance of the training sample: there is one (give --samples 3 or more)"
     assert told in words_of(page)
+    alone = crossed_design.model_copy(update={"samples": 1, "seeds": [0]})
+    write_page(run_sweep(alone, tmp_path / "alone").summary(), tmp_path / "alone.html")
+    assert f"{told}, nor that of the seed: there is one" in words_of(tmp_path / "alone.html")
 
 
 def test_an_adapter_without_all_its_runs_has_no_reading(crossed_design, sweep, tmp_path):

@@ -100,9 +100,10 @@ def intervals_sentence(summary: Summary) -> str:
         )
     several = ", some cells have no second one yet" if summary.config.samples > 1 else " (give --samples 3 or more)"
     drawn = f"spread over {seeds} draws (frozen factor and order of examples) and " if seeds > 1 else ""
+    seed = "" if seeds > 1 else ", nor that of the seed: there is one (give --seeds 3 or more)"
     return (
         f"Intervals: {drawn}sampling of {n_test} test examples. They do not cover the chance of the training sample: "
-        f"there is one{several}."
+        f"there is one{several}{seed}."
     )
 
 

@@ -79,7 +79,8 @@ def _in_full(summary: Summary, verdict: Verdict) -> list[str]:
             lines.append(
                 f"Cheaper: {cell_name(cheapest)} trains {best.n_params / cheapest.n_params:.1f} times fewer "
                 f"({cheapest.n_params:,}); its test error, {cheapest.test_loss:.3f}, cannot be told apart from the "
-                f"lowest by {tested}. It is at most {verdict.extra[1]:.3f} above the best choice ({level})."
+                f"lowest by {tested}. On new data it is at most {ceiled(verdict.extra[1])} above the best choice "
+                f"({level})."
             )
         if verdict.zero_shot is not None:
             lines.append(
@@ -137,8 +138,8 @@ def _proved(choice: Choice) -> str:
 def _gap_sentence(verdict: Verdict) -> str:
     best, smallest = verdict.best, verdict.smallest_gap
     gap = best.gap.mean
-    side = "above" if gap > 0 else "below"
-    text = f"Gap: its test error is {abs(gap):.3f} {side} its training error, {best.train_loss:.3f}"
+    apart = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'}" if gap else "equal to"
+    text = f"Gap: its test error is {apart} its training error, {best.train_loss:.3f}"
     if smallest is None or smallest is best:
         return f"{text}. {'That says how much training flatters it' if gap > 0 else 'Training does not flatter it'}."
     return (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lorabound.arguments import Array
 from lorabound.bounds import Bound, holdout_bounded
 from lorabound.stats import not_worse_than_best
 from lorabound.sweeps import ZERO_SHOT, Row
@@ -28,9 +29,10 @@ class Verdict:
         cheapest: the cell with the fewest trainable parameters that cannot be told apart from the best.
         members: all cells that cannot be told apart from the best.
         extra: test error of ``cheapest`` minus that of ``best``; and how far its error on new data lies above the best
-            there is at most, with probability ``LEVEL``.
+            there is at most, with probability ``LEVEL`` (:func:`difference_at_most`, or more where seeds say so).
         zero_shot: the model without an adapter, None where it was not measured.
-        gain: the least and the measured number of test errors per example that ``best`` saves against ``zero_shot``.
+        gain: the least (likewise) and the measured number of errors per example that ``best`` saves against
+            ``zero_shot``.
         limit: hold-out limit on the risk of ``best``, the choice among all K choices of the grid counted: at delta/K.
             Those that are not finished count too: a reader may look at any time, and stop when the limit is low.
         proved: run with the lowest limit that its own training proves, and that limit; None where it proves none.
@@ -116,22 +118,29 @@ def _verdict(
     seedless = [cell.mode == ZERO_SHOT for cell in cells]
     share = max(len(cells) - 1, 1) / max(n_counted - 1, 1)  # of what may go wrong: comparisons made, of all to come
     compared = not_worse_than_best(np.stack(losses), seedless, 1 - (1 - LEVEL) * share)
-    best, cheapest = cells[compared.lowest], cells[compared.members[0]]
+    lowest, least = compared.lowest, compared.members[0]
+    best, cheapest = cells[lowest], cells[least]
     n_test = losses[0].shape[-1]
-    step = float(compared.means[compared.members[0]] - compared.means[compared.lowest])
+    of_examples = np.stack(losses).mean(axis=(1, 2))
+    each = DELTA / max(n_counted - 1, 1)  # whichever cell is the cheapest, or the lowest
+    step = float(compared.means[least] - compared.means[lowest])
+    at_most = float(compared.losses_at_most[least])
+    if least != lowest:
+        at_most = max(at_most, *(difference_at_most(of_examples[least] - other, each) for other in of_examples))
     zero_shot = cells[seedless.index(True)] if any(seedless) else None
     gain = 0.0, 0.0
     if zero_shot is not None:
         position = cells.index(zero_shot)
-        saved = float(compared.means[position] - compared.means[compared.lowest])
-        gain = saved - float(compared.margins[position]), saved
+        saved = float(compared.means[position] - compared.means[lowest])
+        sure = saved - float(compared.margins[position])
+        gain = min(sure, -difference_at_most(of_examples[lowest] - of_examples[position], each)), saved
     trained = [cell for cell in cells if cell.mode != ZERO_SHOT]
     return Verdict(
         best.n_train,
         best,
         cheapest,
         tuple(cells[c] for c in compared.members),
-        (step, float(compared.losses_at_most[compared.members[0]])),
+        (step, at_most),
         zero_shot,
         gain,
         holdout_bounded(best.test_loss, n_test, DELTA / n_counted),
@@ -142,6 +151,27 @@ def _verdict(
         *shape,
         n_test,
     )
+
+
+def difference_at_most(differences: Array, delta: float) -> float:
+    """Largest mean difference of two losses on new data, with probability 1 - delta, however few examples differ.
+
+    E max(d, 0) - E max(-d, 0) <= kl_inverse(mean max(d, 0), c) - 1 + kl_inverse(1 - mean max(-d, 0), c),
+    c = ln(2/delta)/n. An interval from the spread of d is too narrow where few examples differ, and empty where none
+    does.
+
+    Args:
+        differences: (n,) d, differences of losses with values in [0, 1] on independent test examples.
+        delta: failure probability, in (0, 1).
+    Source: Hoeffding 1963, Theorem 1, for each part at delta/2.
+
+    >>> round(difference_at_most(np.zeros(100), 0.05), 3)
+    0.036
+    """
+    n, d = len(differences), np.clip(differences, -1.0, 1.0)
+    lost, won = float(np.maximum(d, 0.0).mean()), float(np.maximum(-d, 0.0).mean())
+    limits = (holdout_bounded(part, n, delta / 2).value for part in (lost, 1.0 - won))
+    return float(sum(map(float, limits)) - 1.0)
 
 
 def unfinished(cells: Sequence[Cell], majority_error: float | None = None) -> list[Cell]:
