@@ -61,5 +61,5 @@ def test_a_mean_difference_is_not_above_its_limit(delta):
 
 def test_equal_errors_are_called_equal():
     verdict = verdict_of(bare=np.ones(50, dtype=bool), small=np.zeros(50, dtype=bool))
-    summary = type("Summary", (), {"verdicts": [verdict], "about": {}, "completes": False})
+    summary = type("Summary", (), {"verdicts": [verdict], "about": {}, "completes": False, "n_missing": 0})
     assert "Gap: its test error is equal to its training error, 0.000" in " ".join(verdict_sentences(summary))
