@@ -14,7 +14,7 @@ from lorabound.sweeps.notes import cut_note
 from lorabound.sweeps.progressive import evidence, speaks_of, why_not
 from lorabound.sweeps.summary import Comparison, Growth, Summary, drawn_apart
 
-_MODES: dict[str, str] = {ZERO_SHOT: "none", **{mode: facts.sentence for mode, facts in MODES.items()}}
+_MODES: dict[str, str] = {ZERO_SHOT: "no adapter", **{mode: facts.sentence for mode, facts in MODES.items()}}
 
 
 def ceiled(limit: float) -> str:
@@ -216,7 +216,7 @@ def modes_sentence(summary: Summary) -> str:
     shown = dict.fromkeys(cell.mode for cell in summary.cells)
     settings = summary.about.get("config", {})
     told = "; ".join(f"{mode}: {mode_sentence(mode, summary.config.law)}" for mode in shown)
-    lines = [f"An adapter adds B A to a weight. {told}."]
+    lines = [f"LoRA adds B A to a weight. {told}."]
     if summary.config.law == OF_WEIGHTS:
         lines.append("Factors are main directions of the layer's weight (--law svd), the same for every seed.")
     if settings.get("base"):
