@@ -35,13 +35,13 @@ def test_it_names_the_training_where_that_proves_something(tmp_path, capsys):
     summary = with_errors(build(tmp_path), zero_shot=0.5, freeze_a=0.3, train_both=0.4)
     some = next(cell for cell in summary.cells if cell.rank)
     proved = replace(summary, cells=[replace(some, progressive=some.holdout), *summary.cells])
-    say_next(proved, tmp_path)
+    say_next(proved)
     assert command_in(capsys.readouterr().out) == ("certify", str(tmp_path), "--out", "DIR")
 
 
 @pytest.mark.parametrize("wrong", [{"zero_shot": 0.2, "freeze_a": 0.3, "train_both": 0.4}])
 def test_nothing_is_named_where_no_adapter_is_best(wrong, tmp_path, capsys):
-    say_next(with_errors(build(tmp_path), **wrong), tmp_path)
+    say_next(with_errors(build(tmp_path), **wrong))
     assert capsys.readouterr().out == ""
 
 

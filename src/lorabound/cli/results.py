@@ -45,22 +45,10 @@ def give(result: object, page: Path | None) -> None:
         say(f"Page: {page}")
 
 
-def say_next(summary: Summary, folder: Path) -> None:
+def say_next(summary: Summary) -> None:
     """After a sweep: the command that limits the error of its best adapter on new data."""
-    from lorabound.reports.sentences import shows_certificate
-    from lorabound.sweeps.grid import Run
-    from lorabound.sweeps.records import ADAPTERS
+    from lorabound.reports.use import use_of
 
-    verdict = next(iter(summary.verdicts), None)
-    if verdict is None or summary.completes or not verdict.best.rank:
-        return
-    if shows_certificate(summary):
-        command = ["lorabound", "certify", str(folder), "--out", "DIR"]
-        say(f"Next: {shlex.join(command)}  certifies the best run by its training, no row spared")
-        return
-    best = verdict.best
-    cell = (best.mode, best.rank, best.n_train, "done")
-    run = next(row for row in summary.rows if (row.mode, row.rank, row.n_train, row.status) == cell)
-    name = Run(run.rank, best.mode, run.n_train, run.seed, run.sample).name  # type: ignore[arg-type]  # it was trained
-    command = ["lorabound", "certify", str(folder / ADAPTERS / name), "--holdout", "FILE"]
-    say(f"Next: {shlex.join(command)}  limits the error of that adapter by rows that nobody used")
+    use = use_of(summary)
+    if use and use.command:
+        say(f"Next: {use.command}  {use.purpose}")

@@ -94,7 +94,7 @@ def sweep(
         page = write_page(summary, folder / PAGE)  # first: whoever reads a few lines of the table gets it too
         show(summary, out)
         say(f"Page: {page}")
-        say_next(summary, folder)
+        say_next(summary)
 
 
 @app.command(cls=Grouped)
@@ -179,7 +179,7 @@ def report(
         write_figure(summary, figure)
     show(summary, out)
     say(f"Page: {write_page(summary, page or folder / PAGE)}")
-    say_next(summary, folder)
+    say_next(summary)
 
 
 def _report_several(folders: list[Path], page: Path | None, figure: Path | None) -> None:

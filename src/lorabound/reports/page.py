@@ -25,6 +25,7 @@ from lorabound.reports.runs_table import runs_table
 from lorabound.reports.sentences import caveats, comparison_sentence, exponent_text, n_samples, reading, remarks
 from lorabound.reports.spread import reading as spread_reading
 from lorabound.reports.spread import spread_cells, spread_heads
+from lorabound.reports.use import use_of
 from lorabound.reports.verdict_sentences import guarantee_sentences
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import WORST_CASE
@@ -84,7 +85,7 @@ def page_of(summary: Summary) -> str:
     about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
     about |= {name: value for name, value in summary.about.items() if name not in _SHOWN_ABOVE}
     explored = explorer([Series(name="", summary=summary)])
-    folder = summary.folder or "DIR"
+    folder, use = summary.folder or "DIR", use_of(summary)
     return framed(
         "page.html.j2",
         {},
@@ -92,7 +93,8 @@ def page_of(summary: Summary) -> str:
         done=sum(row.status == "done" for row in summary.rows),
         answer=answer(summary),
         warnings=caveats(summary),
-        parts=_parts(summary, bool(explored)),
+        use=use,
+        parts=_parts(summary, bool(explored), use is not None),
         explored=explored,
         said=chart_sentences(summary),
         rivals=rivals_table(summary),
@@ -114,9 +116,10 @@ def page_of(summary: Summary) -> str:
     )
 
 
-def _parts(summary: Summary, explored: bool) -> list[tuple[str, str]]:
+def _parts(summary: Summary, explored: bool, use: bool) -> list[tuple[str, str]]:
     """Places of the page, by their anchors."""
-    parts = [("choice", "About the choice")] if summary.verdicts else []
+    parts = [("use", "Use it")] if use else []
+    parts += [("choice", "About the choice")] if summary.verdicts else []
     parts += [("charts", "Error and gap")] if explored else []
     parts += [("pairs", "Compared pair by pair")] if summary.verdicts else []
     parts += [("guaranteed", "What is guaranteed")] if summary.verdicts else []

@@ -1,10 +1,12 @@
-"""Lines of Python that use a recommendation: load its adapter with PEFT, or train one like it.
+"""Lines of Python that use an adapter: load its folder with PEFT, or train one like that of a recommendation.
 
-What they say of the model is what the adapter's folder says; names from there are written as Python literals.
+What they say of the model is what the adapter's folder says; names from there are written as Python literals. A model
+that a package carries is located by its name, since its folder has another path on every machine.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,6 +17,7 @@ from typing import Any
 from lorabound.adapters import BITSANDBYTES
 from lorabound.adapters.peft_folder import CONFIG, open_adapter, read_json
 from lorabound.errors import AdapterError
+from lorabound.models.locate import PACKAGES
 from lorabound.modes import MODES, Mode
 from lorabound.recommendations import Recommendation
 
@@ -41,33 +44,84 @@ class PeftCode:
     remark: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """The frozen model of an adapter: the call that loads it, and the lines that import what the call names."""
+
+    call: str
+    imports: tuple[str, ...]
+
+
 def peft_code(made: Recommendation) -> PeftCode:
     """The lines for a recommendation, by its adapter's folder as it is now."""
     folder = Path(made.adapter)
     try:
         config = read_json(folder / CONFIG)
-        n_labels = _n_labels(folder, config)
+        base = _base(folder, config, made.model, made.settings.get("base"))
     except AdapterError as error:
         layers = [f"target_modules={_text(made.settings.get('targets'))}"]
+        unknown = _Base(call="AutoModel.from_pretrained(MODEL)", imports=("from transformers import AutoModel",))
         return PeftCode(
             loading="",
-            training=_training(made, {}, layers, "AutoModel.from_pretrained(MODEL)"),
+            training=_training(made, {}, layers, unknown),
             remark=f"{error}. So no lines load it here; fill in model, class and layers in those below.",
         )
-    loader = _LOADERS.get(str(config.get("task_type")), "AutoModel")
-    rounding = BITSANDBYTES.get(made.settings.get("base"))
-    quantized = f", quantization_config={rounding}" if rounding else ""
-    base = f"{loader}.from_pretrained({_base(config, n_labels)}{quantized})"
-    loading = [
-        "from peft import PeftModel",
-        f"from transformers import {loader}{', BitsAndBytesConfig' if rounding else ''}",
-        "",
-        f"base = {base}",
-        f"model = PeftModel.from_pretrained(base, {_text(str(folder))})",
-    ]
     modules = [str(name) for name in config.get("target_modules") or []]
     targets = [f"target_modules={_text(regular_expression(modules))}"]
-    return PeftCode(loading="\n".join(loading), training=_training(made, config, targets, base), remark="")
+    return PeftCode(loading=_loading(folder, base), training=_training(made, config, targets, base), remark="")
+
+
+def loading_code(folder: Path, model: str, base: str | None) -> str:
+    """Lines that load the adapter of a folder.
+
+    Args:
+        folder: PEFT folder.
+        model: name of the model, as a sweep has it.
+        base: rounding of the model, None for none.
+    Raises:
+        AdapterError: the folder is not there or cannot be read.
+    """
+    return _loading(folder, _base(folder, read_json(folder / CONFIG), model, base))
+
+
+def scored(folder: Path) -> str:
+    """How the model scores classes by prompts, which PEFT's folder does not say; "" where it needs no word."""
+    try:
+        task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        if task["head"] != "prompts" or task["takes"] not in ("texts", "images"):
+            return ""
+        return (
+            f"Classes are scored by prompts: the embedding of {task['prompt']!r}, with the name of a class for {{}}, "
+            f"is compared with that of the example. task.json beside the adapter lists the {len(task['classes'])} "
+            "classes."
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def _base(folder: Path, config: Mapping[str, Any], model: str, rounding: str | None) -> _Base:
+    loader = _LOADERS.get(str(config.get("task_type")), "AutoModel")
+    quantized = BITSANDBYTES.get(rounding) if rounding else None
+    packaged = model in PACKAGES
+    name = f"locate_model({_text(model)})" if packaged else _text(str(config.get("base_model_name_or_path")))
+    n_labels = _n_labels(folder, config)
+    options = [f"num_labels={n_labels}", "ignore_mismatched_sizes=True"] if n_labels is not None else []
+    options += [f"quantization_config={quantized}"] if quantized else []
+    imports = [f"from transformers import {loader}{', BitsAndBytesConfig' if quantized else ''}"]
+    if packaged:
+        imports.insert(0, "from lorabound.models import locate_model  # the folder of the package's model")
+    return _Base(call=f"{loader}.from_pretrained({', '.join([name, *options])})", imports=tuple(imports))
+
+
+def _loading(folder: Path, base: _Base) -> str:
+    lines = [
+        "from peft import PeftModel",
+        *base.imports,
+        "",
+        f"base = {base.call}",
+        f"model = PeftModel.from_pretrained(base, {_text(str(folder))})",
+    ]
+    return "\n".join(lines)
 
 
 def regular_expression(modules: Iterable[str]) -> str:
@@ -108,13 +162,13 @@ def _one_of(parts: Iterable[str]) -> str:
     return several[0] if len(several) == 1 else f"({'|'.join(several)})"
 
 
-def _training(made: Recommendation, config: Mapping[str, Any], targets: Sequence[str], base: str) -> str:
+def _training(made: Recommendation, config: Mapping[str, Any], targets: Sequence[str], base: _Base) -> str:
     facts, settings = MODES[_mode(made)], made.settings
     frozen_b = "b" in facts.frozen
     lines = [
         *(["import torch"] if frozen_b else []),
         "from peft import LoraConfig, get_peft_model",
-        f"from transformers import {base.partition('.')[0]}{', BitsAndBytesConfig' if 'BitsAndBytes' in base else ''}",
+        *base.imports,
         "",
         "config = LoraConfig(",
         f"    r={made.rank},",
@@ -125,7 +179,7 @@ def _training(made: Recommendation, config: Mapping[str, Any], targets: Sequence
         lines.append('    init_lora_weights="gaussian",')
     named = ("task_type", "modules_to_save", "fan_in_fan_out")
     lines += [f"    {name}={_text(config[name])}," for name in named if config.get(name)]
-    lines += [")", f"base = {base}", "model = get_peft_model(base, config)"]
+    lines += [")", f"base = {base.call}", "model = get_peft_model(base, config)"]
     if facts.frozen:
         lines.append("for name, weight in model.named_parameters():")
     if facts.frozen == ("a",):
@@ -152,12 +206,6 @@ def _training(made: Recommendation, config: Mapping[str, Any], targets: Sequence
 
 def _mode(made: Recommendation) -> Mode:
     return next(mode for mode in MODES if mode == made.mode)
-
-
-def _base(config: Mapping[str, Any], n_labels: int | None) -> str:
-    """Arguments of ``from_pretrained``: the model, and the size of the head that the adapter brings."""
-    name = _text(str(config.get("base_model_name_or_path")))
-    return name if n_labels is None else f"{name}, num_labels={n_labels}, ignore_mismatched_sizes=True"
 
 
 def _n_labels(folder: Path, config: Mapping[str, Any]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from lorabound import __version__
 from lorabound.certificates.plain import CHOSEN, exact, plain
 from lorabound.recommendations import Recommendation
 from lorabound.reports.frame import PAGE, framed, rows_of, write_html
-from lorabound.reports.peft_code import peft_code
+from lorabound.reports.peft_code import peft_code, scored
 from lorabound.reports.recommendation import (
     answer_sentences,
     cost_sentence,
@@ -61,7 +60,7 @@ def recommendation_page(made: Recommendation) -> str:
         answer=answer_sentences(made),
         tiles=_tiles(made),
         code_lines=peft_code(made),
-        scored=_scored(made),
+        scored=scored(Path(made.adapter)),
         certify=shlex.join(["lorabound", "certify", made.adapter, "--holdout", "FILE"]),
         charts=charts,
         rules=_rules(made),
@@ -285,20 +284,6 @@ def _trials(made: Recommendation) -> dict[str, Any]:
             "rows decides, for each mode by itself."
         )
     return {"heads": ("mode", "learning rate", made.error_name), "rows": rows_of(rows, kinds), "said": said}
-
-
-def _scored(made: Recommendation) -> str:
-    """How the model scores classes by prompts, which PEFT's folder does not say; "" where it needs no word."""
-    try:
-        task = json.loads((Path(made.adapter) / "task.json").read_text(encoding="utf-8"))
-        if task["head"] != "prompts" or task["takes"] not in ("texts", "images"):
-            return ""
-        return (
-            f"Classes are scored by prompts: the embedding of {task['prompt']!r}, with the name of a class for {{}}, "
-            f"is compared with that of the example. adapter/task.json lists the {len(task['classes'])} classes."
-        )
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
 
 
 def _in_lines(command: Sequence[str]) -> str:
