@@ -53,6 +53,16 @@ def test_the_yardstick_has_the_slope_of_the_theory_and_passes_the_middle_of_the_
     assert along[-1]["y"] / along[0]["y"] == pytest.approx(4**-0.5, rel=1e-4)
 
 
+def test_intervals_of_errors_end_where_errors_end(tmp_path):
+    """One mistake in 400, and one right answer: intervals from the spread would reach below 0 and above 1."""
+    made = with_errors(build(tmp_path, sizes=(100,)), zero_shot=0.5, freeze_a=0.0025, train_both=0.9975)
+    assert min(cell.tests["error"].low for cell in made.cells) < 0
+    points = [row for row in explorer([Series(name="", summary=made)])["rows"] if row["kind"] == "cell"]
+    lows = {row["mode"]: row["test_low"] for row in points if row["loss"] == "error"}
+    highs = {row["mode"]: row["test_high"] for row in points if row["loss"] == "error"}
+    assert (lows["freeze_a"], highs["train_both"]) == (0, 1)
+
+
 def test_packed_points_are_the_same_points(summary):
     rows = explorer([Series(name="", summary=summary)])["rows"]
     tables = packed(rows)
@@ -77,6 +87,14 @@ def test_modes_keep_their_colours_and_sweeps_have_their_own(summary):
         "train_both, N = 400",
     ]
     assert {row.get("sweep") for row in both["rows"] if row["kind"] == "cell"} == {"one", "two"}
+
+
+def test_a_grid_of_two_sizes_is_not_asked_for_a_third_while_it_runs(tmp_path):
+    store = build(tmp_path)
+    rewrite(store, "delete from runs where n_train = 400")
+    made = answer(summarize(store))
+    assert "needs another training size" not in " ".join(made.sure)
+    assert made.remedy == ""
 
 
 def test_one_cell_has_no_chart(tmp_path):

@@ -81,6 +81,17 @@ def test_growth_finds_the_exponents_that_were_built_in(tmp_path):
         assert growth.exponent.value == pytest.approx(expected, abs=1e-4), growth
 
 
+def test_lines_without_a_slope_are_counted(tmp_path):
+    store = build(tmp_path)
+    rewrite(
+        store,
+        "update runs set train_error = 0.5, train_risk = 0.9, train_ce = 2.0 where mode = 'freeze_a' and rank = 1",
+    )
+    page = words_of(write_page(summarize(store), tmp_path / "page.html"))
+    assert "3 more lines show no slope: a mean gap there is not positive." in page  # along rank at both N, along N
+    assert "none (a mean gap" not in page
+
+
 def test_comparison_is_freeze_a_at_twice_the_rank(tmp_path):
     summary = summarize(build(tmp_path))
     assert [(c.rank, c.n_train) for c in summary.comparisons] == [(1, 100), (2, 100), (1, 400), (2, 400)]

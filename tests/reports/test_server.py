@@ -212,13 +212,21 @@ def test_a_folder_without_runs_says_what_is_coming(tmp_path):
 def test_a_damaged_store_is_told_and_what_was_shown_stays(tmp_path):
     build(tmp_path, ranks=(1,), sizes=(100,), seeds=(0,)).close()
     page = LivePage(tmp_path)
-    shown = page.page()
+    shown, before = page.page(), page.state()
     whole = (tmp_path / "sweep.sqlite").read_bytes()
-    (tmp_path / "sweep.sqlite").write_bytes(b"damaged")
-    assert page.page() == shown
-    assert b"The runs cannot be read now" in LivePage(tmp_path).page()
+    for damaged in (b"damaged", whole[: len(whole) // 2]):
+        (tmp_path / "sweep.sqlite").write_bytes(damaged)
+        told = page.state()
+        assert told.said.startswith("The runs cannot be read now")
+        now = page.page()
+        assert page.state().said.startswith("The runs cannot be read now")
+        assert f'"version": "{page.state().version}"'.encode() in now  # else the browser would load it for ever
+        assert now.count(b"The runs cannot be read now") == 1
+        assert now.partition(b"follow({")[0] == shown.partition(b"follow({")[0]
+        assert b"The runs cannot be read now" in LivePage(tmp_path).page()
     (tmp_path / "sweep.sqlite").write_bytes(whole)
     assert b"cannot be read" not in page.page()
+    assert page.state().said == before.said
 
 
 def test_a_recommendation_shows_its_pilots_then_itself(tmp_path):

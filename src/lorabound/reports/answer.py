@@ -92,7 +92,7 @@ def _more_sentence(summary: Summary, verdict: Verdict, more: MoreData | None) ->
             f"curves through {more.n_cells} cells; no guarantee).",
             "",
         )
-    if len(summary.verdicts) > 1 or best.mode == ZERO_SHOT or summary.config.shots:
+    if len(summary.config.sizes) > 1 or best.mode == ZERO_SHOT or summary.config.shots:
         return "", ""
     other = best.n_train // 4
     if other < 2 * summary.config.batch_size:  # as far the other way, where the data have the rows

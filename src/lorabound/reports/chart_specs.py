@@ -230,7 +230,8 @@ def _colour(axis: Axis) -> dict[str, Any]:
         scale["range"] = list(COLOURS[: len(axis.lines)])
     else:
         scale |= {"domain": [int(line) for line in axis.lines], "scheme": {"name": "viridis", "extent": [0.1, 0.85]}}
-    legend = {"orient": "top", "direction": "horizontal", "columns": 4, "symbolType": "circle", "symbolStrokeWidth": 3}
+    legend = {"orient": "top", "direction": "horizontal", "columns": 4, "symbolType": "circle"}
+    legend |= {"symbolStrokeWidth": 3, "symbolOpacity": 1}
     kind = "ordinal" if axis.line == "rank" else "nominal"
     return {"field": axis.line, "type": kind, "title": axis.line, "scale": scale, "legend": legend, "sort": None}
 

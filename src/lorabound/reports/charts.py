@@ -109,8 +109,8 @@ def _points(cells: Sequence[tuple[Series, Cell]], losses: Sequence[Loss]) -> Ite
         numbers = {
             "train": cell.train[loss.column],
             "test": test.mean,
-            "test_low": test.low,
-            "test_high": test.high,
+            "test_low": max(test.low, 0.0),  # no loss lies below 0, no share above 1
+            "test_high": test.high if loss.column == "ce" else min(test.high, 1.0),
             "gap": gap.mean,
             "gap_low": gap.low,
             "gap_high": gap.high,

@@ -93,7 +93,7 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         ("choices counted", "the choice among"),
         "The best of many looks better than it is, by luck. A limit that counts the choice stays true after picking.",
     ),
-    ("seeds", ("seed",), "Each setting is trained several times, with other random starts and orders of examples."),
+    ("seeds", ("seed",), "A setting is trained once for each seed, with another random start and order of examples."),
     (
         "training sample",
         ("training samples", "samples"),
@@ -112,7 +112,7 @@ _TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "without an adapter",
         ("without one", ZERO_SHOT),
-        "The model as it came, before any training on these data.",
+        "The frozen model alone, before any training on these data.",
     ),
     (
         "worst case",

@@ -56,34 +56,32 @@ class LivePage:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._lock = Lock()
-        self._version, self._page, self._shows_runs = "", b"", False
+        self._version, self._page, self._shows_runs = "", "", False
         self._state = State(version="", said="")
 
     def state(self) -> State:
-        """How far it is now."""
+        """How far it is now; while that cannot be read the version stays, and the sentence says so."""
         version = self._fingerprint()
         if version != self._state.version:
             try:
-                said = self._said()
-            except (LoraboundError, sqlite3.Error):  # as while the sweep writes; the page says more
-                return State(version=version, said=self._state.said)
-            self._state = State(version=version, said=said)
+                self._state = State(version=version, said=self._said())
+            except (LoraboundError, sqlite3.Error) as error:
+                return State(version=self._state.version, said=_unread(error))
         return self._state
 
     def page(self) -> bytes:
-        """The page as it is now, in UTF-8."""
+        """The page as it is now, in UTF-8; while the runs cannot be read the last page, with a line that says so."""
         with self._lock:
             state = self.state()
-            if state.version != self._version:
+            if not self._page or state.version != self._version:
                 try:
-                    made, shows_runs = self._made()
+                    made, state = self._made(), State(version=state.version, said=self._said())
+                    (self._page, self._shows_runs), self._version, self._state = made, state.version, state
                 except (LoraboundError, sqlite3.Error) as error:
-                    if self._shows_runs:  # the next time it can be read again
-                        return self._page
-                    made, shows_runs = self._waiting(f"The runs cannot be read now: {error}"), False
-                self._page = followed(made, state).encode("utf-8")
-                self._version, self._shows_runs = state.version, shows_runs
-            return self._page
+                    state = self._state = State(version=state.version, said=_unread(error))
+                    if not self._shows_runs:
+                        self._page = self._waiting(state.said)
+            return followed(self._page, state).encode("utf-8")
 
     def _fingerprint(self) -> str:
         """A name for the state of the files that a page is made from."""
@@ -154,6 +152,10 @@ class LivePage:
             heads=pilots.columns if pilots is not None else [],
             rows=rows_of(pilots.rows()) if pilots is not None else [],
         )
+
+
+def _unread(error: Exception) -> str:
+    return f"The runs cannot be read now: {error}"
 
 
 _COLUMNS = ["mode", "rank", "training rows", "test error"]

@@ -27,6 +27,7 @@ from lorabound.reports.spread import reading as spread_reading
 from lorabound.reports.spread import spread_cells, spread_heads
 from lorabound.reports.use import use_of
 from lorabound.reports.verdict_sentences import guarantee_sentences
+from lorabound.stats import Exponent
 from lorabound.sweeps import Sweep
 from lorabound.sweeps.cells import WORST_CASE
 from lorabound.sweeps.command import sweep_command
@@ -85,6 +86,7 @@ def page_of(summary: Summary) -> str:
     about = {**summary.config.model_dump(mode="json"), "lorabound": __version__}
     about |= {name: value for name, value in summary.about.items() if name not in _SHOWN_ABOVE}
     explored = explorer([Series(name="", summary=summary)])
+    exponents, n_no_exponent = _exponent_rows(summary)
     folder, use = summary.folder or "DIR", use_of(summary)
     return framed(
         "page.html.j2",
@@ -99,7 +101,8 @@ def page_of(summary: Summary) -> str:
         said=chart_sentences(summary),
         rivals=rivals_table(summary),
         guarantees=_guarantees(summary),
-        exponents=_exponent_rows(summary),
+        exponents=exponents,
+        n_no_exponent=n_no_exponent,
         no_exponent=_no_exponent(summary),
         comparisons=[comparison_sentence(comparison) for comparison in summary.comparisons],
         samples=n_samples(summary),
@@ -172,17 +175,20 @@ def _no_exponent(summary: Summary) -> str:
     return f"These runs do not show how the gap grows: {reasons}."
 
 
-def _exponent_rows(summary: Summary) -> list[list[str]]:
-    lines: dict[tuple[str, str, int], list[str]] = {}
+def _exponent_rows(summary: Summary) -> tuple[list[list[str]], int]:
+    """Slopes that have a value in some loss, and the number of lines where none has."""
+    lines: dict[tuple[str, str, int], list[Exponent]] = {}
     for growth in summary.growth:
-        lines.setdefault((growth.axis, growth.mode, growth.fixed), []).append(exponent_text(growth.exponent))
-    return [
+        lines.setdefault((growth.axis, growth.mode, growth.fixed), []).append(growth.exponent)
+    shown = {key: found for key, found in lines.items() if not all(math.isnan(one.value) for one in found)}
+    rows = [
         [
             mode,
             "rank" if axis == "rank" else "N",
             f"N = {fixed}" if axis == "rank" else f"rank {fixed}",
-            *texts,
+            *map(exponent_text, found),
             f"{WORST_CASE[axis]:+.1f}",
         ]
-        for (axis, mode, fixed), texts in lines.items()
+        for (axis, mode, fixed), found in shown.items()
     ]
+    return rows, len(lines) - len(shown)

@@ -90,16 +90,18 @@ def n_samples(summary: Summary) -> int:
 def intervals_sentence(summary: Summary) -> str:
     """What the intervals cover, and what they do not."""
     n_test = _n_test(summary)
-    seeds, samples = len({row.seed for row in summary.rows if row.rank}), n_samples(summary)
+    counts = sorted({cell.n_seeds for cell in summary.cells if cell.rank}) or [1]
+    seeds, samples = counts[-1], n_samples(summary)
+    draws = f"{seeds} draws" if len(counts) == 1 else f"{counts[0]} to {seeds} draws"
     if samples > 1:
-        drawn = f"{seeds} draws of the frozen factor, " if seeds > 1 else ""
+        drawn = f"{draws} of the frozen factor, " if seeds > 1 else ""
         missing = "" if seeds > 1 else " They do not cover the chance of the frozen factor: there is one seed."
         return (
             f"Intervals cover {'three' if seeds > 1 else 'two'} chances: {drawn}{samples} training samples that share "
             f"no example (with the order of examples), and {n_test} test examples.{missing}"
         )
     several = ", some cells have no second one yet" if summary.config.samples > 1 else " (give --samples 3 or more)"
-    drawn = f"spread over {seeds} draws (frozen factor and order of examples) and " if seeds > 1 else ""
+    drawn = f"spread over {draws} (frozen factor and order of examples) and " if seeds > 1 else ""
     seed = "" if seeds > 1 else ", nor that of the seed: there is one (give --seeds 3 or more)"
     return (
         f"Intervals: {drawn}sampling of {n_test} test examples. They do not cover the chance of the training sample: "

@@ -17,7 +17,7 @@ from lorabound.reports.frame import write_framed
 from lorabound.reports.measured import digits, heads, number, text
 from lorabound.reports.rivals_table import counted, p_value
 from lorabound.reports.sentences import caveats, ceiled, cell_name
-from lorabound.reports.verdict_sentences import verdict_sentences
+from lorabound.reports.verdict_sentences import averaged, verdict_sentences
 from lorabound.sweeps.cells import DELTA
 from lorabound.sweeps.command import sweep_command
 from lorabound.sweeps.side_by_side import Entry, SideBySide, named, side_by_side
@@ -96,7 +96,7 @@ def _sentences(made: SideBySide) -> list[str]:
             continue
         best, n_test = group[0], group[0].verdict.n_test
         lines.append(
-            f"On new data the error of {cell_name(best.verdict.best)} of {best.name}, averaged over its adapters, is "
+            f"On new data the error of {averaged(best.verdict)} of {best.name} is "
             f"at most {ceiled(float(best.limit.value))} ({1 - DELTA:.0%}, the choice among all {best.n_counted} "
             f"choices of the sweeps with this test set counted, finished or not; by the same {n_test:,} test "
             "examples). That holds if no sweep was set up, and none extended, after a look at these test errors."

@@ -98,15 +98,18 @@ def _in_full(summary: Summary, verdict: Verdict) -> list[str]:
 
 def guarantee_sentences(summary: Summary, verdict: Verdict) -> list[str]:
     """Limits on new data: by the test set, and where there is one by training itself; each with its choice counted."""
-    best = verdict.best
-    n_adapters = verdict.n_seeds * verdict.n_samples
-    averaged = f", averaged over its {n_adapters} adapters," if best.mode != ZERO_SHOT and n_adapters > 1 else ""
     by_test = (
-        f"On new data the error of {cell_name(best)}{averaged} is at most {ceiled(float(verdict.limit.value))} "
+        f"On new data the error of {averaged(verdict)} is at most {ceiled(float(verdict.limit.value))} "
         f"({1 - DELTA:.0%}, {counted(verdict)})."
     )
     granted = [sentence for sentence, _ in taken_for_granted(summary)]
     return [by_test, *([_proved(verdict.proved)] if verdict.proved else []), *granted]
+
+
+def averaged(verdict: Verdict) -> str:
+    """Whose error a limit by the test set speaks of."""
+    n_adapters = verdict.n_seeds * verdict.n_samples if verdict.best.mode != ZERO_SHOT else 1
+    return cell_name(verdict.best) + (f", averaged over its {n_adapters} adapters," if n_adapters > 1 else "")
 
 
 def counted(verdict: Verdict) -> str:
