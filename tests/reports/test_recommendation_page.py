@@ -138,9 +138,11 @@ def domains(spec):
 
 
 def test_axes_hold_everything_and_what_they_leave_out_is_said(made):
-    for draw, least in ((error_against_rows, 0.1), (forecast_against_rank, 0.37 - 0.04)):
+    for draw, least, at_zero in ((error_against_rows, 0.1, True), (forecast_against_rank, 0.37 - 0.04, False)):
         [(low, high)] = domains(draw(made).spec)
         assert 0 <= low < least
+        assert (low == 0) == at_zero
+        assert ("The axis does not begin at zero." in draw(made).outside) != at_zero
         assert 0.45 < high < 0.7
         far = draw(replace(made, zero_shot=0.99))
         assert "0.990, above this axis" in far.outside

@@ -25,6 +25,8 @@ from lorabound.reports.colours import MODE_COLOURS
 _STEP, _SHARE = 0.035, 0.42
 # The error without an adapter is left out where it would take more than half of the axis.
 _MOST_FOR_ZERO_SHOT = 1.0
+# An error axis begins at zero unless more than this share of it would be empty.
+_FROM_ZERO = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,11 +266,16 @@ def _span(errors: Iterable[float], made: Recommendation) -> tuple[tuple[float, f
     kept = [min(max(error, 0.0), 1.0) for error in errors]
     low, high = min(kept), max(kept)
     width, zero = max(high - low, 0.02), made.zero_shot
-    outside = ""
+    outside = []
     if max(zero - high, low - zero) <= _MOST_FOR_ZERO_SHOT * width:
         low, high = min(low, zero), max(high, zero)
     else:
         where = "above" if zero > high else "below"
-        outside = f"Without an adapter it is {zero:.3f}, {where} this axis."
+        outside.append(f"Without an adapter it is {zero:.3f}, {where} this axis.")
     pad = 0.06 * max(high - low, 0.02)
-    return (max(low - pad, 0.0), min(high + pad, 1.0)), outside
+    start, end = max(low - pad, 0.0), min(high + pad, 1.0)
+    if start < _FROM_ZERO * end:
+        start = 0.0
+    if start:
+        outside.append("The axis does not begin at zero.")
+    return (start, end), " ".join(outside)
