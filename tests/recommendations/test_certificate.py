@@ -1,6 +1,7 @@
 """The certificate of the final adapter: what its own training shows, with every candidate paid for."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import lorabound as lb
 from lorabound.bounds import best_lam, progressive
 from lorabound.certificates.stored import read_certificate
 from lorabound.certificates.training import FILE
+from lorabound.reports.recommendation_page import recommendation_page
 from tests.commands import run, shown
 
 
@@ -107,4 +109,13 @@ def test_an_adapter_that_is_a_pilot_has_no_certificate_of_an_earlier_one(made, l
 
 def test_the_terminal_names_the_certificate(made):
     text = " ".join(shown(made).split())
-    assert (made.own_limit < 1) == (": certificate.json; lorabound verify" in text)
+    assert (made.own_limit <= 0.999) == (": certificate.json; lorabound verify" in text)
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0.9989, True), (0.9991, False), (1.2, False)])
+def test_a_limit_that_is_shown_as_one_is_not_shown(made, limit, told):
+    """Rounded up, as limits are, 0.9991 would read "at most 1.000"."""
+    found = replace(made, own_limit=limit, limit=replace(made.limit, value=limit))
+    text = " ".join(shown(found).split())
+    assert ("Its training shows by itself" in text, "Guaranteed: the" in text, "1.000" in text) == (told, told, False)
+    assert ("too few to show" in recommendation_page(found)) != told

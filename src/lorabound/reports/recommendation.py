@@ -14,7 +14,7 @@ from lorabound.recommendations import Recommendation
 from lorabound.recommendations.config import exact_time
 from lorabound.recommendations.outlook import Outlook
 from lorabound.recommendations.recommendation import Option, Value
-from lorabound.reports.sentences import ceiled
+from lorabound.reports.sentences import ceiled, says_nothing
 from lorabound.reports.show import Part, parts, table
 from lorabound.sweeps.notes import about_time
 
@@ -52,13 +52,13 @@ def answer_sentences(made: Recommendation) -> list[str]:
     ]
     if made.stopped:
         lines.insert(1, f"Not finished: {made.stopped}. A larger --budget and the same --out go on.")
-    if made.limit is not None and not made.limit.vacuous:
+    if made.limit is not None and not says_nothing(float(made.limit.value)):
         lines.append(
             f"Guaranteed: the {made.error_name} of {made.limit_of} is at most {ceiled(float(made.limit.value))} on new "
             f"data ({sure(made)}, the choice among {made.n_choices} counted)."
             + (f" {made.limit_if}" if made.limit_if else "")
         )
-    if made.own_limit is not None and made.own_limit < 1:
+    if made.own_limit is not None and not says_nothing(made.own_limit):
         lines.append(own_limit_sentence(made))
     lines.append(f"The adapter, trained on {made.adapter_rows:,} rows, is a PEFT folder: {made.adapter}")
     return lines

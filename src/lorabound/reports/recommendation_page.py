@@ -21,7 +21,7 @@ from lorabound.reports.recommendation import (
     sure,
 )
 from lorabound.reports.recommendation_charts import error_against_rows, forecast_against_rank
-from lorabound.reports.sentences import ceiled
+from lorabound.reports.sentences import ceiled, says_nothing
 
 
 def write_recommendation_page(made: Recommendation, page: str | Path | None = None) -> Path:
@@ -68,7 +68,7 @@ def recommendation_page(made: Recommendation) -> str:
         legend=" ".join(legend(made)),
         candidates=_candidates(made),
         modes=", ".join(dict.fromkeys(one.mode for one in made.options)),
-        guaranteed=made.limit is not None and not made.limit.vacuous,
+        guaranteed=made.limit is not None and not says_nothing(float(made.limit.value)),
         limit=_limit(made),
         rows_said=_use_of_rows(made),
         steps=_steps(made),
@@ -95,7 +95,7 @@ def _tiles(made: Recommendation) -> list[dict[str, str]]:
             "beside": f"measured on {made.n_test:,} rows",
         },
     ]
-    if made.limit is not None and not made.limit.vacuous:
+    if made.limit is not None and not says_nothing(float(made.limit.value)):
         tiles.append(
             {
                 "name": "guaranteed at most",
@@ -203,7 +203,7 @@ def _limit(made: Recommendation) -> dict[str, Any]:
         f"and training sizes), and the limit of each may fail with probability {delta:.2g}. So all of them hold "
         f"together with probability {sure(made).removesuffix(' sure')}, and with them that of the chosen one."
     )
-    if limit.vacuous:
+    if says_nothing(float(limit.value)):
         said = (
             f"{n_rows:,} test rows are too few to show that the {made.error_name} on new data is below 1, with the "
             "choice counted. More rows for testing change that."

@@ -22,6 +22,11 @@ def ceiled(limit: float) -> str:
     return f"{math.ceil(limit * 1000 - 1e-9) / 1000:.3f}"
 
 
+def says_nothing(limit: float) -> bool:
+    """Whether a limit on a share, as it is shown, is no lower than 1."""
+    return float(ceiled(limit)) >= 1
+
+
 def floored(limit: float) -> str:
     """A limit from below with three digits, never shown higher than it is."""
     return f"{math.floor(limit * 1000 + 1e-9) / 1000:.3f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorabound.reports.sentences import ceiled, cell_name, floored
+from lorabound.reports.sentences import ceiled, cell_name, floored, says_nothing
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import DELTA
 from lorabound.sweeps.choices import Choice
@@ -125,7 +125,7 @@ def _proved(choice: Choice) -> str:
     run = f"{row.mode}, rank {row.rank}, seed {row.seed}" + (f", sample {row.sample}" if row.sample else "")
     several = choice.n_candidates > 1
     counted = f"{level}, the choice among {choice.n_candidates} runs counted" if several else level
-    if choice.bound.vacuous:
+    if says_nothing(float(choice.bound.value)):
         text = f"Without a test set training proves nothing about any run ({counted})"
     else:
         proves = "proves most" if several else "proves"
