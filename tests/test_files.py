@@ -11,7 +11,7 @@ import pytest
 
 from lorabound import files
 from lorabound.errors import InputError, OutputError
-from lorabound.files import drafted, make_folder, write_bytes, write_json, write_table, write_text
+from lorabound.files import drafted, make_folder, result_folder, write_bytes, write_json, write_table, write_text
 
 
 @pytest.mark.parametrize("write", [
@@ -90,3 +90,29 @@ def test_a_pipe_is_written_straight():
     code = "import polars as pl, lorabound.files as f; f.write_table('/dev/stdout', pl.DataFrame({'a': [1]}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "a\n1\n"
+
+
+def refused(folder, write=None):
+    """Work on a folder of results that ends badly, after a file was written."""
+    with result_folder(folder):
+        assert folder.is_dir()
+        if write is not None:
+            write.write_text("x")
+        raise KeyboardInterrupt
+
+
+def test_a_folder_of_results_goes_again_where_the_work_was_refused(tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        refused(tmp_path / "there" / "a" / "b")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_what_was_written_into_it_stays(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        refused(tmp_path / "a" / "b", write=tmp_path / "a" / "half")
+    assert (tmp_path / "a" / "half").read_text() == "x"
+    assert not (tmp_path / "a" / "b").exists()
+    with result_folder(None), result_folder(tmp_path / "c"):
+        pass
+    assert (tmp_path / "c").is_dir()

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,31 @@ def make_folder(folder: Place) -> Path:
     except OSError as error:
         raise OutputError(cannot_write(folder, error)) from None
     return Path(folder)
+
+
+@contextmanager
+def result_folder(folder: Place | None) -> Iterator[None]:
+    """Make a folder before the work that fills it, so that one which cannot be written is told at once.
+
+    Where the work is refused or stopped before it has written anything, no empty folder stays behind.
+
+    Args:
+        folder: folder; None for results that go nowhere.
+    Raises:
+        OutputError: it cannot be made.
+    """
+    if folder is None:
+        yield
+        return
+    added = [path for path in (Path(folder), *Path(folder).parents) if not path.exists()]
+    make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        for path in added:  # the innermost first; one that holds something stays, and so do those around it
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def _is_stream(path: Path) -> bool:

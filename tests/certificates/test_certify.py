@@ -530,7 +530,7 @@ def test_what_cannot_be_certified_is_said(work, tmp_path, capsys, monkeypatch):
     )
     both = ["--holdout", work / "fresh.csv"]
     cases = [
-        ([alone], "give the rows it was trained on, --data FILE"),
+        ([alone], "give rows that nobody used, --holdout FILE, or the rows it was trained on, --data FILE"),
         ([alone, "--data", one_class], "has one class only ('red')"),
         ([alone, "--data", strange, "--methods", "compressed"], "have a label that"),
         ([alone, work / "out/adapters/freeze_a-r1-n120-seed0"], "give them with --holdout FILE"),

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,9 @@ import lorabound as lb
 from lorabound.bounds import best_lam, progressive
 from lorabound.certificates.stored import read_certificate
 from lorabound.certificates.training import FILE
+from lorabound.errors import InputError, StoreError
 from lorabound.reports.recommendation_page import recommendation_page
+from lorabound.sweeps import Sweep
 from tests.commands import run, shown
 
 
@@ -119,3 +122,17 @@ def test_a_limit_that_is_shown_as_one_is_not_shown(made, limit, told):
     text = " ".join(shown(found).split())
     assert ("Its training shows by itself" in text, "Guaranteed: the" in text, "1.000" in text) == (told, told, False)
     assert ("too few to show" in recommendation_page(found)) != told
+
+
+def test_a_sweep_and_a_recommendation_do_not_share_a_folder(made, letters, settings, tmp_path):
+    """Each would write its page and its answer over those of the other."""
+    before = {path: path.stat().st_mtime_ns for path in Path(made.folder).rglob("*") if path.is_file()}
+    with pytest.raises(StoreError, match="holds a recommendation, and a sweep needs a folder of its own"):
+        Sweep.open_or_create(made.folder, {})
+    with pytest.raises(StoreError, match=r"holds no sweep \(sweep.sqlite\) but a recommendation"):
+        lb.open_sweep(made.folder)
+    assert {path: path.stat().st_mtime_ns for path in Path(made.folder).rglob("*") if path.is_file()} == before
+    (tmp_path / "sweep.sqlite").touch()
+    with pytest.raises(InputError, match="holds a sweep, and a recommendation needs a folder of its own"):
+        lb.recommend(letters, out=tmp_path, **settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.sqlite"]

@@ -150,8 +150,8 @@ def read_sample(
         return None
     if data is None:
         raise InputError(
-            f"{found.path} does not stand in the folder of a sweep that trained it: give the rows it was trained on, "
-            "--data FILE"
+            f"{found.path} does not stand in the folder of a sweep that trained it: give rows that nobody used, "
+            "--holdout FILE, or the rows it was trained on, --data FILE"
         )
     table = renamed(load_examples(found.task.takes, data, text_column, label_column, empty), rename_labels or {})
     if len(set(table.labels)) < 2:

@@ -12,7 +12,7 @@ from lorabound.certificates.predictions import LABEL, PREDICTED, certify_predict
 from lorabound.certificates.replaced import refuse_to_replace
 from lorabound.data.files import FORMATS
 from lorabound.errors import DataError, InputError
-from lorabound.files import make_folder
+from lorabound.files import result_folder
 from lorabound.notation import Base
 
 Place = str | PathLike[str]
@@ -88,44 +88,47 @@ def certify(
                 f"there is no file {name}: certify takes folders of adapters, the folder of a sweep, or a table of "
                 f"answers with the columns {label_column} and {predicted[0]}"
             )
-    if out is not None:
-        make_folder(out)
-    if len(named) == 1 and Path(named[0]).is_file() and not named[0].endswith(".safetensors"):
-        if data is not None or holdout is not None:
-            raise InputError(f"{named[0]} is a table of answers, which needs no other rows: leave data and holdout out")
-        needless = [name for name, value in (("--drop-empty", drop_empty), ("--rename-label", rename_labels)) if value]
-        if needless:
-            raise InputError(
-                f"{needless[0]} is for rows of texts or images: mend such rows in the table of answers itself"
+    with result_folder(out):
+        if len(named) == 1 and Path(named[0]).is_file() and not named[0].endswith(".safetensors"):
+            if data is not None or holdout is not None:
+                raise InputError(
+                    f"{named[0]} is a table of answers, which needs no other rows: leave data and holdout out"
+                )
+            needless = [
+                name for name, value in (("--drop-empty", drop_empty), ("--rename-label", rename_labels)) if value
+            ]
+            if needless:
+                raise InputError(
+                    f"{needless[0]} is for rows of texts or images: mend such rows in the table of answers itself"
+                )
+            made = certify_predictions(named[0], predicted, label_column, delta)
+            refuse_to_replace(out, {"table": made.record["table"]["sha256"]})
+        else:
+            from lorabound.certificates.certify import certify_adapters
+            from lorabound.certificates.found import Asked
+
+            asked = Asked(
+                data=None if data is None else fspath(data),
+                holdout=None if holdout is None else fspath(holdout),
+                out=None if out is None else fspath(out),
+                methods=methods,
+                delta=delta,
+                text_column=text_column,
+                label_column=label_column,
+                empty="drop" if drop_empty else "refuse",
+                rename_labels=rename_labels or {},
+                model=model,
+                prompt=prompt,
+                classes=classes,
+                max_length=max_length,
+                base=base,
+                memory=memory,
             )
-        made = certify_predictions(named[0], predicted, label_column, delta)
-        refuse_to_replace(out, {"table": made.record["table"]["sha256"]})
-    else:
-        from lorabound.certificates.certify import certify_adapters
-        from lorabound.certificates.found import Asked
+            made = certify_adapters(named, asked, observe)
+        if out is not None:
+            from lorabound.certificates.stored import write_certificate
 
-        asked = Asked(
-            data=None if data is None else fspath(data),
-            holdout=None if holdout is None else fspath(holdout),
-            out=None if out is None else fspath(out),
-            methods=methods,
-            delta=delta,
-            text_column=text_column,
-            label_column=label_column,
-            empty="drop" if drop_empty else "refuse",
-            rename_labels=rename_labels or {},
-            model=model,
-            prompt=prompt,
-            classes=classes,
-            max_length=max_length,
-            base=base,
-            memory=memory,
-        )
-        made = certify_adapters(named, asked, observe)
-    if out is not None:
-        from lorabound.certificates.stored import write_certificate
-
-        write_certificate(made, out)
+            write_certificate(made, out)
     if write_card:
         from lorabound.certificates.card import write_card as put
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lorabound.data import counted
 from lorabound.errors import InputError
-from lorabound.files import make_folder
+from lorabound.files import result_folder
 from lorabound.recommendations.card import write_model_card
 from lorabound.recommendations.choices import record_choices
 from lorabound.recommendations.config import RecommendConfig, read_recommendation
@@ -22,6 +22,7 @@ from lorabound.recommendations.layout import Layout, laid_out
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
 from lorabound.recommendations.stored import FILE, write_recommendation
 from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.store import FILE as SWEEP
 
 if TYPE_CHECKING:
     from lorabound.sweeps.execute import Progress
@@ -88,11 +89,23 @@ def carry_out(
     Args:
         without: function that makes the layout again, without examples that turn out to be corrupt or too long.
     """
-    started = time.monotonic()
     if not str(out):
         raise InputError("out is empty: name the folder for pilots, adapter and answer")
     folder = Path(out)
-    make_folder(folder / PILOTS)
+    if (folder / SWEEP).exists():
+        raise InputError(f"{folder} holds a sweep, and a recommendation needs a folder of its own: give another --out")
+    with result_folder(folder / PILOTS):
+        return _carried_out(asked, layout, folder, observe, without)
+
+
+def _carried_out(
+    asked: RecommendConfig,
+    layout: Layout,
+    folder: Path,
+    observe: Callable[[Progress], None],
+    without: Callable[[set[Any]], Layout],
+) -> Recommendation:
+    started = time.monotonic()
     from lorabound.recommendations.answer import answer, rules_of_thumb  # imports torch, as all that follows
     from lorabound.recommendations.certificate import paid_again, take_away
     from lorabound.recommendations.final import copy_adapter, is_there, record_final, record_rows, train_final

@@ -86,6 +86,10 @@ class Sweep:
         if not path.is_file():
             inside = min(Path(folder).glob(f"*/{FILE}"), default=None)
             none = f"{folder} holds no sweep ({FILE})"
+            if _holds_recommendation(Path(folder)):
+                raise StoreError(
+                    f"{none} but a recommendation: give the folder that  lorabound sweep --out FOLDER  wrote"
+                )
             if inside is not None:
                 raise StoreError(f"{none}, its folder {inside.parent.name} does: give {inside.parent}")
             raise StoreError(f"{none}: run  lorabound sweep --out {folder}  first")
@@ -103,6 +107,10 @@ class Sweep:
         path = Path(folder) / FILE
         if path.exists() and path.stat().st_size:  # an empty file is what a kill while creating it leaves
             return cls.open(folder)
+        if _holds_recommendation(Path(folder)):
+            raise StoreError(
+                f"{folder} holds a recommendation, and a sweep needs a folder of its own: give another --out"
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return cls(folder, create(path, about))
@@ -281,3 +289,8 @@ class Sweep:
 def _name(record: Mapping[str, Any]) -> str:
     """What a row calls its run, right or wrong."""
     return "-".join(f"{mark}{record.get(name)}"[:30] for name, mark in _NAMED.items())
+
+
+def _holds_recommendation(folder: Path) -> bool:
+    """Whether a folder is that of ``lorabound recommend``: its answer, or its pilots (each a sweep by itself)."""
+    return (folder / "recommendation.json").exists() or (folder / "pilots").is_dir()
