@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from lorabound.errors import InputError
 from lorabound.reports import runs_table
 from lorabound.reports.export import export_runs, write_figure
 from lorabound.reports.page import write_page
+from lorabound.reports.verdict_sentences import verdict_sentences
 from lorabound.sweeps import COLUMNS, Row, Sweep, SweepConfig
 from lorabound.sweeps.summary import summarize
 from tests.commands import shown
@@ -174,6 +176,21 @@ def test_when_no_adapter_is_better_that_comes_first(tmp_path):
     worse = with_errors(build(tmp_path / "b"), zero_shot=0.3, freeze_a=0.4, train_both=0.4)
     assert shown(worse).startswith("Take no adapter: at N = 400 training examples")
     assert "Gap: its" not in shown(worse)
+
+
+def test_limits_that_say_nothing_are_told_as_such(tmp_path):
+    """As 5 test rows have them: no "at most 1.000", no "at least 0.000 higher"."""
+    store = build(tmp_path, sizes=(100,))
+    made = with_errors(store, zero_shot=0.5, freeze_a=0.3025, train_both=lambda rank: 0.3 if rank == 4 else 0.3025)
+    nothing = replace(made.verdicts[0], gain=(-0.1, 0.2), extra=(0.0025, 1.0))
+    nothing = replace(nothing, limit=replace(nothing.limit, value=0.9996))
+    text = " ".join(verdict_sentences(replace(made, verdicts=[nothing])))
+    assert "0.200 higher (400 test examples guarantee no part of that on new data)" in text
+    assert "These say nothing about how far it is above the best choice on new data." in text
+    assert "400 test examples guarantee nothing about the error of train_both, rank 4, averaged over its 3 adap" in text
+    assert "1.000" not in text
+    page = write_page(replace(made, verdicts=[nothing]), tmp_path / "page.html").read_text()
+    assert "<b>nothing</b><span>95%, the choice among 7 counted</span>" in page
 
 
 def test_cells_without_all_seeds_are_no_candidates(tmp_path):

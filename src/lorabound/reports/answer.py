@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from lorabound.reports.sentences import ceiled, cell_name
+from lorabound.reports.sentences import ceiled, cell_name, says_nothing
 from lorabound.reports.verdict_sentences import counted, guarantee_sentences, taken_for_granted, verdict_sentences
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import DELTA
@@ -107,7 +107,7 @@ def _more_sentence(summary: Summary, verdict: Verdict, more: MoreData | None) ->
 
 
 def _tiles(summary: Summary, verdict: Verdict, more: MoreData | None) -> list[dict[str, str]]:
-    best, zero_shot = verdict.best, verdict.zero_shot
+    best, zero_shot, limit = verdict.best, verdict.zero_shot, float(verdict.limit.value)
     beside = f"without an adapter {zero_shot.test_loss:.3f}" if zero_shot is not None and zero_shot is not best else ""
     tiles = [
         {"name": "test error", "value": f"{best.test_loss:.3f}", "beside": beside or f"of {verdict.n_test:,} examples"},
@@ -117,8 +117,8 @@ def _tiles(summary: Summary, verdict: Verdict, more: MoreData | None) -> list[di
             "beside": f"95% interval {best.gap.low:+.3f} to {best.gap.high:+.3f}",
         },
         {
-            "name": "guaranteed on new data, at most",
-            "value": ceiled(float(verdict.limit.value)),
+            "name": "guaranteed on new data" + ("" if says_nothing(limit) else ", at most"),
+            "value": "nothing" if says_nothing(limit) else ceiled(limit),
             "beside": ", ".join([f"{1 - DELTA:.0%}", counted(verdict), *(s for _, s in taken_for_granted(summary))]),
         },
     ]

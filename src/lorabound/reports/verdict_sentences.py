@@ -76,16 +76,26 @@ def _in_full(summary: Summary, verdict: Verdict) -> list[str]:
         if cheapest is best:
             lines.append(f"Every choice with fewer parameters is shown to be worse (by {tested}).")
         else:
+            above = (
+                "These say nothing about how far it is above the best choice on new data."
+                if says_nothing(verdict.extra[1])
+                else f"On new data it is at most {ceiled(verdict.extra[1])} above the best choice ({level})."
+            )
             lines.append(
                 f"Cheaper: {cell_name(cheapest)} trains {best.n_params / cheapest.n_params:.1f} times fewer "
                 f"({cheapest.n_params:,}); its test error, {cheapest.test_loss:.3f}, cannot be told apart from the "
-                f"lowest by {tested}. On new data it is at most {ceiled(verdict.extra[1])} above the best choice "
-                f"({level})."
+                f"lowest by {tested}. {above}"
             )
         if verdict.zero_shot is not None:
+            least = floored(max(verdict.gain[0], 0))
+            sure = (
+                f"on new data at least {least} higher, {level}"
+                if float(least) > 0
+                else f"{verdict.n_test:,} test examples guarantee no part of that on new data"
+            )
             lines.append(
                 f"Without an adapter the test error is {verdict.zero_shot.test_loss:.3f}: {verdict.gain[1]:.3f} "
-                f"higher (on new data at least {floored(max(verdict.gain[0], 0))} higher, {level})."
+                f"higher ({sure})."
             )
     lines += guarantee_sentences(summary, verdict)
     if best is not verdict.zero_shot:
@@ -98,10 +108,16 @@ def _in_full(summary: Summary, verdict: Verdict) -> list[str]:
 
 def guarantee_sentences(summary: Summary, verdict: Verdict) -> list[str]:
     """Limits on new data: by the test set, and where there is one by training itself; each with its choice counted."""
+    limit = float(verdict.limit.value)
     by_test = (
-        f"On new data the error of {averaged(verdict)} is at most {ceiled(float(verdict.limit.value))} "
+        f"On new data the error of {averaged(verdict)} is at most {ceiled(limit)} "
         f"({1 - DELTA:.0%}, {counted(verdict)})."
     )
+    if says_nothing(limit):
+        by_test = (
+            f"{verdict.n_test:,} test examples guarantee nothing about the error of {averaged(verdict)} on new data "
+            f"({1 - DELTA:.0%}, {counted(verdict)})."
+        )
     granted = [sentence for sentence, _ in taken_for_granted(summary)]
     return [by_test, *([_proved(verdict.proved)] if verdict.proved else []), *granted]
 
