@@ -89,7 +89,8 @@ def _more_sentence(summary: Summary, verdict: Verdict, more: MoreData | None) ->
         return (
             f"With twice the data (N = {more.n_train:,}) the forecast for {cell_name(best)} is an error of "
             f"{more.value:.3f} on new data ({more.level:.0%} interval {more.low:.3f} to {more.high:.3f}, from learning "
-            f"curves through {more.n_cells} cells; no guarantee).",
+            f"curves through {more.n_cells} cells; no guarantee, and rather too low: this adapter was picked by the "
+            "same test examples).",
             "",
         )
     if len(summary.config.sizes) > 1 or best.mode == ZERO_SHOT or summary.config.shots:

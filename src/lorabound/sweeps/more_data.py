@@ -45,6 +45,9 @@ def more_data(
 ) -> MoreData | None:
     """Forecast of an adapter at ``factor`` times the largest training size (:func:`lorabound.stats.fit_curves`).
 
+    Of an adapter that was picked by the same test examples it is too low: where six adapters were alike, by 0.018 on
+    average (150 simulated sweeps, ``tests/sweeps/test_more_data.py``), and 77% of the 80% intervals held.
+
     None where no curve can be drawn: one training size, samples drawn class by class (``shots``), a loss outside
     [0, 1], or an adapter whose runs diverged. Curves go through the runs of the first training sample.
 
