@@ -122,18 +122,20 @@ def _verdict(
     best, cheapest = cells[lowest], cells[least]
     n_test = losses[0].shape[-1]
     of_examples = np.stack(losses).mean(axis=(1, 2))
-    each = DELTA / max(n_counted - 1, 1)  # whichever cell is the cheapest, or the lowest
+    # Whichever pair has the cheapest and the truly best of those that are there, at any look; of pairs with the model
+    # without an adapter there are fewer.
+    of_pairs, of_bare = (DELTA / max(count, 1) for count in (n_counted * (n_counted - 1) // 2, n_counted - 1))
     step = float(compared.means[least] - compared.means[lowest])
     at_most = float(compared.losses_at_most[least])
     if least != lowest:
-        at_most = max(at_most, *(difference_at_most(of_examples[least] - other, each) for other in of_examples))
+        at_most = max(at_most, *(difference_at_most(of_examples[least] - other, of_pairs) for other in of_examples))
     zero_shot = cells[seedless.index(True)] if any(seedless) else None
     gain = 0.0, 0.0
     if zero_shot is not None:
         position = cells.index(zero_shot)
         saved = float(compared.means[position] - compared.means[lowest])
         sure = saved - float(compared.margins[position])
-        gain = min(sure, -difference_at_most(of_examples[lowest] - of_examples[position], each)), saved
+        gain = min(sure, -difference_at_most(of_examples[lowest] - of_examples[position], of_bare)), saved
     trained = [cell for cell in cells if cell.mode != ZERO_SHOT]
     return Verdict(
         best.n_train,
