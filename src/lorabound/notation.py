@@ -24,6 +24,7 @@ Which factor is random and which is trained: :mod:`lorabound.modes`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -97,6 +98,13 @@ class Bound:
             np.asarray(self.value) >= self.trivial if self.direction == "upper" else np.asarray(self.value) <= 0.0
         ) | (self.delta is not None and self.delta >= 1)
         return bool(says_nothing) if says_nothing.ndim == 0 else says_nothing
+
+    @property
+    def silent(self) -> bool:
+        """Whether a number says nothing as readers see it (:func:`says_nothing`); vacuous ones all do."""
+        if self.direction == "lower":
+            return bool(self.vacuous) or (self.kind == "gain" and rounded_down(float(self.value)) <= 0)
+        return bool(self.vacuous) or says_nothing(float(self.value), self.trivial)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for JSON; ``from_dict`` is its inverse."""
@@ -175,6 +183,26 @@ class Bound:
             *(f"  assumes     {assumption}" for assumption in self.assumptions),
         ]
         return "\n".join(lines)
+
+
+def rounded_up(limit: float) -> float:
+    """A limit from above with three digits behind the point, as readers see it: never lower than it is."""
+    return math.ceil(limit * 1000 - 1e-9) / 1000
+
+
+def rounded_down(limit: float) -> float:
+    """A limit from below with three digits behind the point, as readers see it: never higher than it is."""
+    return math.floor(limit * 1000 + 1e-9) / 1000
+
+
+def says_nothing(limit: float, trivial: float = 1.0) -> bool:
+    """Whether a limit from above says nothing as readers see it: rounded up to three digits it is ``trivial``, which
+    is true without any theorem. Whatever shows a limit asks this; ``Bound.vacuous`` is about the number itself.
+
+    >>> says_nothing(0.9991), says_nothing(0.999)
+    (True, False)
+    """
+    return rounded_up(limit) >= trivial
 
 
 def _plain(value: Any) -> Any:

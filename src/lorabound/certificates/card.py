@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lorabound.certificates.certificate import Certificate
 from lorabound.certificates.plain import exact, plain
-from lorabound.certificates.words import answer, evidence, percent
+from lorabound.certificates.words import answer, at_most, evidence, percent
 from lorabound.errors import InputError, first_line
 from lorabound.files import Place, write_text
 
@@ -80,26 +80,25 @@ def _results(certificate: Certificate) -> list[EvalResult]:
         "source_url": "https://arxiv.org/abs/2506.14530",
     }
     sure = f"{100 * (1 - certificate.delta):.6g}% sure"
-    return [
-        EvalResult(
-            **shared,
-            metric_type=f"{loss}_at_most",
-            metric_value=round(best.limit + 5e-5, 4),
-            metric_name=f"{_LOSSES[loss]} on new data at most ({sure}, {best.method})",
-        ),
-        EvalResult(
-            **shared,
-            metric_type=loss,
-            metric_value=round(best.error, 4),
-            metric_name=f"{_LOSSES[loss]} of {best.speaks_of.rstrip(',')}",
-        ),
-    ]
+    limit = EvalResult(
+        **shared,
+        metric_type=f"{loss}_at_most",
+        metric_value=round(best.limit + 5e-5, 4),
+        metric_name=f"{_LOSSES[loss]} on new data at most ({sure}, {best.method})",
+    )
+    measured = EvalResult(
+        **shared,
+        metric_type=loss,
+        metric_value=round(best.error, 4),
+        metric_name=f"{_LOSSES[loss]} of {best.speaks_of.rstrip(',')}",
+    )
+    return [measured] if best.silent else [limit, measured]
 
 
 def _section(certificate: Certificate) -> str:
     rows = [
         f"| {one.method} | {one.speaks_of.rstrip(',')} | {int(one.bound.n_samples):,} | {percent(one.error)} | "
-        f"{'says nothing' if one.vacuous else percent(one.limit, up=True)} |"
+        f"{at_most(one.bound)} |"
         for one in (*certificate.statements, *((certificate.zero_shot,) if certificate.zero_shot else ()))
     ]
     lines = [

@@ -53,6 +53,11 @@ class Statement:
         """Whether the limit says nothing that is not true of every predictor."""
         return bool(self.bound.vacuous)
 
+    @property
+    def silent(self) -> bool:
+        """Whether the limit says nothing as readers see it (:func:`lorabound.notation.says_nothing`)."""
+        return self.bound.silent
+
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:

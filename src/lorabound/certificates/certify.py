@@ -39,7 +39,15 @@ def certify_adapters(folders: Sequence[str], asked: Asked, observe: Observe = la
     only_fresh = all(method.needs == "fresh rows" for method in methods)
     table: Labelled | None = None
     if not only_fresh or asked.data is not None:
-        table = read_sample(found, asked.data, asked.text_column, asked.label_column, asked.empty, asked.rename_labels)
+        table = read_sample(
+            found,
+            asked.data,
+            asked.text_column,
+            asked.label_column,
+            asked.empty,
+            asked.rename_labels,
+            by_name=asked.methods is not None,
+        )
     if only_fresh:
         return _best_on_fresh_rows(folders, asked, observe, table)
     fresh = any(method.needs == "fresh rows" for method in methods)

@@ -140,9 +140,13 @@ def read_sample(
     label_column: str = "label",
     empty: Empty = "refuse",
     rename_labels: Mapping[str, str] | None = None,
+    *,
+    by_name: bool = True,
 ) -> Labelled | None:
     """The rows of a file, for an adapter from elsewhere; None for a run of a sweep, which knows its own.
 
+    Args:
+        by_name: whether methods that want these rows were named; else fresh rows would do, and mostly better.
     Raises:
         DataError, InputError: no rows are named, they cannot be used, or hold one class only.
     """
@@ -150,8 +154,9 @@ def read_sample(
         return None
     if data is None:
         raise InputError(
-            f"{found.path} does not stand in the folder of a sweep that trained it: give rows that nobody used, "
-            "--holdout FILE, or the rows it was trained on, --data FILE"
+            f"{found.path} does not stand in the folder of a sweep that trained it: give "
+            + ("" if by_name else "rows that nobody used, --holdout FILE, or ")
+            + "the rows it was trained on, --data FILE"
         )
     table = renamed(load_examples(found.task.takes, data, text_column, label_column, empty), rename_labels or {})
     if len(set(table.labels)) < 2:

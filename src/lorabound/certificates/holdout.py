@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,9 @@ from lorabound.errors import AdapterError, DataError, ModelError
 from lorabound.models import LoadedClassifier, default_device, load_classifier
 from lorabound.stack import Stack, modules_of
 from lorabound.sweeps.records import AdapterTask, read_task
+
+# What many trainings call the folder of their adapter, so that it names none of them.
+_OF_ANY_TRAINING = re.compile(r"adapter|checkpoint-\d+|final|output|lora", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ class Measured:
         """Limits for all adapters, the choice among them counted."""
         found = self.found
         return check_errors(
-            _names([path for path, _, _ in found.adapters]),
+            names_of([path for path, _, _ in found.adapters]),
             self.wrong,
             delta,
             repeated=found.repeated,
@@ -75,7 +79,7 @@ def measure_adapters(found: FreshRows, observe: Callable[[str], None] = lambda _
             observe(f"loading {task.model}")
             classifier = classifier_of(task, path)
             models = {key: (classifier, classifier.prepare(rows))}  # one model at a time in memory
-        observe(f"{path.name} on {counted(len(rows), 'row')}")
+        observe(f"{names_of([path])[0]} on {counted(len(rows), 'row')}")
         refuse_other_layers(classifier, adapter, task, path)
         wrong.append(_errors(*models[key], adapter, task, path, labels))
         notes += _unknown(labels, task, path)
@@ -219,13 +223,24 @@ def _unknown(labels: list[str], task: AdapterTask, path: Path) -> list[str]:
     count = sum(label not in task.classes for label in labels)
     folded = {name.casefold(): name for name in task.classes}
     near = [f"{label!r} may be {folded[label.casefold()]!r}" for label in missing if label.casefold() in folded]
+    (name,) = names_of([path])
     return [
-        f"{count:,} rows have a label that {path.name} has no class for ({listed(map(repr, missing), 3)}); they count "
-        "as wrong." + (f" {'; '.join(near[:3])}: mend the spelling if so." if near else "")
+        f"{count:,} rows have a label that {name} has no class for ({listed(map(repr, missing), 3)}); they count as "
+        "wrong." + (f" {'; '.join(near[:3])}: mend the spelling if so." if near else "")
     ]
 
 
-def _names(paths: list[Path]) -> list[str]:
-    """Folder names, whole paths where two are equal."""
-    names = [path.resolve().name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """A short name for each of several adapters, no two alike: the name of its folder, with the folder above it where
+    every training calls its own so; with more of the path where two would be equal.
+
+    >>> names_of([Path("/home/tickets/adapter"), Path("/home/rank8")])
+    ['tickets/adapter', 'rank8']
+    """
+    parts = [path.resolve().parts[1:] for path in paths]
+    least = [2 if _OF_ANY_TRAINING.fullmatch(part[-1]) else 1 for part in parts]
+    for more in range(max(map(len, parts))):
+        names = ["/".join(part[-count - more :]) for part, count in zip(parts, least, strict=True)]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]

@@ -14,7 +14,7 @@ from lorabound.bounds import holdout as holdout_bound
 from lorabound.certificates.certificate import Certificate, Statement
 from lorabound.certificates.fingerprints import adapter_sha256, rows_sha256
 from lorabound.certificates.found import Asked, Found, Observe, subject_record
-from lorabound.certificates.holdout import Measured, certify_holdout, gain_on_fresh_rows, measure_adapters
+from lorabound.certificates.holdout import Measured, certify_holdout, gain_on_fresh_rows, measure_adapters, names_of
 from lorabound.certificates.methods import METHODS, Method
 from lorabound.certificates.predictions import fresh_certificate
 from lorabound.certificates.rows import FreshRows, model_notes
@@ -48,7 +48,7 @@ def certificate_of(
         gains = {"holdout": gain_on_fresh_rows(measured, asked.delta)} | gains
     gain_by = next((name for name, gain in gains.items() if gain is not None), None)
     return Certificate(
-        name=found.path.name,
+        name=names_of([found.path])[0],
         delta=asked.delta,
         statements=tuple(statements),
         zero_shot=zero_shot,

@@ -21,6 +21,7 @@ from lorabound.errors import AdapterError, DataError, InputError, ModelError, Ot
 from lorabound.models.kinds import find_kind
 from lorabound.models.locate import read_configuration
 from lorabound.notation import Base
+from lorabound.sweeps.places import holds_recommendation
 from lorabound.sweeps.records import (
     ADAPTERS,
     ROWS,
@@ -173,6 +174,11 @@ def task_of(path: Path, adapter: Adapter, use: AdapterUse) -> AdapterTask:
     """What the folder records, or what the caller says."""
     recorded = read_task(path)
     if recorded and recorded.takes == "dialogues":
+        if holds_recommendation(path.resolve().parent):
+            raise InputError(
+                f"{path} learnt completions, and fresh rows are run through classifiers alone: what is known of its "
+                f"share of wrong tokens on new data stands in its recommendation: run  lorabound report {path.parent}"
+            )
         raise InputError(of_completions(path, path.resolve().parent.parent))
     base = recorded.base if recorded else adapter.base.format if adapter.base else use.base
     if use.base not in (None, base):

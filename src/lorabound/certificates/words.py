@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from lorabound.certificates.certificate import Certificate
+from lorabound.notation import Bound, rounded_down, rounded_up
+
+_UNLIMITED = "and no limit on new ones follows"
 
 
 def answer(certificate: Certificate) -> str:
@@ -12,7 +13,7 @@ def answer(certificate: Certificate) -> str:
     best, sure = certificate.best, _sure(certificate)
     if "training" in certificate.record:
         return _of_training(certificate)
-    if best.vacuous:
+    if best.silent:
         return (
             f"Nothing is certified ({sure}): no method limits the error of {certificate.name} on new data below 100%. "
             f"It is {percent(best.error)} on the {int(best.bound.n_samples):,} rows that {best.method} uses."
@@ -33,7 +34,7 @@ def _of_training(certificate: Certificate) -> str:
         "probability": f"{percent(best.error)} of probability on wrong answers",
     }[loss]
     shown = f"{measured} on {int(best.bound.n_samples):,} rows, each tested before the update that used it"
-    if best.vacuous:
+    if best.silent:
         return f"Nothing is certified ({_sure(certificate)}): no limit below 100% follows from {shown}."
     most = percent(best.limit, up=True)
     said = {
@@ -48,11 +49,11 @@ def evidence(certificate: Certificate) -> list[str]:
     """The line to beat, and the certified gain."""
     said = []
     zero, best, gain = certificate.zero_shot, certificate.best, certificate.gain
-    helps = gain is not None and not gain.vacuous
+    helps = gain is not None and not gain.silent
     if zero is not None:
         without = (
             f"Without an adapter the model is wrong on {percent(zero.error)} of {int(zero.bound.n_samples):,} rows, "
-            f"and on at most {percent(zero.limit, up=True)} of new ones"
+            + (f"and on at most {percent(zero.limit, up=True)} of new ones" if not zero.silent else _UNLIMITED)
         )
         if helps or best.limit < zero.error:
             said.append(f"{without}.")
@@ -79,8 +80,12 @@ def _sure(certificate: Certificate) -> str:
     return f"{100 * (1 - certificate.delta):.6g}% sure"
 
 
+def at_most(limit: Bound) -> str:
+    """A limit from above in percent, rounded up; "says nothing" where it says nothing as it is shown."""
+    return "says nothing" if limit.silent else percent(float(limit.value), up=True)
+
+
 def percent(share: float, up: bool | None = None) -> str:
     """With one digit behind the point; ``up`` rounds up or down, so that a limit is never shown too good."""
-    tenths = share * 1000
-    rounded = round(tenths) if up is None else math.ceil(tenths) if up else math.floor(tenths)
-    return f"{rounded / 10:.1f}%"
+    shown = round(share, 3) if up is None else rounded_up(share) if up else rounded_down(share)
+    return f"{100 * shown:.1f}%"

@@ -76,6 +76,10 @@ def recommend(
         raise InputError(f"two files of settings, {settings} and {config}: give one")
     if out_dir is None and not dry_run:
         raise InputError("say where the answer and the adapter go: --out DIR")
+    if out_dir is not None:
+        from lorabound.recommendations.stored import refuse_folder_of_sweep
+
+        refuse_folder_of_sweep(out_dir)
     file = _trainer_file(axolotl, llamafactory, out_dir)
     overruled = [name for name, value in flags.items() if file and _differs(file, name, value)]
     if write and (file is None or file.path is None):

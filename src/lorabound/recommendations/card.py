@@ -52,7 +52,7 @@ def write_model_card(
         f"({now.level:.0%} interval {now.low:.3f} to {now.high:.3f}; no guarantee). Without an adapter: "
         f"{made.zero_shot:.3f}.",
     ]
-    if made.limit is not None and float(made.limit.value) < 0.9999:  # as it is shown, below 1
+    if made.limit is not None and not made.limit.silent:
         lines.append(
             f"- Guaranteed with probability {1 - made.delta:.10g}: the {made.error_name} of {made.limit_of} is at most "
             f"{float(made.limit.value) + 5e-5:.4f} on new data drawn as these rows were."

@@ -11,8 +11,9 @@ from pydantic import PlainValidator
 
 from lorabound.bounds import Bound
 from lorabound.errors import InputError
+from lorabound.sweeps import places
 
-ADAPTER, PILOTS = "adapter", "pilots"
+ADAPTER, PILOTS = "adapter", places.PILOTS
 
 
 def _read_bound(record: Any) -> Bound | None:

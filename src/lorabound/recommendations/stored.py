@@ -21,9 +21,9 @@ from lorabound.errors import InputError, first_line
 from lorabound.files import is_whole, sealed, write_text
 from lorabound.modes import MODES
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
-from lorabound.sweeps.store import FILE as SWEEP
+from lorabound.sweeps.places import RECOMMENDATION, holds_recommendation, holds_sweep, is_free
 
-FILE, FORMAT = "recommendation.json", 1
+FILE, FORMAT = RECOMMENDATION, 1
 _AGAIN = "give the command that made it again, with the same --out: no pilot is trained twice"
 
 
@@ -40,8 +40,17 @@ def write_recommendation(made: Recommendation) -> Path:
 
 def is_recommendation(folder: str | PathLike[str]) -> bool:
     """Whether a folder is that of a recommendation, finished or not."""
-    folder = Path(folder)
-    return (folder / FILE).exists() or ((folder / PILOTS).is_dir() and not (folder / SWEEP).exists())
+    return holds_recommendation(Path(folder))
+
+
+def refuse_folder_of_sweep(folder: str | PathLike[str]) -> None:
+    """See that a recommendation is not written into the folder of a sweep.
+
+    Raises:
+        InputError: it is one.
+    """
+    if holds_sweep(Path(folder)):
+        raise InputError(f"{folder} holds a sweep, and a recommendation needs a folder of its own: give another --out")
 
 
 def open_recommendation(folder: str | PathLike[str]) -> Recommendation:
@@ -92,6 +101,16 @@ def _read(folder: Path, path: Path) -> dict[str, Any]:
     if not path.exists():
         if (folder / PILOTS).is_dir():
             raise InputError(f"{folder} holds pilots and no answer yet (no {FILE}): {_AGAIN}")
+        if holds_sweep(folder):
+            raise InputError(
+                f"{folder} holds a sweep, and a recommendation is wanted here: give the folder of one, which  "
+                f"lorabound recommend --out OTHER  makes; lorabound report {folder}  shows the sweep"
+            )
+        if not is_free(folder):
+            raise InputError(
+                f"{folder} holds no recommendation ({FILE}): give the folder that  lorabound recommend "
+                "--out FOLDER  wrote"
+            )
         raise InputError(f"{folder} holds no recommendation ({FILE}): run  lorabound recommend --out {folder}  first")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -20,9 +20,8 @@ from lorabound.recommendations.choices import record_choices
 from lorabound.recommendations.config import RecommendConfig, read_recommendation
 from lorabound.recommendations.layout import Layout, laid_out
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
-from lorabound.recommendations.stored import FILE, write_recommendation
+from lorabound.recommendations.stored import FILE, refuse_folder_of_sweep, write_recommendation
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.store import FILE as SWEEP
 
 if TYPE_CHECKING:
     from lorabound.sweeps.execute import Progress
@@ -71,6 +70,7 @@ def recommend(
         ...
     lorabound.errors.InputError: options: budget = 'soon': give a time, as 90s, 10m or 2h
     """
+    refuse_folder_of_sweep(out)
     flags = {"data": fspath(data), "model": model, "budget": budget, **settings}
     asked, config, given = read_recommendation(None, flags)
     layout = laid_out(asked, config, given)
@@ -92,8 +92,6 @@ def carry_out(
     if not str(out):
         raise InputError("out is empty: name the folder for pilots, adapter and answer")
     folder = Path(out)
-    if (folder / SWEEP).exists():
-        raise InputError(f"{folder} holds a sweep, and a recommendation needs a folder of its own: give another --out")
     with result_folder(folder / PILOTS):
         return _carried_out(asked, layout, folder, observe, without)
 

@@ -100,7 +100,7 @@ def _mean(head: tuple[str, ...], name: str, value: Callable[[Cell], float], word
 def _limit(head: tuple[str, ...], name: str, bound: Callable[[Cell], Bound | None], word: str) -> Column:
     def shown(cell: Cell) -> tuple[str, ...]:
         found = bound(cell)
-        return ("",) if found is None else ("nothing",) if found.vacuous else (ceiled(float(found.value)),)
+        return ("",) if found is None else ("nothing",) if found.silent else (ceiled(float(found.value)),)
 
     def raw(cell: Cell) -> tuple[float | None, ...]:
         found = bound(cell)

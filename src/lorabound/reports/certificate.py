@@ -11,7 +11,8 @@ from rich.text import Text
 from lorabound.certificates import Certificate, Statement
 from lorabound.certificates.plain import exact, plain
 from lorabound.certificates.verification import Verification
-from lorabound.certificates.words import answer, evidence, percent
+from lorabound.certificates.words import answer, at_most, evidence, percent
+from lorabound.notation import says_nothing
 from lorabound.reports.show import Part, parts, table
 
 _NARROWEST = 24  # columns of text that is broken into lines
@@ -48,9 +49,13 @@ def _(certificate: Certificate, width: int) -> Iterator[Part]:
 def _(found: Verification, width: int) -> Iterator[Part]:
     """Whether it holds, then every part, then what no file can show."""
     if found.holds and found.limit is not None:
+        limited = (
+            f"the error on new data is at most {percent(found.limit, up=True)}"
+            if not says_nothing(found.limit)
+            else "it limits nothing, as it says"
+        )
         said = (
-            f"The certificate of {found.name} holds: computed again, the error on new data is at most "
-            f"{percent(found.limit, up=True)} ({100 * (1 - found.delta):.6g}% sure)."
+            f"The certificate of {found.name} holds: computed again, {limited} ({100 * (1 - found.delta):.6g}% sure)."
         )
         yield Text(said, style="bold")
     else:
@@ -79,5 +84,5 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], broken: int, wid
 def _row(one: Statement, certificate: Certificate) -> list[str]:
     several = len(certificate.statements) > 1
     mark = "" if not several else "> " if one is certificate.best else "  "
-    most = "says nothing" if one.vacuous else percent(one.limit, up=True)
+    most = at_most(one.bound)
     return [f"{mark}{one.method}", one.speaks_of.rstrip(","), f"{int(one.bound.n_samples):,}", percent(one.error), most]

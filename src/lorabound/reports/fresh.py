@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from lorabound.certificates.fresh import Checked, FreshCheck
-from lorabound.certificates.words import percent
+from lorabound.certificates.words import at_most, percent
 from lorabound.data.phrases import listed
 from lorabound.reports.show import Part, parts, table
 
@@ -15,15 +15,17 @@ from lorabound.reports.show import Part, parts, table
 def sentences(check: FreshCheck) -> list[str]:
     """The answer with its evidence, then what it rests on."""
     best, sure = check.best, f"{100 * (1 - check.delta):.6g}%"
-    most, rows = percent(float(best.limit.value), up=True), f"{best.n_wrong:,} of {check.n_rows:,} fresh rows wrong"
+    most, rows = at_most(best.limit), f"{best.n_wrong:,} of {check.n_rows:,} fresh rows wrong"
     seen = f"({percent(best.n_wrong / check.n_rows)})"
     if len(check.predictors) == 1:
         answer = f"On new data, {best.name} is wrong on at most {most} of the rows ({sure} sure): it got {rows} {seen}."
-        return [answer, check.assumption]
+        nothing = f"Nothing limits how often {best.name} is wrong on new data ({sure} sure): it got {rows} {seen}."
+        return [nothing if best.limit.silent else answer, check.assumption]
     count = len(check.predictors)
+    limited = f"it is wrong on at most {most} of the rows" if not best.limit.silent else "nothing limits its error"
     answer = (
-        f"Take {best.name}: on new data it is wrong on at most {most} of the rows ({sure} sure, the choice among "
-        f"{count} counted); it got {rows} {seen}, the fewest."
+        f"Take {best.name}: on new data {limited} ({sure} sure, the choice among {count} counted); it got {rows} "
+        f"{seen}, the fewest."
     )
     alike = [one for one in check.predictors if one.may_be_best and one is not best]
     cheaper = [one for one in alike if one.n_params and best.n_params and one.n_params < best.n_params]
@@ -70,5 +72,5 @@ def _(check: FreshCheck, _: int) -> Iterator[Part]:
 def _row(one: Checked, check: FreshCheck, counted: bool) -> list[str]:
     mark = ">" if one is check.best else "~" if one.may_be_best else " "
     parameters = ["" if one.n_params is None else f"{one.n_params:,}"] if counted else []
-    error, most = percent(one.n_wrong / check.n_rows), percent(float(one.limit.value), up=True)
-    return [f"{mark} {one.name}", *parameters, f"{one.n_wrong:,}", error, most]
+    error = percent(one.n_wrong / check.n_rows)
+    return [f"{mark} {one.name}", *parameters, f"{one.n_wrong:,}", error, at_most(one.limit)]

@@ -85,7 +85,7 @@ def _guaranteed(plan: Plan) -> str:
     """What theory guarantees at the largest N, and the N that it takes."""
     n, target = plan.n_train[-1], plan.target_gap
     least = min(plan.needs, key=lambda need: need.n_params)
-    told = [row.bounds for row in plan.rows if row.bounds.n_train == n and not row.bounds.guarantee.vacuous]
+    told = [row.bounds for row in plan.rows if row.bounds.n_train == n and not row.bounds.guarantee.silent]
     if not told:
         at_target = "" if target is None else f" ({target:g} from N = {count(least.guarantee)} on)"
         fewer = " or fewer" if len(plan.n_train) > 1 else ""
@@ -118,7 +118,7 @@ def count(n: float | None) -> str:
 
 def at_most(bound: Bound) -> str:
     """An upper limit with three decimals, rounded up; "none" where it says nothing."""
-    return "none" if bound.vacuous else ceiled(float(bound.value))
+    return "none" if bound.silent else ceiled(float(bound.value))
 
 
 def _at_least(bound: Bound) -> str:
@@ -139,7 +139,7 @@ def reading(plan: Plan, hidden: tuple[int, ...] = ()) -> list[str]:
         f"gap <= holds with probability {1 - plan.delta:.4g} for all rows of one N at once: independent examples, "
         f"a loss in [0, 1], an adapter stored in {plan.bits} bits per parameter."
     ]
-    silent = any(row.bounds.guarantee.vacuous for row in plan.rows if row.bounds.n_train not in hidden)
+    silent = any(row.bounds.guarantee.silent for row in plan.rows if row.bounds.n_train not in hidden)
     signs = ["none: 1 or more, which says nothing."] if silent else []
     lines += _about_forecasts(plan, plan.pilot, signs) if plan.pilot else [*signs, *_about_theory(plan)]
     if hidden:

@@ -10,11 +10,12 @@ from rich.text import Text
 
 from lorabound.data import counted as number_of
 from lorabound.modes import MODES, Mode
+from lorabound.notation import says_nothing
 from lorabound.recommendations import Recommendation
 from lorabound.recommendations.config import exact_time
 from lorabound.recommendations.outlook import Outlook
 from lorabound.recommendations.recommendation import Option, Value
-from lorabound.reports.sentences import ceiled, says_nothing
+from lorabound.reports.sentences import ceiled
 from lorabound.reports.show import Part, parts, table
 from lorabound.sweeps.notes import about_time
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lorabound import __version__
 from lorabound.certificates.plain import CHOSEN, exact, plain
+from lorabound.notation import says_nothing
 from lorabound.recommendations import Recommendation
 from lorabound.reports.frame import PAGE, framed, rows_of, write_html
 from lorabound.reports.peft_code import peft_code, scored
@@ -21,7 +22,7 @@ from lorabound.reports.recommendation import (
     sure,
 )
 from lorabound.reports.recommendation_charts import error_against_rows, forecast_against_rank
-from lorabound.reports.sentences import ceiled, says_nothing
+from lorabound.reports.sentences import ceiled
 
 
 def write_recommendation_page(made: Recommendation, page: str | Path | None = None) -> Path:

@@ -6,7 +6,8 @@ import math
 
 from lorabound.data import counted as number_of
 from lorabound.modes import MODES
-from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW
+from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW, rounded_down, rounded_up
+from lorabound.notation import says_nothing as says_nothing
 from lorabound.stats import Exponent
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell
@@ -19,17 +20,12 @@ _MODES: dict[str, str] = {ZERO_SHOT: "no adapter", **{mode: facts.sentence for m
 
 def ceiled(limit: float) -> str:
     """A limit from above with three digits, never shown lower than it is."""
-    return f"{math.ceil(limit * 1000 - 1e-9) / 1000:.3f}"
-
-
-def says_nothing(limit: float) -> bool:
-    """Whether a limit on a share, as it is shown, is no lower than 1."""
-    return float(ceiled(limit)) >= 1
+    return f"{rounded_up(limit):.3f}"
 
 
 def floored(limit: float) -> str:
     """A limit from below with three digits, never shown higher than it is."""
-    return f"{math.floor(limit * 1000 + 1e-9) / 1000:.3f}"
+    return f"{rounded_down(limit):.3f}"
 
 
 def cell_name(cell: Cell) -> str:
@@ -116,7 +112,7 @@ def intervals_sentence(summary: Summary) -> str:
 
 def shows_average_bound(summary: Summary) -> bool:
     """Whether the bound on the average gap says something about some trained cell."""
-    return any(cell.rank and cell.information and not cell.information.vacuous for cell in summary.cells)
+    return any(cell.rank and cell.information and not cell.information.silent for cell in summary.cells)
 
 
 def shows_certificate(summary: Summary) -> bool:

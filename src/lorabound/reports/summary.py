@@ -90,13 +90,13 @@ def _row(cell: Cell, mark: str, proved: bool, with_bound: bool) -> list[str]:
         f"{cell.train_loss:.3f}",
         f"{cell.test_loss:.3f}",
         f"{gap.mean:+.3f} ±{gap.high - gap.mean:.3f}",
-        ceiled(float(cell.holdout.value)),
+        ">=1" if cell.holdout.silent else ceiled(float(cell.holdout.value)),
     ]
     if proved:
         limit = cell.progressive
-        columns.append("" if limit is None else ">=1" if limit.vacuous else ceiled(float(limit.value)))
+        columns.append("" if limit is None else ">=1" if limit.silent else ceiled(float(limit.value)))
     if with_bound:
-        columns.append("" if bound is None else ">=1" if bound.vacuous else ceiled(float(bound.value)))
+        columns.append("" if bound is None else ">=1" if bound.silent else ceiled(float(bound.value)))
     return columns
 
 

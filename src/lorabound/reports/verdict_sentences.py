@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lorabound.reports.sentences import ceiled, cell_name, floored, says_nothing
+from lorabound.notation import says_nothing
+from lorabound.reports.sentences import ceiled, cell_name, floored
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import DELTA
 from lorabound.sweeps.choices import Choice
@@ -149,7 +150,7 @@ def _proved(choice: Choice) -> str:
             f"Without a test set training {proves} for {run}: the error of {choice.speaks_of} is at most "
             f"{ceiled(float(choice.bound.value))} on new data ({counted})"
         )
-        if choice.gain and not choice.gain.vacuous:
+        if choice.gain and not choice.gain.silent:
             text += f", at least {floored(float(choice.gain.value))} lower than without an adapter ({level})"
     return f"{text}."
 

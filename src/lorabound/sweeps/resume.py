@@ -10,6 +10,7 @@ from lorabound.errors import StoreError
 from lorabound.modes import foreign_settings
 from lorabound.sweeps.config import AXES, SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
+from lorabound.sweeps.places import refuse_folder_of_recommendation
 from lorabound.sweeps.store import FILE
 from lorabound.sweeps.sweep import Sweep
 
@@ -118,5 +119,7 @@ def extend(store: Sweep, config: SweepConfig, about: dict[str, Any]) -> None:
 
 
 def _store_at(out: str | Path | None) -> Sweep | None:
+    if out is not None:
+        refuse_folder_of_recommendation(out)
     path = Path(out) / FILE if out is not None else None
     return Sweep.open(path.parent) if path and path.is_file() and path.stat().st_size else None

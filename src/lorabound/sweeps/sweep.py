@@ -17,6 +17,7 @@ from lorabound.errors import InputError, StoreError, cannot_write
 from lorabound.sweeps import tables
 from lorabound.sweeps.config import SweepConfig
 from lorabound.sweeps.grid import Run, runs_of
+from lorabound.sweeps.places import holds_recommendation, is_free, refuse_folder_of_recommendation
 from lorabound.sweeps.records import ADAPTERS
 from lorabound.sweeps.row import MEASURED, Row, pack, unpack
 from lorabound.sweeps.store import FILE, DamagedStore, check_entries, columns_of, create, opened, snapshot, unreadable
@@ -86,12 +87,14 @@ class Sweep:
         if not path.is_file():
             inside = min(Path(folder).glob(f"*/{FILE}"), default=None)
             none = f"{folder} holds no sweep ({FILE})"
-            if _holds_recommendation(Path(folder)):
+            if holds_recommendation(folder):
                 raise StoreError(
                     f"{none} but a recommendation: give the folder that  lorabound sweep --out FOLDER  wrote"
                 )
             if inside is not None:
                 raise StoreError(f"{none}, its folder {inside.parent.name} does: give {inside.parent}")
+            if not is_free(folder):
+                raise StoreError(f"{none}: give the folder that  lorabound sweep --out FOLDER  wrote")
             raise StoreError(f"{none}: run  lorabound sweep --out {folder}  first")
         store = cls(folder, opened(path))
         _ = store.about  # every entry as it was written
@@ -107,10 +110,7 @@ class Sweep:
         path = Path(folder) / FILE
         if path.exists() and path.stat().st_size:  # an empty file is what a kill while creating it leaves
             return cls.open(folder)
-        if _holds_recommendation(Path(folder)):
-            raise StoreError(
-                f"{folder} holds a recommendation, and a sweep needs a folder of its own: give another --out"
-            )
+        refuse_folder_of_recommendation(folder)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return cls(folder, create(path, about))
@@ -289,8 +289,3 @@ class Sweep:
 def _name(record: Mapping[str, Any]) -> str:
     """What a row calls its run, right or wrong."""
     return "-".join(f"{mark}{record.get(name)}"[:30] for name, mark in _NAMED.items())
-
-
-def _holds_recommendation(folder: Path) -> bool:
-    """Whether a folder is that of ``lorabound recommend``: its answer, or its pilots (each a sweep by itself)."""
-    return (folder / "recommendation.json").exists() or (folder / "pilots").is_dir()
