@@ -35,6 +35,8 @@ BOUNDS, SIMULATION = "Guarantees", "Simulation"
 
 
 # Bytes of a file of settings, and entries in all its lists.
+# Endings of files that hold rows of data and no settings; JSON is YAML as well.
+_ROWS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 _LARGEST, _MOST_ENTRIES = 2**20, 100_000
 
 
@@ -227,6 +229,10 @@ def read_yaml(path: str | PathLike[str], example: str = "ranks: [1, 2, 4]") -> d
     try:
         if (size := Path(path).stat().st_size) > _LARGEST:
             raise InputError(f"{path} has {size:,} bytes: settings are some lines of  {example}")
+        if Path(path).suffix.lower() in _ROWS:
+            raise InputError(
+                f"{path} is a file of rows, and settings are wanted here: give a YAML file of lines such as  {example}"
+            )
         text = Path(path).read_text(encoding="utf-8")
         loaded = yaml.safe_load(text)
     except OSError as error:
@@ -236,7 +242,7 @@ def read_yaml(path: str | PathLike[str], example: str = "ranks: [1, 2, 4]") -> d
     except InputError:
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: a date or a number that is none
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{path} is not valid YAML{_place(error)}: expected lines such as  {example}") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: expected 'name: value' lines, such as  {example}")
     if _depth(loaded, 20):
@@ -250,6 +256,14 @@ def read_yaml(path: str | PathLike[str], example: str = "ranks: [1, 2, 4]") -> d
         said = "; ".join(f"{name} (lines {', '.join(map(str, found))})" for name, found in twice.items())
         raise InputError(f"{path}: stands more than once: {said}: keep one line of each")
     return {str(name).replace("-", "_"): value for name, value in loaded.items()}
+
+
+def _place(error: Exception) -> str:
+    """Where a YAML file is wrong, and in how far, in brackets; "" where that is not known."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return f" ({' '.join(str(error).split())[:200]})"
+    return f" (line {mark.line + 1}: {problem})"
 
 
 def _depth(value: Any, most: int) -> bool:

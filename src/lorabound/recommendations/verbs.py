@@ -17,11 +17,15 @@ from lorabound.errors import InputError
 from lorabound.files import result_folder
 from lorabound.recommendations.card import write_model_card
 from lorabound.recommendations.choices import record_choices
-from lorabound.recommendations.config import RecommendConfig, read_recommendation
+from lorabound.recommendations.config import RecommendConfig, exact_time, read_recommendation
 from lorabound.recommendations.layout import Layout, laid_out
 from lorabound.recommendations.recommendation import ADAPTER, PILOTS, Recommendation
 from lorabound.recommendations.stored import FILE, refuse_folder_of_sweep, write_recommendation
 from lorabound.sweeps.config import SweepConfig
+from lorabound.sweeps.notes import about_time
+
+# How many times the budget may be taken without a word.
+_NOTICED = 1.2
 
 if TYPE_CHECKING:
     from lorabound.sweeps.execute import Progress
@@ -194,7 +198,7 @@ def _carried_out(
         adapter_rows=layout.n_rows if refit else found.row.n_train,
         settings=_settings(task.config),
         origin=origin_of(asked, layout, task, folder),
-        notes=(*task.notes, *left_out, *_repeated(tasks)),
+        notes=(*task.notes, *left_out, *_repeated(tasks), *_over_budget(search.seconds, asked.seconds)),
     )
     from lorabound.models import name_for_others
 
@@ -205,6 +209,16 @@ def _carried_out(
     write_model_card(made, name_for_others(task.config.model), _loader(task), n_labels, classes, prompted)
     write_recommendation(made)
     return made
+
+
+def _over_budget(seconds: float, budget: float) -> list[str]:
+    """By how much the budget was passed, where that is more than times are known to before training."""
+    if seconds <= _NOTICED * budget:
+        return []
+    return [
+        f"The budget was passed: {exact_time(budget)} were allowed, and it took {about_time(seconds)}, "
+        f"{seconds / budget - 1:.0%} more. Times are guessed before training, and what has begun is finished."
+    ]
 
 
 def _repeated(tasks: Sequence[Task]) -> list[str]:
@@ -301,8 +315,16 @@ def _limit_of(layout: Layout, n_train: int, refit: bool) -> str:
 
 
 def _settings(config: SweepConfig) -> Mapping[str, Any]:
+    from lorabound.models.kinds import KINDS, find_kind
+
     training = ("epochs", "batch_size", "schedule", "weight_decay", "clip_norm", "head_lr", "precision", "data_seed")
     adapters = ("targets", "layers", "encoder", "law", "alpha_over_r")
     reading = ("head", "logit_scale", "max_length", "prompt", "template", "task", "metric")
     rounding = ("base",) if config.base else ()
-    return {name: getattr(config, name) for name in (*training, *adapters, *reading, *rounding)}
+    kind = find_kind(config.model, config.head)
+    foreign = {name for other in KINDS for name in other.settings if name not in kind.settings}
+    return {
+        name: getattr(config, name)
+        for name in (*training, *adapters, *reading, *rounding)
+        if name not in foreign or name == "task"
+    }

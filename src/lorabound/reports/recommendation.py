@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import cast
 
@@ -33,8 +34,8 @@ def _(made: Recommendation, _: int) -> Iterator[Part]:
     for line in legend(made):
         yield Text(line, style="dim")
     yield from evidence(made)
-    own = f"lorabound certify {made.adapter} --holdout FILE"
-    yield f"Rows that nobody used limit the error of this adapter itself: {own}"
+    if command := certify_command(made):
+        yield f"Rows that nobody used limit the error of this adapter itself: {command}"
     for line in made.notes:
         yield Text(line, style="dim")
 
@@ -66,12 +67,28 @@ def answer_sentences(made: Recommendation) -> list[str]:
 
 
 def own_limit_sentence(made: Recommendation) -> str:
-    """What the final training shows by itself."""
+    """What the final training shows by itself, and how to compute it again."""
+    return f"{own_limit_said(made)}: certificate.json; {verify_command(made)}  computes it again."
+
+
+def verify_command(made: Recommendation) -> str:
+    """The command that computes the limit of the final training again."""
+    return shlex.join(["lorabound", "verify", made.folder])
+
+
+def own_limit_said(made: Recommendation) -> str:
+    """What the final training shows by itself, without the point at the end."""
     return (
         f"Its training shows by itself that the {made.error_name} of a checkpoint drawn at random from the last half "
-        f"of the first epoch is at most {ceiled(made.own_limit or 1.0)} ({sure(made)}, the choice counted): "
-        f"certificate.json; lorabound verify {made.folder}  computes it again."
+        f"of the first epoch is at most {ceiled(made.own_limit or 1.0)} ({sure(made)}, the choice counted)"
     )
+
+
+def certify_command(made: Recommendation) -> str:
+    """The command that limits the error of the adapter by fresh rows; "" for completions, which it does not run."""
+    if made.settings.get("task") == "completions":
+        return ""
+    return shlex.join(["lorabound", "certify", made.adapter, "--holdout", "FILE"])
 
 
 def evidence(made: Recommendation) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,18 @@ from lorabound.reports.frame import PAGE, framed, rows_of, write_html
 from lorabound.reports.peft_code import peft_code, scored
 from lorabound.reports.recommendation import (
     answer_sentences,
+    certify_command,
     cost_sentence,
     legend,
     more_data_sentence,
+    own_limit_said,
+    own_limit_sentence,
     percent,
     sure,
+    verify_command,
 )
 from lorabound.reports.recommendation_charts import error_against_rows, forecast_against_rank
+from lorabound.reports.recommendation_settings import settings_read
 from lorabound.reports.sentences import ceiled
 
 
@@ -58,11 +63,13 @@ def recommendation_page(made: Recommendation) -> str:
         "recommendation.html.j2",
         {"chart-rows": rows.spec, "chart-ranks": ranks.spec},
         made=made,
-        answer=answer_sentences(made),
+        answer=[one for one in answer_sentences(made) if one != own_limit_sentence(made)],
+        own_limit="" if made.own_limit is None or says_nothing(made.own_limit) else f"{own_limit_said(made)}.",
+        verify=verify_command(made),
         tiles=_tiles(made),
         code_lines=peft_code(made),
         scored=scored(Path(made.adapter)),
-        certify=shlex.join(["lorabound", "certify", made.adapter, "--holdout", "FILE"]),
+        certify=certify_command(made),
         charts=charts,
         rules=_rules(made),
         level=f"{made.best.forecast.level:.0%}",
@@ -77,7 +84,7 @@ def recommendation_page(made: Recommendation) -> str:
         trials=_trials(made),
         again=_in_lines(made.origin.command),
         report=shlex.join(["lorabound", "report", made.folder]),
-        settings=[(name, _said(value)) for name, value in made.settings.items() if value is not None],
+        settings=settings_read(made.settings),
         version=__version__,
     )
 
@@ -295,14 +302,6 @@ def _in_lines(command: Sequence[str]) -> str:
             lines.append("")
         lines[-1] += f" {shlex.quote(word)}"
     return " \\\n   ".join(lines).strip()
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {entry}" for name, entry in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _capital(text: str) -> str:
