@@ -76,6 +76,22 @@ def test_refused_commands_leave_nothing(capsys, monkeypatch, recommended, tmp_pa
         assert (status, everything(tmp_path)) == (2, before), (command, said)
 
 
+def test_a_page_that_is_refused_stops_a_report_before_its_figure(capsys, monkeypatch, tmp_path):
+    (tmp_path / "notes.html").write_text("mine")
+    asked = ("report", tmp_path, "--figure", tmp_path / "a.svg", "--page", tmp_path / "notes.html")
+    status, _, said = run(capsys, monkeypatch, *asked)
+    assert (status, everything(tmp_path)) == (2, ["notes.html"])
+    assert "is no page of lorabound" in said  # told before the folder, which holds no sweep, is looked at
+
+
+def test_no_certificate_takes_the_place_of_that_of_a_recommendation(recommended, tmp_path):
+    (recommended / "certificate.json").write_text("of its training")
+    (tmp_path / "answers.csv").write_text("label,predicted\n" + "a,a\nb,b\n" * 20)
+    with pytest.raises(InputError, match="holds a recommendation"):
+        lb.certify(tmp_path / "answers.csv", out=recommended)
+    assert (recommended / "certificate.json").read_text() == "of its training"
+
+
 def test_python_leaves_nothing_either(recommended, tmp_path):
     before = everything(tmp_path)
     with pytest.raises(InputError):

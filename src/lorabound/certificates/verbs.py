@@ -14,6 +14,7 @@ from lorabound.data.files import FORMATS
 from lorabound.errors import DataError, InputError
 from lorabound.files import result_folder
 from lorabound.notation import Base
+from lorabound.sweeps.places import holds_recommendation
 
 Place = str | PathLike[str]
 
@@ -88,6 +89,10 @@ def certify(
                 f"there is no file {name}: certify takes folders of adapters, the folder of a sweep, or a table of "
                 f"answers with the columns {label_column} and {predicted[0]}"
             )
+    if out is not None and holds_recommendation(fspath(out)):
+        raise InputError(
+            f"{fspath(out)} holds a recommendation, whose own certificate.json would be lost: give another --out"
+        )
     with result_folder(out):
         if len(named) == 1 and Path(named[0]).is_file() and not named[0].endswith(".safetensors"):
             if data is not None or holdout is not None:

@@ -12,7 +12,7 @@ import typer
 from lorabound.cli.consoles import err, out, say
 from lorabound.cli.options import ConfigFile, Flags, Grouped, options, takes
 from lorabound.cli.progress import kept_when_stopped, progress
-from lorabound.cli.results import say_next
+from lorabound.cli.results import page_is_free, say_next
 from lorabound.cli.usage import refuse_no_configuration
 from lorabound.config import flag_of
 from lorabound.errors import InputError
@@ -156,6 +156,7 @@ def report(
     from lorabound.reports.frame import PAGE
     from lorabound.reports.show import show
 
+    page_is_free(page)
     if len(folders) > 1:
         _report_several(folders, page, figure)
         return
