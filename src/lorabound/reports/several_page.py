@@ -16,7 +16,7 @@ from lorabound.reports.colours import MOST_SWEEPS
 from lorabound.reports.frame import write_framed
 from lorabound.reports.measured import digits, heads, number, text
 from lorabound.reports.rivals_table import counted, p_value
-from lorabound.reports.sentences import caveats, ceiled, cell_name
+from lorabound.reports.sentences import caveats, ceiled, cell_name, says_nothing
 from lorabound.reports.verdict_sentences import averaged, verdict_sentences
 from lorabound.sweeps.cells import DELTA
 from lorabound.sweeps.command import sweep_command
@@ -95,11 +95,13 @@ def _sentences(made: SideBySide) -> list[str]:
         if not group:
             continue
         best, n_test = group[0], group[0].verdict.n_test
+        limit = float(best.limit.value)
+        told = "limited by nothing" if says_nothing(limit) else f"at most {ceiled(limit)}"
         lines.append(
-            f"On new data the error of {averaged(best.verdict)} of {best.name} is "
-            f"at most {ceiled(float(best.limit.value))} ({1 - DELTA:.0%}, the choice among all {best.n_counted} "
-            f"choices of the sweeps with this test set counted, finished or not; by the same {n_test:,} test "
-            "examples). That holds if no sweep was set up, and none extended, after a look at these test errors."
+            f"On new data the error of {averaged(best.verdict)} of {best.name} is {told} ({1 - DELTA:.0%}, the choice "
+            f"among all {best.n_counted} choices of the sweeps with this test set counted, finished or not; by the same "
+            f"{n_test:,} test examples). That holds if no sweep was set up, and none extended, after a look at these "
+            "test errors."
         )
         sizes = {entry.verdict.n_train for entry in group}
         if len(sizes) > 1:
