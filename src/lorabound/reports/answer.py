@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from lorabound.reports.sentences import ceiled, cell_name, says_nothing
+from lorabound.notation import says_nothing
+from lorabound.reports.sentences import ceiled, cell_name
 from lorabound.reports.verdict_sentences import counted, guarantee_sentences, taken_for_granted, verdict_sentences
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import DELTA

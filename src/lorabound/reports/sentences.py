@@ -7,7 +7,6 @@ import math
 from lorabound.data import counted as number_of
 from lorabound.modes import MODES
 from lorabound.notation import OF_WEIGHTS, RESIDUAL_LAW, rounded_down, rounded_up
-from lorabound.notation import says_nothing as says_nothing
 from lorabound.stats import Exponent
 from lorabound.sweeps import ZERO_SHOT
 from lorabound.sweeps.cells import BITS, DELTA, WORST_CASE, Cell

@@ -9,6 +9,7 @@ from typing import Any
 
 from lorabound import __version__
 from lorabound.errors import InputError
+from lorabound.notation import says_nothing
 from lorabound.reports.cells_table import cells_table
 from lorabound.reports.chart_specs import Series
 from lorabound.reports.charts import chart_sentences, explorer
@@ -16,7 +17,7 @@ from lorabound.reports.colours import MOST_SWEEPS
 from lorabound.reports.frame import write_framed
 from lorabound.reports.measured import digits, heads, number, text
 from lorabound.reports.rivals_table import counted, p_value
-from lorabound.reports.sentences import caveats, ceiled, cell_name, says_nothing
+from lorabound.reports.sentences import caveats, ceiled, cell_name
 from lorabound.reports.verdict_sentences import averaged, verdict_sentences
 from lorabound.sweeps.cells import DELTA
 from lorabound.sweeps.command import sweep_command
@@ -99,8 +100,8 @@ def _sentences(made: SideBySide) -> list[str]:
         told = "limited by nothing" if says_nothing(limit) else f"at most {ceiled(limit)}"
         lines.append(
             f"On new data the error of {averaged(best.verdict)} of {best.name} is {told} ({1 - DELTA:.0%}, the choice "
-            f"among all {best.n_counted} choices of the sweeps with this test set counted, finished or not; by the same "
-            f"{n_test:,} test examples). That holds if no sweep was set up, and none extended, after a look at these "
+            f"among all {best.n_counted} choices of the sweeps with this test set counted, finished or not; by the "
+            f"same {n_test:,} test examples). That holds if no sweep was set up, and none extended, after a look at these "
             "test errors."
         )
         sizes = {entry.verdict.n_train for entry in group}
