@@ -206,6 +206,20 @@ def test_cells_without_all_seeds_are_no_candidates(tmp_path):
     assert shown(summarize(store)).startswith("No verdict yet")
 
 
+def test_choices_that_were_not_compared_are_not_shown_to_be_worse(tmp_path):
+    store = build(tmp_path, sizes=(100,))
+    with_errors(store, zero_shot=0.5, freeze_a=lambda rank: 0.5 - 0.1 * rank, train_both=0.45)
+    text = " ".join(shown(summarize(store)).split())
+    assert "Every choice with fewer parameters is shown to be worse" in text
+    rewrite(store, "delete from runs where mode = 'freeze_a' and rank = 1 and seed = 2")
+    summary = summarize(store)
+    text = " ".join(shown(summary).split())
+    assert "Every choice with fewer parameters that is compared here is shown to be worse" in text
+    assert "All other 5 choices that are compared here are shown to be worse" in words_of(
+        write_page(summary, tmp_path / "page.html")
+    )
+
+
 def test_who_looks_at_a_sweep_that_runs_and_stops_when_the_limit_is_low_is_promised_no_more(tmp_path):
     """Every cell has one limit from the first look to the last, so a reader who stops picks among 7 and no more."""
     store = build(tmp_path, sizes=(100,))

@@ -67,7 +67,8 @@ def _how_sure(verdict: Verdict) -> str:
         )
     else:
         others = verdict.n_candidates - 1
-        which = f"All other {others} choices are" if others > 1 else "The other choice is"
+        here = " that are compared here" if verdict.n_counted > verdict.n_candidates else ""
+        which = f"All other {others} choices{here} are" if others > 1 else "The other choice is"
         text = f"{which} shown to be worse (all pairs compared, 95%)."
     if best.mode == ZERO_SHOT:
         return text

@@ -75,7 +75,8 @@ def _in_full(summary: Summary, verdict: Verdict) -> list[str]:
             f"{verdict.n_candidates} choices, {best.test_loss:.3f}, and trains {best.n_params:,} parameters."
         ]
         if cheapest is best:
-            lines.append(f"Every choice with fewer parameters is shown to be worse (by {tested}).")
+            compared = " that is compared here" if verdict.n_counted > verdict.n_candidates else ""
+            lines.append(f"Every choice with fewer parameters{compared} is shown to be worse (by {tested}).")
         else:
             above = (
                 "These say nothing about how far it is above the best choice on new data."

@@ -118,15 +118,18 @@ def _verdict(
         per_run = np.stack([loss.test(row) for row in runs])
         losses.append(per_run.reshape(*shape, -1))
     seedless = [cell.mode == ZERO_SHOT for cell in cells]
-    share = max(len(cells) - 1, 1) / max(n_counted - 1, 1)  # of what may go wrong: comparisons made, of all to come
-    compared = not_worse_than_best(np.stack(losses), seedless, 1 - (1 - LEVEL) * share)
+    n_pairs = n_counted * (n_counted - 1) // 2
+    # The truly best of those that are there is compared with the others once; while choices are missing it may be
+    # another one at each look, so that all pairs are paid for.
+    of_set = (1 - LEVEL) / max(n_counted - 1 if len(cells) == n_counted else n_pairs, 1)
+    compared = not_worse_than_best(np.stack(losses), seedless, 1 - of_set * max(len(cells) - 1, 1))
     lowest, least = compared.lowest, compared.members[0]
     best, cheapest = cells[lowest], cells[least]
     n_test = losses[0].shape[-1]
     of_examples = np.stack(losses).mean(axis=(1, 2))
-    # Whichever pair has the cheapest and the truly best of those that are there, at any look; of pairs with the model
-    # without an adapter there are fewer.
-    of_pairs, of_bare = (DELTA / max(count, 1) for count in (n_counted * (n_counted - 1) // 2, n_counted - 1))
+    # Whichever pair has the cheapest and the truly best, at any look; of pairs with the model without an adapter there
+    # are fewer.
+    of_pairs, of_bare = (DELTA / max(count, 1) for count in (n_pairs, n_counted - 1))
     step = float(compared.means[least] - compared.means[lowest])
     at_most = float(compared.losses_at_most[least])
     if least != lowest:
