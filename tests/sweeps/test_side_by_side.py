@@ -81,7 +81,7 @@ def test_the_page_of_the_command(tmp_path, monkeypatch, capsys):
     text = words_of(page)
     assert text.count("a has the lowest test error of 2 sweeps, 0.100: freeze_a, rank 2, at N = 100.") == 1
     assert "It is not shown to win more test examples than it loses against <b>." in text
-    assert "That holds if no sweep was set up, and none extended, after a look at these test errors." in text
+    assert "That holds if no sweep was set up, extended or stopped after a look at these test errors." in text
     assert "the choice among all 6 choices of the sweeps with this test set counted, finished or not; by" in text
     assert "by the same 400 test examples" in text
     assert "All settings are the same." in text

@@ -101,7 +101,7 @@ def _sentences(made: SideBySide) -> list[str]:
         lines.append(
             f"On new data the error of {averaged(best.verdict)} of {best.name} is {told} ({1 - DELTA:.0%}, the choice "
             f"among all {best.n_counted} choices of the sweeps with this test set counted, finished or not; by the "
-            f"same {n_test:,} test examples). That holds if no sweep was set up, and none extended, after a look at "
+            f"same {n_test:,} test examples). That holds if no sweep was set up, extended or stopped after a look at "
             "these test errors."
         )
         sizes = {entry.verdict.n_train for entry in group}

@@ -62,6 +62,11 @@ def n_choices(config: SweepConfig, n_train: int) -> int:
     return len({(run.mode, run.rank) for run in runs_of(config) if run.n_train == n_train})
 
 
+def n_pairs(count: int) -> int:
+    """Number of pairs of so many choices: what a comparison of the picked one with each other pays for."""
+    return count * (count - 1) // 2
+
+
 def stacks_of(runs: list[Run], width: int, n_workers: int = 1) -> list[list[Run]]:
     """Runs that train together: one training set, at most ``width``, neighbours in rank.
 

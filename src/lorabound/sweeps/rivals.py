@@ -9,7 +9,7 @@ import numpy as np
 from lorabound.arguments import Array
 from lorabound.stats import Signs, signs
 from lorabound.sweeps.cells import Cell, Loss
-from lorabound.sweeps.grid import ZERO_SHOT
+from lorabound.sweeps.grid import ZERO_SHOT, n_pairs
 from lorabound.sweeps.row import Row
 from lorabound.sweeps.summary import Summary
 from lorabound.sweeps.verdict import Verdict
@@ -73,7 +73,7 @@ def _of_size(summary: Summary, verdict: Verdict) -> list[Rival]:
                 other=other,
                 runs=signs(best.mean(axis=1), theirs.mean(axis=1)),
                 examples=signs(best.sum(axis=0), theirs.sum(axis=0)),
-                n_pairs=verdict.n_counted * (verdict.n_counted - 1) // 2,
+                n_pairs=n_pairs(verdict.n_counted),
             )
         )
     return sorted(found, key=lambda rival: rival.other.test_loss)

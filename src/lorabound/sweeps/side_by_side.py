@@ -18,7 +18,7 @@ from lorabound.errors import InputError
 from lorabound.stats import Signs, signs
 from lorabound.sweeps.cells import DELTA, Cell
 from lorabound.sweeps.config import SweepConfig
-from lorabound.sweeps.grid import n_choices
+from lorabound.sweeps.grid import n_choices, n_pairs
 from lorabound.sweeps.records import read_rows
 from lorabound.sweeps.summary import Summary
 from lorabound.sweeps.verdict import Verdict
@@ -35,7 +35,6 @@ class Entry:
             counted, finished or not.
         examples: test examples that the best of all wins, loses and ties against this one, by the mean loss over the
             runs of each; None for the best itself.
-        n_pairs: number of pairs among those choices.
         n_counted: number of those choices.
     """
 
@@ -43,8 +42,12 @@ class Entry:
     verdict: Verdict
     limit: Bound
     examples: Signs | None
-    n_pairs: int
     n_counted: int
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs among the choices counted."""
+        return n_pairs(self.n_counted)
 
     @property
     def p_of_all(self) -> float | None:
@@ -177,7 +180,6 @@ def _entries(sweeps: Mapping[str, Summary]) -> tuple[Entry, ...]:
             verdict=answers[name],
             limit=holdout_bounded(answers[name].best.test_loss, answers[name].n_test, DELTA / count),
             examples=signs(means[order[0]], means[name]) if name != order[0] else None,
-            n_pairs=count * (count - 1) // 2,
             n_counted=count,
         )
         for name in order

@@ -13,6 +13,7 @@ from lorabound.stats import not_worse_than_best
 from lorabound.sweeps import ZERO_SHOT, Row
 from lorabound.sweeps.cells import DELTA, LEVEL, LOSSES, Cell, Loss
 from lorabound.sweeps.choices import Choice
+from lorabound.sweeps.grid import n_pairs
 
 # Of the way from the error at the start to 0: training that has come less far may not have finished.
 _FINISHED = 0.2
@@ -118,10 +119,10 @@ def _verdict(
         per_run = np.stack([loss.test(row) for row in runs])
         losses.append(per_run.reshape(*shape, -1))
     seedless = [cell.mode == ZERO_SHOT for cell in cells]
-    n_pairs = n_counted * (n_counted - 1) // 2
+    pairs = n_pairs(n_counted)
     # The truly best of those that are there is compared with the others once; while choices are missing it may be
     # another one at each look, so that all pairs are paid for.
-    of_set = (1 - LEVEL) / max(n_counted - 1 if len(cells) == n_counted else n_pairs, 1)
+    of_set = (1 - LEVEL) / max(n_counted - 1 if len(cells) == n_counted else pairs, 1)
     compared = not_worse_than_best(np.stack(losses), seedless, 1 - of_set * max(len(cells) - 1, 1))
     lowest, least = compared.lowest, compared.members[0]
     best, cheapest = cells[lowest], cells[least]
@@ -129,7 +130,7 @@ def _verdict(
     of_examples = np.stack(losses).mean(axis=(1, 2))
     # Whichever pair has the cheapest and the truly best, at any look; of pairs with the model without an adapter there
     # are fewer.
-    of_pairs, of_bare = (DELTA / max(count, 1) for count in (n_pairs, n_counted - 1))
+    of_pairs, of_bare = (DELTA / max(count, 1) for count in (pairs, n_counted - 1))
     step = float(compared.means[least] - compared.means[lowest])
     at_most = float(compared.losses_at_most[least])
     if least != lowest:
